@@ -1,0 +1,1 @@
+//! Messages about files, with their places.

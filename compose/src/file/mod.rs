@@ -1,0 +1,1 @@
+//! Files to a project: find, read, interpolate, include, merge, check, resolve.

@@ -1,0 +1,8 @@
+//! The library behind the `compose` binary: compose file to model to plan to running project.
+//!
+//! Nothing here touches namespaces, netlink, overlays or archives; those live in the crates
+//! `runtime`, `network`, `volumes` and `images`, which know nothing of compose files.
+
+pub mod diagnostic;
+pub mod file;
+pub mod model;
