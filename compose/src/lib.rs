@@ -3,7 +3,9 @@
 //! Nothing here touches namespaces, netlink, overlays or archives; those live in the crates
 //! `runtime`, `network`, `volumes` and `images`, which know nothing of compose files.
 
+pub mod api;
 pub mod diagnostic;
+pub mod event;
 pub mod file;
 pub mod model;
 pub mod record;

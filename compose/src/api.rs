@@ -1,0 +1,289 @@
+//! What the command line asks of the supervisor: paths and bodies.
+//!
+//! HTTP/1.1 on the unix socket `RUN/projects/PROJECT/api.sock`. A request is a `POST` whose
+//! body is the JSON of one of the `…Request` types; the answer is 200 and a stream of
+//! [`crate::event::Event`], one JSON object a line, the last being `done` or `failed`. A request
+//! that is not understood is answered with a 4xx status and one `failed` line. Closing the
+//! connection early gives up waiting, not the work: what has been started is finished.
+//!
+//! Two paths differ: `GET` [`path::EVENTS`] answers with the events of the project from the
+//! moment at which the answer's head is sent, without end; [`path::attach`] upgrades to the frames
+//! of [`frame`].
+//!
+//! ```sh
+//! curl --unix-socket /run/compose/projects/shop/api.sock http://compose/v1/events
+//! ```
+
+pub mod frame;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Project, ServiceName, Signal};
+
+/// A project and what to do with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request<P, O> {
+    /// What the compose files say.
+    pub project: P,
+    /// What the command line says beside them.
+    pub options: O,
+}
+
+/// Body for [`path::UP`].
+pub type UpRequest = Request<Project, UpOptions>;
+/// Body for [`path::DOWN`]; without a project the records say what there is.
+pub type DownRequest = Request<Option<Project>, DownOptions>;
+/// Body for [`path::START`].
+pub type StartRequest = Request<Option<Project>, StartOptions>;
+/// Body for [`path::STOP`].
+pub type StopRequest = Request<Option<Project>, StopOptions>;
+/// Body for [`path::RESTART`].
+pub type RestartRequest = Request<Option<Project>, RestartOptions>;
+/// Body for [`path::KILL`].
+pub type KillRequest = Request<Option<Project>, KillOptions>;
+/// Body for [`path::RM`].
+pub type RmRequest = Request<Option<Project>, RmOptions>;
+/// Body for [`path::RUN`].
+pub type RunRequest = Request<Project, RunOptions>;
+
+/// Where the requests are posted to.
+pub mod path {
+    /// [`super::UpRequest`]: brings the project to what the file says.
+    pub const UP: &str = "/v1/up";
+    /// [`super::DownRequest`]: takes the project away.
+    pub const DOWN: &str = "/v1/down";
+    /// [`super::StartRequest`]: starts containers that exist.
+    pub const START: &str = "/v1/start";
+    /// [`super::StopRequest`]: stops containers and keeps them.
+    pub const STOP: &str = "/v1/stop";
+    /// [`super::RestartRequest`]: stops and starts containers.
+    pub const RESTART: &str = "/v1/restart";
+    /// [`super::KillRequest`]: sends a signal to PID 1 of containers.
+    pub const KILL: &str = "/v1/kill";
+    /// [`super::RmRequest`]: removes stopped containers.
+    pub const RM: &str = "/v1/rm";
+    /// [`super::RunRequest`]: makes a one-off container.
+    pub const RUN: &str = "/v1/run";
+    /// `GET`: the events of the project, from now on.
+    pub const EVENTS: &str = "/v1/events";
+
+    /// The terminal of the one-off container `id`, with [`super::frame`]s; starts it.
+    #[must_use]
+    pub fn attach(id: &str) -> String {
+        format!("/v1/containers/{id}/attach")
+    }
+
+    /// The id in a path made by [`attach`].
+    #[must_use]
+    pub fn attach_target(path: &str) -> Option<&str> {
+        path.strip_prefix("/v1/containers/")?.strip_suffix("/attach")
+    }
+}
+
+/// What `up` and `create` may be told beside the project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpOptions {
+    /// Services to bring up, with what they depend on; empty: all of them.
+    pub services: Vec<ServiceName>,
+    /// When the containers of those services are replaced.
+    pub recreate: Recreate,
+    /// When the containers of what they depend on are replaced.
+    pub recreate_dependencies: Recreate,
+    /// `--no-deps` makes this false: what the services depend on is left alone.
+    pub dependencies: bool,
+    /// Replicas by service; over what the file says.
+    pub scale: BTreeMap<ServiceName, u32>,
+    /// What to do with containers of services that the file does not have.
+    pub orphans: Orphans,
+    /// Seconds between the stop signal and SIGKILL; over `stop_grace_period`.
+    pub timeout_seconds: Option<u32>,
+    /// `-V`: a replaced container gets new anonymous volumes.
+    pub renew_anonymous_volumes: bool,
+    /// False for `create` and `up --no-start`.
+    pub start: bool,
+    /// `--wait`: done when everything is running or healthy.
+    pub wait: Option<Wait>,
+    /// How many steps run side by side at most.
+    pub parallel: Option<u32>,
+}
+
+impl Default for UpOptions {
+    fn default() -> Self {
+        Self {
+            services: Vec::new(),
+            recreate: Recreate::Diverged,
+            recreate_dependencies: Recreate::Diverged,
+            dependencies: true,
+            scale: BTreeMap::new(),
+            orphans: Orphans::Warn,
+            timeout_seconds: None,
+            renew_anonymous_volumes: false,
+            start: true,
+            wait: None,
+            parallel: None,
+        }
+    }
+}
+
+/// When a container that exists is replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recreate {
+    /// When it no longer matches its service.
+    #[default]
+    Diverged,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What happens to containers of services that the file does not have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Orphans {
+    /// They stay and are named in a warning.
+    #[default]
+    Warn,
+    /// They stay (`COMPOSE_IGNORE_ORPHANS`).
+    Ignore,
+    /// They are removed.
+    Remove,
+}
+
+/// Waiting for containers to be ready.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// Seconds after which waiting is given up; none: never.
+    pub timeout_seconds: Option<u32>,
+}
+
+impl Wait {
+    /// The limit as a duration.
+    #[must_use]
+    pub fn timeout(self) -> Option<Duration> {
+        self.timeout_seconds.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+}
+
+/// What `down` may be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DownOptions {
+    /// Services to take down, with what depends on them; empty: the whole project.
+    pub services: Vec<ServiceName>,
+    /// What to do with containers of services that the file does not have, and with one-offs.
+    pub orphans: Orphans,
+    /// `-v`: named volumes of the project go as well; anonymous ones too.
+    pub volumes: bool,
+    /// `--rmi`: images go as well.
+    pub images: Option<ImageRemoval>,
+    /// Seconds between the stop signal and SIGKILL; over `stop_grace_period`.
+    pub timeout_seconds: Option<u32>,
+    /// How many steps run side by side at most.
+    pub parallel: Option<u32>,
+}
+
+/// Which images `down --rmi` removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageRemoval {
+    /// Those whose name the project made up, that is, built ones.
+    Local,
+    /// All that its services use.
+    All,
+}
+
+/// What `start` may be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StartOptions {
+    /// Services to start, with what they depend on; empty: all.
+    pub services: Vec<ServiceName>,
+    /// `--wait`: done when everything is running or healthy.
+    pub wait: Option<Wait>,
+}
+
+/// What `stop` may be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StopOptions {
+    /// Services to stop; empty: all.
+    pub services: Vec<ServiceName>,
+    /// Seconds between the stop signal and SIGKILL; over `stop_grace_period`.
+    pub timeout_seconds: Option<u32>,
+}
+
+/// What `restart` may be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestartOptions {
+    /// Services to restart; empty: all.
+    pub services: Vec<ServiceName>,
+    /// `--no-deps` makes this false: dependents with `restart: true` are left alone.
+    pub dependents: bool,
+    /// Seconds between the stop signal and SIGKILL; over `stop_grace_period`.
+    pub timeout_seconds: Option<u32>,
+}
+
+impl Default for RestartOptions {
+    fn default() -> Self {
+        Self { services: Vec::new(), dependents: true, timeout_seconds: None }
+    }
+}
+
+/// What `kill` may be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KillOptions {
+    /// Services to signal, one-offs included; empty: all.
+    pub services: Vec<ServiceName>,
+    /// By number.
+    pub signal: Signal,
+    /// What to do with containers of services that the file does not have.
+    pub orphans: Orphans,
+}
+
+impl Default for KillOptions {
+    fn default() -> Self {
+        Self { services: Vec::new(), signal: Signal::KILL, orphans: Orphans::Ignore }
+    }
+}
+
+/// What `rm` may be told. Only containers that do not run are removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RmOptions {
+    /// Services whose containers go; empty: all.
+    pub services: Vec<ServiceName>,
+    /// `-s`: stop them first.
+    pub stop: bool,
+    /// `-v`: their anonymous volumes go too.
+    pub volumes: bool,
+}
+
+/// What `run` may be told. Changes to the service itself (command, environment, mounts, ports …)
+/// are already in the project of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// The service to make a container of.
+    pub service: ServiceName,
+    /// Name of the container; none: `PROJECT-SERVICE-run-SLUG`.
+    pub name: Option<String>,
+    /// `--rm`: remove the container when it has exited.
+    pub remove: bool,
+    /// `-d`: start it and leave it alone. Otherwise it is started by [`path::attach`].
+    pub detach: bool,
+    /// `--no-deps` makes this false: what the service depends on is left alone.
+    pub dependencies: bool,
+    /// `--service-ports`, or ports given with `-p`: publish what the service of the request says.
+    pub publish: bool,
+    /// `--use-aliases`: answer to the names of the service.
+    pub use_aliases: bool,
+    /// What to do with containers of services that the file does not have.
+    pub orphans: Orphans,
+}

@@ -1,0 +1,368 @@
+//! What happens to a project, as values: one JSON object a line.
+//!
+//! The supervisor sends them while it carries out a request and to everybody who
+//! listens on [`crate::api::path::EVENTS`]; `cli/terminal` draws them. Progress, `--progress json`,
+//! the log of `up` and the end of a command are renderings of this one stream.
+//! Nothing here knows how to print or to change anything.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One line of the stream.
+///
+/// The answer to a request ends with exactly one [`Event::Done`] or
+/// [`Event::Failed`]; a stream that ends without either was cut off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A thing of the project has reached a status.
+    Step(Step),
+    /// Something the user should know that does not stop the request.
+    Warning {
+        /// A sentence without the word "warning".
+        message: String,
+    },
+    /// A container lives its life, asked for or not.
+    Container(ContainerEvent),
+    /// The request is carried out.
+    Done {
+        /// Whether anything had to be changed for it.
+        changed: bool,
+        /// What the command line ends with: 0, or the code of a container that was awaited.
+        exit_code: i32,
+    },
+    /// The request failed; what could be done is done.
+    Failed {
+        /// Never empty, in the order in which they happened.
+        failures: Vec<Failure>,
+    },
+}
+
+impl Event {
+    /// Whether no further line follows in the answer to a request.
+    #[must_use]
+    pub const fn is_last(&self) -> bool {
+        matches!(self, Self::Done { .. } | Self::Failed { .. })
+    }
+
+    /// A step of the thing called `name`.
+    pub fn step(kind: Kind, name: impl Into<String>, status: Status) -> Self {
+        Self::Step(Step { subject: Subject { kind, name: name.into() }, status, details: None })
+    }
+
+    /// The end of a request that failed for one reason.
+    #[must_use]
+    pub fn failed(failure: Failure) -> Self {
+        Self::Failed { failures: vec![failure] }
+    }
+
+    /// The event as it travels: one line of JSON with its line feed.
+    #[must_use]
+    pub fn to_line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).expect("an event has string keys only");
+        line.push(b'\n');
+        line
+    }
+}
+
+/// A thing of the project and the status it has reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The thing.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// What it does, or has done.
+    pub status: Status,
+    /// A few words more, such as the cause of a recreate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<String>,
+}
+
+/// A thing that steps are about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Subject {
+    /// What sort of thing.
+    pub kind: Kind,
+    /// Its full name, such as `shop-web-1` or `shop_default`.
+    pub name: String,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// The sorts of things that make up a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the words of the compose file")]
+pub enum Kind {
+    Network,
+    Volume,
+    Image,
+    Container,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// The words for what a thing does or has done, as docker compose says them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each word is its own meaning")]
+pub enum Status {
+    Creating,
+    Created,
+    Recreate,
+    Recreated,
+    Starting,
+    Started,
+    Running,
+    Waiting,
+    Healthy,
+    Exited,
+    Restarting,
+    Restarted,
+    Stopping,
+    Stopped,
+    Killing,
+    Killed,
+    Removing,
+    Removed,
+    Skipped,
+    Error,
+}
+
+/// How far a [`Status`] is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Another status of the same thing follows.
+    Working,
+    /// Nothing is left to do.
+    Done,
+    /// It went wrong.
+    Failed,
+}
+
+impl Status {
+    /// Whether the thing is still being worked on.
+    #[must_use]
+    pub const fn progress(self) -> Progress {
+        match self {
+            Self::Creating
+            | Self::Recreate
+            | Self::Starting
+            | Self::Waiting
+            | Self::Restarting
+            | Self::Stopping
+            | Self::Killing
+            | Self::Removing => Progress::Working,
+            Self::Created
+            | Self::Recreated
+            | Self::Started
+            | Self::Running
+            | Self::Healthy
+            | Self::Exited
+            | Self::Restarted
+            | Self::Stopped
+            | Self::Killed
+            | Self::Removed
+            | Self::Skipped => Progress::Done,
+            Self::Error => Progress::Failed,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Creating => "Creating",
+            Self::Created => "Created",
+            Self::Recreate => "Recreate",
+            Self::Recreated => "Recreated",
+            Self::Starting => "Starting",
+            Self::Started => "Started",
+            Self::Running => "Running",
+            Self::Waiting => "Waiting",
+            Self::Healthy => "Healthy",
+            Self::Exited => "Exited",
+            Self::Restarting => "Restarting",
+            Self::Restarted => "Restarted",
+            Self::Stopping => "Stopping",
+            Self::Stopped => "Stopped",
+            Self::Killing => "Killing",
+            Self::Killed => "Killed",
+            Self::Removing => "Removing",
+            Self::Removed => "Removed",
+            Self::Skipped => "Skipped",
+            Self::Error => "Error",
+        })
+    }
+}
+
+/// Something that happened to one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerEvent {
+    /// When it happened.
+    pub at: Timestamp,
+    /// The container's id, 64 hex digits; its log lies below it.
+    pub id: String,
+    /// Its name, such as `shop-web-1`.
+    pub name: String,
+    /// The service it belongs to.
+    pub service: String,
+    /// Its number among the replicas; 1 for a one-off.
+    pub number: u32,
+    /// Whether it was made by `run`.
+    pub oneoff: bool,
+    /// What happened.
+    #[serde(flatten)]
+    pub change: Change,
+}
+
+/// What can happen to a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// Its record exists; it has not run.
+    Created,
+    /// PID 1 has been executed.
+    Started {
+        /// How often the restart policy has started it again since it was last asked for.
+        restarts: u32,
+    },
+    /// PID 1 is gone.
+    Exited {
+        /// Exit code, or 128 + n for signal n.
+        code: i32,
+        /// Whether the kernel killed it for want of memory.
+        oom: bool,
+        /// Whether the restart policy is going to start it again.
+        restarting: bool,
+    },
+    /// Its health check has a new verdict.
+    Health {
+        /// The verdict.
+        status: HealthStatus,
+    },
+    /// Its record is gone.
+    Removed,
+}
+
+/// The verdict of a health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// Within the start period and not yet healthy.
+    Starting,
+    /// The last probe succeeded.
+    Healthy,
+    /// As many probes failed in a row as `retries` says.
+    Unhealthy,
+}
+
+/// A failure as it is told to the user.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What failed and why: the whole chain of causes, joined with `: `.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Where in the compose file the thing that failed is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+impl Failure {
+    /// Takes down `error` and its causes.
+    pub fn new(error: &dyn std::error::Error) -> Self {
+        let chain = std::iter::successors(Some(error), |error| error.source());
+        let words: Vec<String> = chain.map(ToString::to_string).collect();
+        Self { message: words.join(": "), help: None, place: None }
+    }
+
+    /// The same failure with advice.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The same failure with the place in the file.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+}
+
+/// A place in a file; line and column count from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "nothing to add to the names")]
+pub struct Place {
+    pub file: PathBuf,
+    pub line: u32,
+    pub column: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn travels_as_one_flat_line() {
+        let exited = Event::Container(ContainerEvent {
+            at: "2026-11-20T10:00:00Z".parse().unwrap(),
+            id: "ab".into(),
+            name: "shop-web-1".into(),
+            service: "web".into(),
+            number: 1,
+            oneoff: false,
+            change: Change::Exited { code: 137, oom: true, restarting: false },
+        });
+        #[rustfmt::skip]
+        let table = [
+            (
+                Event::step(Kind::Container, "shop-web-1", Status::Started),
+                r#"{"event":"step","kind":"Container","name":"shop-web-1","status":"Started"}"#,
+            ),
+            (
+                exited,
+                r#"{"event":"container","at":"2026-11-20T10:00:00Z","id":"ab","name":"shop-web-1","service":"web","number":1,"oneoff":false,"change":"exited","code":137,"oom":true,"restarting":false}"#,
+            ),
+            (
+                Event::Done { changed: false, exit_code: 0 },
+                r#"{"event":"done","changed":false,"exit_code":0}"#,
+            ),
+            (
+                Event::failed(Failure { message: "no".into(), ..Failure::default() }),
+                r#"{"event":"failed","failures":[{"message":"no"}]}"#,
+            ),
+        ];
+        for (event, line) in table {
+            assert_eq!(event.to_line(), format!("{line}\n").into_bytes());
+            assert_eq!(serde_json::from_str::<Event>(line).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn a_failure_tells_the_whole_chain_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot start web")]
+        struct Outer(#[source] std::io::Error);
+        let failure = Failure::new(&Outer(std::io::Error::other("disk on fire")));
+        assert_eq!(failure.message, "cannot start web: disk on fire");
+    }
+}
