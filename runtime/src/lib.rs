@@ -2,9 +2,16 @@
 //!
 //! `spec` turns plain wishes into an OCI spec with Docker's defaults, `seccomp` compiles the
 //! syscall filter that goes with it, and `cgroup` makes the place where the process is counted and limited.
+//! `launch` puts these together into one value; the `keeper` clones the container and stays its parent, `init` is what
+//! the clone does until it executes the container's program, `exec` joins a running one, and `log` keeps what it says.
 //!
 //! Nothing here knows what a compose file, an image or a network is: the callers hand in paths, descriptors and numbers.
 
 pub mod cgroup;
+pub mod exec;
+pub mod exit;
+pub mod failure;
+pub mod keeper;
+pub mod launch;
 pub mod seccomp;
 pub mod spec;

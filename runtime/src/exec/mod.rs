@@ -1,0 +1,5 @@
+//! One more process in a running container.
+
+mod process;
+
+pub use process::{ExecProcess, Privilege};
