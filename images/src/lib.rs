@@ -1,1 +1,30 @@
-//! Skeleton.
+//! Images without a registry: the store, names, and what comes out of archives.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = images::Store::open("/var/lib/compose/images".as_ref())?;
+//! for image in store.list()? {
+//!     println!("{} in {:?}", image.id.short(), image.layers);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Invariants
+//!
+//! - A layer directory has its name only after its digest was verified and it is on disk; it is never changed then.
+//! - An image is named in the index only after everything that it needs has its name.
+//! - Nothing that an archive says is done outside of the directory of its layer.
+//! - Nothing here mounts, knows what a compose file is, or prints.
+
+mod digest;
+mod image;
+mod manifest;
+mod reference;
+mod store;
+
+pub use digest::{Digest, DigestError};
+pub use image::{DEFAULT_PATH, HealthCheck, Image, Origin};
+pub use manifest::DocumentError;
+pub use reference::{Reference, ReferenceError};
+pub use store::{FindError, Force, RemoveError, Removed, Store, StoreError, TagError};

@@ -1,0 +1,204 @@
+//! From a name, an id or a directory to an image.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Store;
+use super::error::StoreError;
+use super::index::{Entry, Index};
+use super::lock::Mode;
+use crate::digest::Digest;
+use crate::image::{Image, Origin};
+use crate::manifest::{Configuration, digest_of, parse_manifest};
+use crate::reference::{Reference, ReferenceError};
+
+/// What is written in front of a directory that is to be an image.
+const DIRECTORY: &str = "rootfs:";
+
+/// An image could not be looked up.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// The words name no image.
+    #[error(transparent)]
+    Name(#[from] ReferenceError),
+    /// Several ids begin like this.
+    #[error("`{prefix}` is the beginning of {count} image ids")]
+    Ambiguous {
+        /// The digits given.
+        prefix: String,
+        /// How many ids begin with them.
+        count: usize,
+    },
+    /// The directory behind `rootfs:` cannot be used.
+    #[error("cannot use {} as an image", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Finds an image by what a person writes.
+    ///
+    /// In this order: `rootfs:/dir` is that directory of the host; a reference, with a tag or a digest; an id, whole
+    /// or its beginning, with or without `sha256:`.
+    ///
+    /// # Errors
+    ///
+    /// [`FindError`]; an image that is not there is `None`.
+    pub fn find(&self, name: &str) -> Result<Option<Image>, FindError> {
+        if let Some(directory) = name.strip_prefix(DIRECTORY) {
+            return Ok(Some(directory_image(name, Path::new(directory))?));
+        }
+        let _lock = self.lock_index(Mode::Shared)?;
+        let index = Index::read(&self.index())?;
+        let found = self.select(&index, name)?;
+        Ok(found.map(|entry| self.image(entry)).transpose()?)
+    }
+
+    /// All images, one for each name, those without a name last.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store is damaged or cannot be read.
+    pub fn list(&self) -> Result<Vec<Image>, StoreError> {
+        let _lock = self.lock_index(Mode::Shared)?;
+        let index = Index::read(&self.index())?;
+        let mut images =
+            index.entries.iter().map(|entry| self.image(entry)).collect::<Result<Vec<_>, _>>()?;
+        images.sort_by_key(|image| (image.reference.is_none(), image.reference.clone()));
+        Ok(images)
+    }
+
+    /// The line of the index that `name` means.
+    pub(super) fn select<'a>(
+        &self,
+        index: &'a Index,
+        name: &str,
+    ) -> Result<Option<&'a Entry>, FindError> {
+        let prefix = name.strip_prefix("sha256:");
+        if prefix.is_none() {
+            match name.parse::<Reference>() {
+                Ok(reference) => {
+                    if let Some(entry) =
+                        index.entries.iter().find(|entry| is_named(entry, &reference))
+                    {
+                        return Ok(Some(entry));
+                    }
+                }
+                Err(ReferenceError::LooksLikeId(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.select_by_id(index, prefix.unwrap_or(name))
+    }
+
+    fn select_by_id<'a>(
+        &self,
+        index: &'a Index,
+        prefix: &str,
+    ) -> Result<Option<&'a Entry>, FindError> {
+        let digit = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+        if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(digit) {
+            return Ok(None);
+        }
+        let mut found = None;
+        let mut ids = BTreeSet::new();
+        for entry in &index.entries {
+            let id = self.id(entry)?;
+            if id.hex().starts_with(prefix) || entry.manifest.hex() == prefix {
+                ids.insert(id);
+                found = found.or(Some(entry));
+            }
+        }
+        match ids.len() {
+            0 | 1 => Ok(found),
+            count => Err(FindError::Ambiguous { prefix: prefix.to_owned(), count }),
+        }
+    }
+
+    /// The id of the image on a line: the digest of its configuration.
+    pub(super) fn id(&self, entry: &Entry) -> Result<Digest, StoreError> {
+        let (_, bytes) = self.read_blob(entry.manifest)?;
+        let manifest =
+            parse_manifest(&bytes, &entry.media_type).map_err(self.invalid(entry.manifest))?;
+        digest_of(manifest.config()).map_err(self.invalid(entry.manifest))
+    }
+
+    /// The image on a line, complete. The caller holds the index lock, so that nothing of it is deleted meanwhile.
+    pub(super) fn image(&self, entry: &Entry) -> Result<Image, StoreError> {
+        let id = self.id(entry)?;
+        let config = self.configuration(id)?;
+        let mut layers = Vec::new();
+        let mut size = 0;
+        for diff_id in config.diff_ids.iter().rev() {
+            let missing = || StoreError::LayerMissing { layer: *diff_id, image: id };
+            size += self.find_layer(*diff_id)?.ok_or_else(missing)?.size;
+            let path = self.layer(*diff_id);
+            // Overlayfs refuses the same directory twice, and the lower one of two equal layers changes nothing.
+            if !layers.contains(&path) {
+                layers.push(path);
+            }
+        }
+        Ok(Image {
+            reference: entry.reference.clone(),
+            id,
+            manifest: entry.manifest,
+            health_check: config.health_check(),
+            created: config.typed.created().as_ref().and_then(|created| created.parse().ok()),
+            config: config.typed,
+            layers,
+            size,
+            origin: Origin::Store,
+        })
+    }
+
+    pub(crate) fn configuration(&self, id: Digest) -> Result<Configuration, StoreError> {
+        let (_, bytes) = self.read_blob(id)?;
+        Configuration::parse(&bytes).map_err(self.invalid(id))
+    }
+
+    pub(crate) fn read_blob(&self, digest: Digest) -> Result<(PathBuf, Vec<u8>), StoreError> {
+        let path = self.blob(digest);
+        let bytes = fs::read(&path).map_err(StoreError::access("read", &path))?;
+        Ok((path, bytes))
+    }
+
+    pub(crate) fn invalid<E: std::error::Error>(
+        &self,
+        digest: Digest,
+    ) -> impl FnOnce(E) -> StoreError {
+        let path = self.blob(digest);
+        move |error| StoreError::Invalid { path, reason: error.to_string() }
+    }
+}
+
+fn is_named(entry: &Entry, wanted: &Reference) -> bool {
+    let Some(name) = &entry.reference else { return false };
+    match wanted.digest() {
+        Some(digest) => name.same_repository(wanted) && entry.manifest == digest,
+        None => name == wanted,
+    }
+}
+
+fn directory_image(name: &str, path: &Path) -> Result<Image, FindError> {
+    let refuse = |source| FindError::Directory { path: path.to_owned(), source };
+    if !path.is_absolute() {
+        return Err(refuse(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path is not absolute",
+        )));
+    }
+    let directory = fs::canonicalize(path).map_err(refuse)?;
+    if !directory.is_dir() {
+        return Err(refuse(io::ErrorKind::NotADirectory.into()));
+    }
+    Ok(Image::from_directory(name, directory))
+}
