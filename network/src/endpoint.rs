@@ -1,0 +1,150 @@
+//! A container's place on a network: a pair of links, an address, a record.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{InterfaceName, NetworkName};
+use crate::subnet::{Ipv4Net, Ipv6Net};
+
+/// A hardware address: `02:42:0a:01:02:03`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+/// A text that is not a hardware address.
+#[derive(Debug, thiserror::Error)]
+#[error("{text:?} is not a hardware address such as 02:42:0a:01:02:03")]
+pub struct MacError {
+    text: String,
+}
+
+impl Mac {
+    /// The address that belongs to `address`: a container that is replaced keeps both, and no neighbour has to
+    /// forget anything.
+    pub const fn of(address: Ipv4Addr) -> Self {
+        let [a, b, c, d] = address.octets();
+        Self([0x02, 0x42, a, b, c, d])
+    }
+}
+
+impl FromStr for Mac {
+    type Err = MacError;
+
+    fn from_str(text: &str) -> Result<Self, MacError> {
+        let parse = || {
+            let mut bytes = [0; 6];
+            let mut parts = text.split([':', '-']);
+            for byte in &mut bytes {
+                let part = parts.next().filter(|part| part.len() == 2 && !part.starts_with('+'))?;
+                *byte = u8::from_str_radix(part, 16).ok()?;
+            }
+            parts.next().is_none().then_some(Self(bytes))
+        };
+        parse().ok_or_else(|| MacError { text: text.to_owned() })
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = MacError;
+
+    fn try_from(text: String) -> Result<Self, MacError> {
+        text.parse()
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// A place on a network as asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointWish {
+    /// Id of the container.
+    pub container: String,
+    /// Who keeps the address when the container is replaced: `PROJECT/SERVICE/N`.
+    pub lease_key: String,
+    /// Name of the interface inside.
+    pub interface: InterfaceName,
+    /// The names by which the other members find it.
+    pub names: Vec<String>,
+    /// Hardware address; one that belongs to the IPv4 address where not given.
+    pub mac: Option<Mac>,
+    /// A fixed address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Whether the container's default route goes out here.
+    pub default_route: bool,
+}
+
+impl EndpointWish {
+    /// A place with an address from the pool, which is also the way out.
+    pub fn new(container: &str, lease_key: &str, interface: InterfaceName) -> Self {
+        Self {
+            container: container.to_owned(),
+            lease_key: lease_key.to_owned(),
+            interface,
+            names: Vec::new(),
+            mac: None,
+            ipv4: None,
+            default_route: true,
+        }
+    }
+}
+
+/// A container's place on a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The network.
+    pub network: NetworkName,
+    /// Id of the container.
+    pub container: String,
+    /// Who keeps the address when the container is replaced.
+    pub lease_key: String,
+    /// Name of the interface inside.
+    pub interface: InterfaceName,
+    /// Name of the other end of the pair, in the namespace of the network.
+    pub near: InterfaceName,
+    /// The address inside.
+    pub address: Ipv4Net,
+    /// The address of the bridge; `None` on an internal network.
+    pub gateway: Option<Ipv4Addr>,
+    /// The IPv6 address inside, where the network has them.
+    pub ipv6: Option<Ipv6Net>,
+    /// Hardware address inside.
+    pub mac: Mac,
+}
+
+/// An endpoint as the other members, of whichever project, see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The place.
+    pub endpoint: Endpoint,
+    /// The names by which the other members find it.
+    pub names: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hardware_address_reads_back() {
+        let mac = Mac::of(Ipv4Addr::new(10, 1, 2, 3));
+        assert_eq!(mac.to_string(), "02:42:0a:01:02:03");
+        assert_eq!("02-42-0A-01-02-03".parse::<Mac>().unwrap(), mac);
+        for bad in ["", "02:42", "02:42:0a:01:02:03:04", "2:42:0a:01:02:03", "+2:42:0a:01:02:03"] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Links: bridges, veth pairs, up and down, lists.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use super::message::{Message, attributes, u32_at};
+use super::socket::{NetlinkError, RouteSocket};
+use crate::endpoint::Mac;
+use crate::name::InterfaceName;
+
+const CREATE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
+const UP: u32 = libc::IFF_UP as u32;
+/// Attributes within `IFLA_INFO_DATA` (linux/if_link.h, linux/veth.h).
+const BRIDGE_FORWARD_DELAY: u16 = 1;
+const BRIDGE_STP_STATE: u16 = 5;
+const VETH_PEER: u16 = 1;
+
+/// A link as the kernel lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) mtu: u32,
+}
+
+/// One end of a veth pair.
+#[derive(Debug, Clone)]
+pub(crate) struct VethEnd<'a> {
+    pub(crate) name: &'a InterfaceName,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) up: bool,
+}
+
+/// A veth pair: the near end in the namespace of the socket, the far end in another.
+#[derive(Debug)]
+pub(crate) struct Veth<'a> {
+    pub(crate) near: VethEnd<'a>,
+    /// The bridge to which the near end belongs.
+    pub(crate) bridge: Option<u32>,
+    pub(crate) far: VethEnd<'a>,
+    /// Where the far end is born. Not moved there: a move waits for an RCU grace period.
+    pub(crate) into: BorrowedFd<'a>,
+    pub(crate) mtu: u32,
+}
+
+/// `struct ifinfomsg`: which link, and whether to bring it up.
+fn header(index: u32, up: bool) -> [u8; 16] {
+    let flags = if up { UP } else { 0 };
+    let mut bytes = [0; 16];
+    bytes[4..8].copy_from_slice(&index.to_ne_bytes());
+    bytes[8..12].copy_from_slice(&flags.to_ne_bytes());
+    bytes[12..16].copy_from_slice(&flags.to_ne_bytes());
+    bytes
+}
+
+impl VethEnd<'_> {
+    fn describe(&self, message: &mut Message, mtu: u32) {
+        message.text(libc::IFLA_IFNAME, self.name.as_str()).u32(libc::IFLA_MTU, mtu);
+        if let Some(Mac(address)) = self.mac {
+            message.bytes(libc::IFLA_ADDRESS, &address);
+        }
+    }
+}
+
+impl Veth<'_> {
+    /// The request that makes both ends.
+    pub(crate) fn add(&self) -> Message {
+        let (near, far) = (&self.near, &self.far);
+        let request = format!("ip link add {} type veth peer name {}", near.name, far.name);
+        let mut message = Message::new(libc::RTM_NEWLINK, CREATE, request);
+        // A large index of our own: where both ends happen to have the same small one, the kernel takes up to a
+        // second to see the carrier (`linkwatch_urgent_event` in net/core/link_watch.c).
+        let index = 0x1000_0000 | u32::try_from(crate::random::number() & 0x0fff_ffff).unwrap_or(0);
+        message.raw(&header(index, near.up));
+        near.describe(&mut message, self.mtu);
+        if let Some(bridge) = self.bridge {
+            message.u32(libc::IFLA_MASTER, bridge);
+        }
+        message.nest(libc::IFLA_LINKINFO, |info| {
+            info.text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, |data| {
+                data.nest(VETH_PEER, |peer| {
+                    peer.raw(&header(0, far.up));
+                    far.describe(peer, self.mtu);
+                    peer.u32(libc::IFLA_NET_NS_FD, self.into.as_raw_fd().cast_unsigned());
+                });
+            });
+        });
+        message
+    }
+}
+
+impl Link {
+    /// The request that brings a link up.
+    pub(crate) fn up(name: &str) -> Message {
+        let mut message = Message::new(libc::RTM_NEWLINK, 0, format!("ip link set {name} up"));
+        message.raw(&header(0, true)).text(libc::IFLA_IFNAME, name);
+        message
+    }
+
+    /// The request that makes a bridge, up, with a hardware address of its own.
+    ///
+    /// Without one it takes the lowest of its ports' addresses, and changes it as they come and go.
+    pub(crate) fn add_bridge(name: &str, mac: Mac, mtu: u32) -> Message {
+        let request = format!("ip link add {name} address {mac} mtu {mtu} type bridge stp_state 0");
+        let mut message = Message::new(libc::RTM_NEWLINK, CREATE, request);
+        message.raw(&header(0, true));
+        message
+            .text(libc::IFLA_IFNAME, name)
+            .u32(libc::IFLA_MTU, mtu)
+            .bytes(libc::IFLA_ADDRESS, &mac.0);
+        message.nest(libc::IFLA_LINKINFO, |info| {
+            info.text(libc::IFLA_INFO_KIND, "bridge").nest(libc::IFLA_INFO_DATA, |data| {
+                data.u32(BRIDGE_FORWARD_DELAY, 0).u32(BRIDGE_STP_STATE, 0);
+            });
+        });
+        message
+    }
+
+    /// The request that deletes a link, and with a veth its other end. Waits for RCU: 16 ms.
+    pub(crate) fn delete(name: &str) -> Message {
+        let mut message = Message::new(libc::RTM_DELLINK, 0, format!("ip link del {name}"));
+        message.raw(&header(0, false)).text(libc::IFLA_IFNAME, name);
+        message
+    }
+
+    fn read(payload: &[u8]) -> Option<Self> {
+        let index = u32_at(payload, 4)?;
+        let (mut name, mut mtu) = (None, 0);
+        for (kind, value) in attributes(payload.get(16..)?) {
+            match kind {
+                libc::IFLA_IFNAME => {
+                    name = Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
+                }
+                libc::IFLA_MTU => mtu = u32_at(value, 0)?,
+                _ => {}
+            }
+        }
+        Some(Self { index, name: name?, mtu })
+    }
+}
+
+impl RouteSocket {
+    /// All links of the namespace.
+    pub(crate) fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
+        let mut message = Message::new(libc::RTM_GETLINK, 0, "ip link show".to_owned());
+        message.raw(&header(0, false));
+        let read = |kind, payload: &[u8]| {
+            (kind == libc::RTM_NEWLINK).then(|| Link::read(payload)).flatten()
+        };
+        self.0.dump(&message, read)
+    }
+
+    /// The index of a link, by its name.
+    pub(crate) fn index(&mut self, name: &str) -> Result<u32, NetlinkError> {
+        let links = self.links()?;
+        let found = links.iter().find(|link| link.name == name).map(|link| link.index);
+        found.ok_or_else(|| {
+            let missing = io::Error::from_raw_os_error(libc::ENODEV);
+            NetlinkError::new(&format!("ip link show {name}"), missing)
+        })
+    }
+}
