@@ -7,5 +7,7 @@ pub mod api;
 pub mod diagnostic;
 pub mod event;
 pub mod file;
+pub mod graph;
+pub mod hash;
 pub mod model;
 pub mod record;

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::replace::{RecordError, read_record, replace_volatile_record};
 use super::{ContainerPaths, ProjectRecord, RECORD_VERSION, Roots, check_version, labels};
-use crate::model::{Healthcheck, MacAddress, Port, RestartPolicy, Signal};
+use crate::hash::Definition;
+use crate::model::{Dependency, Healthcheck, MacAddress, Port, RestartPolicy, ServiceName, Signal};
 
 /// What a container is, from its creation to its removal.
 ///
@@ -37,8 +38,12 @@ pub struct ContainerRecord {
     pub image: String,
     /// The image that this was, by id.
     pub image_id: String,
-    /// See [`crate::hash::config_hash`].
+    /// [`Definition::hash`] of `definition`, as the label has it.
     pub config_hash: String,
+    /// What the file said when it was made: with it a plan can name the key that changed.
+    pub definition: Definition,
+    /// What it depended on when it was made; orders a `down` without a file.
+    pub depends_on: BTreeMap<ServiceName, Dependency>,
     /// When it was made.
     pub created: Timestamp,
     /// All labels, those of Compose included.

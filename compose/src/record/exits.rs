@@ -6,18 +6,10 @@ use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
+use runtime::exit::ExitStatus;
 use serde::{Deserialize, Serialize};
 
 use super::replace::RecordError;
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExitStatus {
-    /// What it passed to exit(2).
-    pub code: Option<i32>,
-    /// The signal that killed it.
-    pub signal: Option<i32>,
-}
 
 /// One exit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -243,7 +243,7 @@ mod tests {
         let mut record = container_record(project, service, number);
         record.id = new_id().unwrap();
         fs::create_dir_all(record.paths(roots).folder()).unwrap();
-        names::claim(roots, &record.name, project, &record.id).unwrap();
+        names::claim(roots, &record.name, project, &record.id, None).unwrap();
         record.write(roots).unwrap();
         record
     }

@@ -28,7 +28,7 @@ pub mod state;
 use std::path::Path;
 
 pub use container::{ContainerRecord, EndpointRecord, Join, JoinKind, MountRecord, MountSource};
-pub use exits::{ExitStatus, Exits};
+pub use exits::Exits;
 pub use list::{Container, Garbage, Listing, new_id};
 pub use liveness::{BootId, ProcessName};
 pub use lock::{LockError, ProjectLock};
@@ -52,9 +52,11 @@ fn check_version(path: &Path, found: u32) -> Result<(), RecordError> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;
+    use crate::hash::Definition;
     use crate::model::{RestartPolicy, Signal};
 
     /// A container that was made from nothing in particular.
@@ -70,8 +72,10 @@ pub(crate) mod tests {
             image: "app:1".to_owned(),
             image_id: "sha256:1".to_owned(),
             config_hash: String::new(),
+            definition: Definition::default(),
+            depends_on: BTreeMap::new(),
             created: jiff::Timestamp::UNIX_EPOCH,
-            labels: std::collections::BTreeMap::new(),
+            labels: BTreeMap::new(),
             command: vec!["sleep".to_owned()],
             tty: false,
             stdin_open: false,

@@ -51,12 +51,19 @@ pub enum NameError {
 
 /// Claims `name` for the container `id` of `project`, whose folder exists.
 ///
-/// Repeating a claim is no error.
+/// Repeating a claim is no error, and neither is taking over the name of
+/// `replaced`, the container in whose place this one comes.
 ///
 /// # Errors
 ///
 /// [`NameError::InUse`] with the holder; [`NameError::Link`] when the kernel refuses.
-pub fn claim(roots: &Roots, name: &str, project: &str, id: &str) -> Result<(), NameError> {
+pub fn claim(
+    roots: &Roots,
+    name: &str,
+    project: &str,
+    id: &str,
+    replaced: Option<&str>,
+) -> Result<(), NameError> {
     let folder = roots.names();
     let path = folder.join(name);
     let failed = |source| NameError::Link { name: name.to_owned(), path: path.clone(), source };
@@ -73,8 +80,10 @@ pub fn claim(roots: &Roots, name: &str, project: &str, id: &str) -> Result<(), N
     }
     match holder(roots, name) {
         Some(holder) if holder.project == project && holder.id == id => Ok(()),
-        Some(holder) => Err(NameError::InUse { name: name.to_owned(), holder }),
-        None => fs::remove_file(&path).and_then(|()| symlink(&target, &path)).map_err(failed),
+        Some(holder) if replaced != Some(holder.id.as_str()) => {
+            Err(NameError::InUse { name: name.to_owned(), holder })
+        }
+        _ => fs::remove_file(&path).and_then(|()| symlink(&target, &path)).map_err(failed),
     }
 }
 
@@ -142,9 +151,10 @@ mod tests {
         make("a-b", "1");
         make("a", "2");
         // Project `a-b`, service `c` and project `a`, service `b-c` want the same name.
-        claim(&roots, "a-b-c-1", "a-b", "1").unwrap();
-        claim(&roots, "a-b-c-1", "a-b", "1").unwrap();
-        let refused = claim(&roots, "a-b-c-1", "a", "2").unwrap_err();
+        for _ in 0..2 {
+            claim(&roots, "a-b-c-1", "a-b", "1", None).unwrap();
+        }
+        let refused = claim(&roots, "a-b-c-1", "a", "2", Some("9")).unwrap_err();
         assert_eq!(
             refused.to_string(),
             "the container name a-b-c-1 is in use by container 1 of project a-b"
@@ -153,9 +163,15 @@ mod tests {
         release(&roots, "a-b-c-1", "2").unwrap();
         assert!(holder(&roots, "a-b-c-1").is_some(), "only the holder frees a name");
 
-        fs::remove_dir(roots.container("a-b", "1").folder()).unwrap();
+        make("a-b", "3");
+        claim(&roots, "a-b-c-1", "a-b", "3", Some("1")).unwrap();
+        release(&roots, "a-b-c-1", "1").unwrap();
+        let successor = NameHolder { project: "a-b".to_owned(), id: "3".to_owned() };
+        assert_eq!(holder(&roots, "a-b-c-1"), Some(successor), "a successor takes over");
+
+        fs::remove_dir(roots.container("a-b", "3").folder()).unwrap();
         assert_eq!(holder(&roots, "a-b-c-1"), None);
-        claim(&roots, "a-b-c-1", "a", "2").unwrap();
+        claim(&roots, "a-b-c-1", "a", "2", None).unwrap();
         let expected = NameHolder { project: "a".to_owned(), id: "2".to_owned() };
         assert_eq!(holder(&roots, "a-b-c-1"), Some(expected));
         release(&roots, "a-b-c-1", "2").unwrap();

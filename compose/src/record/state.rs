@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use jiff::Timestamp;
+use runtime::exit::ExitStatus;
 use serde::{Deserialize, Serialize};
 
-use super::exits::{ExitStatus, Exits};
+use super::exits::Exits;
 use super::liveness::{BootId, ProcessName};
 use super::replace::{RecordError, read_record, replace_volatile_record};
 use super::{ContainerPaths, RECORD_VERSION, check_version};
@@ -259,7 +260,7 @@ mod tests {
         let seen = Exit {
             key: "ab".to_owned(),
             pid: gone.pid,
-            status: ExitStatus { code: Some(3), signal: None },
+            status: ExitStatus::exited(3),
             at: "2026-01-01T00:01:00Z".parse().unwrap(),
         };
         let journal: Exits = [seen.clone()].into_iter().collect();
