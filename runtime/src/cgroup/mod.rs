@@ -1,10 +1,44 @@
 //! Control groups: where a container is counted, limited, frozen and killed.
+//!
+//! A container has one directory below the top of each hierarchy that it needs, all with the same name
+//! (`compose/PROJECT/ID`). Three layouts exist:
+//!
+//! | layout | limits | kill, freeze, "is it empty" |
+//! |---|---|---|
+//! | unified (version 2) | the one tree | the one tree |
+//! | hybrid | version 1, a tree for each controller | the version 2 tree, which has no controllers |
+//! | legacy (version 1) | a tree for each controller | `freezer`, signals, pidfds |
+//!
+//! Limits are computed as a list of files and values (`v1`, `v2`) before anything is written, so that tests can read it.
+//! Nothing here acts on a bare pid unless the process is frozen, and nothing sleeps where the kernel has an event.
+//!
+//! ```no_run
+//! use runtime::cgroup::{self, Limits};
+//! let limits = Limits { memory: Some(64 << 20), pids: Some(100), ..Limits::default() };
+//! let place = cgroup::create(&cgroup::name("shop", "0123abcd"), &limits)?;
+//! place.join_self()?;
+//! # Ok::<(), cgroup::CgroupError>(())
+//! ```
 
+mod devices;
+mod error;
+mod events;
+mod file;
 mod limits;
 mod place;
+mod setting;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod v1;
+mod v2;
 
+pub use error::CgroupError;
+pub use events::OomWatch;
 pub use limits::{Blkio, DeviceRate, Devices, Limits, MINIMUM_MEMORY, Swap};
 pub use place::Place;
+pub use stats::Stats;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,4 +52,30 @@ pub enum Hierarchy {
     Hybrid,
     /// Version 1 alone.
     Legacy,
+}
+
+/// How this machine mounts its control groups.
+///
+/// # Errors
+/// [`CgroupError::NotMounted`].
+pub fn detect() -> Result<Hierarchy, CgroupError> {
+    tree::Tree::host().map(|tree| tree.hierarchy)
+}
+
+/// The name of a container's place: `compose/PROJECT/ID`, where `COMPOSE_CGROUP_ROOT` may rename the first part.
+pub fn name(project: &str, id: &str) -> String {
+    let root = std::env::var("COMPOSE_CGROUP_ROOT").ok().filter(|root| !root.trim_matches('/').is_empty());
+    let root = root.as_deref().map_or("compose", |root| root.trim_matches('/'));
+    format!("{root}/{project}/{id}")
+}
+
+/// Makes the place of a container and sets its limits.
+///
+/// Directories of the same name that a dead container has left behind are replaced.
+///
+/// # Errors
+/// [`CgroupError::Limit`] for a limit that cannot be, [`CgroupError::Occupied`] if processes are inside,
+/// and the kernel's refusals by file and value. Nothing is left behind then.
+pub fn create(name: &str, limits: &Limits) -> Result<Place, CgroupError> {
+    tree::Tree::host()?.create(name, limits)
 }
