@@ -18,7 +18,10 @@ pub(super) fn restrict(place: &Place, rules: &[LinuxDeviceCgroup]) -> Result<(),
     match (place.hierarchy, &place.unified, place.directory("devices")) {
         (Hierarchy::Unified, Some(directory), _) => attach(directory, rules),
         (_, _, Some(directory)) => write_lines(directory, rules),
-        _ => Err(CgroupError::MissingController { controller: "devices", tree: "/sys/fs/cgroup".into() }),
+        _ => Err(CgroupError::MissingController {
+            controller: "devices",
+            tree: "/sys/fs/cgroup".into(),
+        }),
     }
 }
 
@@ -26,16 +29,24 @@ pub(super) fn restrict(place: &Place, rules: &[LinuxDeviceCgroup]) -> Result<(),
 fn write_lines(directory: &Path, rules: &[LinuxDeviceCgroup]) -> Result<(), CgroupError> {
     let open = |name: &str| -> Result<File, CgroupError> {
         let path = directory.join(name);
-        OpenOptions::new().write(true).open(&path).map_err(|source| CgroupError::Read { path, source })
+        OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map_err(|source| CgroupError::Read { path, source })
     };
     let put = |mut file: &File, name: &str, value: &str| {
         let written = file.write_all(value.as_bytes());
-        written.map_err(|source| CgroupError::Write { path: directory.join(name), value: value.to_owned(), source })
+        written.map_err(|source| CgroupError::Write {
+            path: directory.join(name),
+            value: value.to_owned(),
+            source,
+        })
     };
     let (allow, deny) = (open("devices.allow")?, open("devices.deny")?);
     put(&deny, "devices.deny", "a")?;
     for rule in rules.iter().skip_while(|rule| is_deny_all(rule)) {
-        let (file, name) = if rule.allow() { (&allow, "devices.allow") } else { (&deny, "devices.deny") };
+        let (file, name) =
+            if rule.allow() { (&allow, "devices.allow") } else { (&deny, "devices.deny") };
         put(file, name, &line(rule))?;
     }
     Ok(())
@@ -43,24 +54,32 @@ fn write_lines(directory: &Path, rules: &[LinuxDeviceCgroup]) -> Result<(), Cgro
 
 /// OCI specs begin with this rule; it is where we begin anyway.
 fn is_deny_all(rule: &LinuxDeviceCgroup) -> bool {
-    let every = matches!(rule.typ(), None | Some(LinuxDeviceType::A)) && rule.major().is_none() && rule.minor().is_none();
+    let every = matches!(rule.typ(), None | Some(LinuxDeviceType::A))
+        && rule.major().is_none()
+        && rule.minor().is_none();
     every && !rule.allow() && access_bits(rule) == ALL_ACCESS
 }
 
 /// A rule as version 1 reads it.
 fn line(rule: &LinuxDeviceCgroup) -> String {
     let kind = rule.typ().unwrap_or_default().as_str().to_owned();
-    let number = |value: Option<i64>| value.filter(|value| *value >= 0).map_or("*".to_owned(), |value| value.to_string());
+    let number = |value: Option<i64>| {
+        value.filter(|value| *value >= 0).map_or("*".to_owned(), |value| value.to_string())
+    };
     let access = rule.access().as_deref().filter(|access| !access.is_empty()).unwrap_or("rwm");
     format!("{kind} {}:{} {access}", number(rule.major()), number(rule.minor()))
 }
 
 /// Loads the program for the rules and attaches it.
 fn attach(directory: &Path, rules: &[LinuxDeviceCgroup]) -> Result<(), CgroupError> {
-    let call = |call: &'static str| move |source| CgroupError::Call { call, path: directory.to_owned(), source };
+    let call = |call: &'static str| {
+        move |source| CgroupError::Call { call, path: directory.to_owned(), source }
+    };
     let cgroup = File::open(directory).map_err(call("open"))?;
-    let program = bpf::load_device_program(&program(rules)).map_err(call("bpf(BPF_PROG_LOAD, BPF_PROG_TYPE_CGROUP_DEVICE)"))?;
-    bpf::attach_device_program(cgroup.as_fd(), program.as_fd()).map_err(call("bpf(BPF_PROG_ATTACH, BPF_CGROUP_DEVICE)"))
+    let program = bpf::load_device_program(&program(rules))
+        .map_err(call("bpf(BPF_PROG_LOAD, BPF_PROG_TYPE_CGROUP_DEVICE)"))?;
+    bpf::attach_device_program(cgroup.as_fd(), program.as_fd())
+        .map_err(call("bpf(BPF_PROG_ATTACH, BPF_CGROUP_DEVICE)"))
 }
 
 /// `BPF_DEVCG_ACC_*` and `BPF_DEVCG_DEV_*` of `linux/bpf.h`.
@@ -106,7 +125,13 @@ fn program(rules: &[LinuxDeviceCgroup]) -> Vec<Instruction> {
         word(MINOR, 8),
     ];
     for rule in merged(rules).iter().rev() {
-        program.extend(block(rule));
+        let block = block(rule);
+        let unconditional = block.len() == answer(true).len();
+        program.extend(block);
+        // The verifier refuses instructions that cannot be reached.
+        if unconditional {
+            return program;
+        }
     }
     program.extend(answer(false));
     program
@@ -120,8 +145,12 @@ fn answer(allow: bool) -> [Instruction; 2] {
 fn block(rule: &LinuxDeviceCgroup) -> Vec<Instruction> {
     let mut tests = Vec::new();
     match rule.typ() {
-        Some(LinuxDeviceType::B) => tests.push(Instruction::new(JUMP_UNLESS_EQUAL, KIND, 0, 0, BLOCK)),
-        Some(LinuxDeviceType::C | LinuxDeviceType::U) => tests.push(Instruction::new(JUMP_UNLESS_EQUAL, KIND, 0, 0, CHARACTER)),
+        Some(LinuxDeviceType::B) => {
+            tests.push(Instruction::new(JUMP_UNLESS_EQUAL, KIND, 0, 0, BLOCK))
+        }
+        Some(LinuxDeviceType::C | LinuxDeviceType::U) => {
+            tests.push(Instruction::new(JUMP_UNLESS_EQUAL, KIND, 0, 0, CHARACTER))
+        }
         _ => {}
     }
     let bits = access_bits(rule);
@@ -136,7 +165,9 @@ fn block(rule: &LinuxDeviceCgroup) -> Vec<Instruction> {
         });
     }
     for (register, number) in [(MAJOR, rule.major()), (MINOR, rule.minor())] {
-        if let Some(number) = number.and_then(|number| i32::try_from(number).ok()).filter(|number| *number >= 0) {
+        if let Some(number) =
+            number.and_then(|number| i32::try_from(number).ok()).filter(|number| *number >= 0)
+        {
             tests.push(Instruction::new(JUMP_UNLESS_EQUAL, register, 0, 0, number));
         }
     }
@@ -157,10 +188,19 @@ fn merged(rules: &[LinuxDeviceCgroup]) -> Vec<LinuxDeviceCgroup> {
     let key = |rule: &LinuxDeviceCgroup| (rule.allow(), rule.typ(), rule.major(), rule.minor());
     let mut merged: Vec<LinuxDeviceCgroup> = Vec::new();
     for rule in rules {
-        match merged.iter_mut().rev().take_while(|other| other.allow() == rule.allow()).find(|other| key(other) == key(rule)) {
+        match merged
+            .iter_mut()
+            .rev()
+            .take_while(|other| other.allow() == rule.allow())
+            .find(|other| key(other) == key(rule))
+        {
             Some(same) => {
                 let bits = access_bits(same) | access_bits(rule);
-                let letters = ACCESS.iter().filter(|(_, bit)| bits & bit != 0).map(|(letter, _)| letter).collect();
+                let letters = ACCESS
+                    .iter()
+                    .filter(|(_, bit)| bits & bit != 0)
+                    .map(|(letter, _)| letter)
+                    .collect();
                 same.set_access(Some(letters));
             }
             None => merged.push(rule.clone()),
@@ -179,7 +219,9 @@ pub(in crate::cgroup) mod tests {
         let (major, minor) = words[2].split_once(':').unwrap();
         let mut rule = LinuxDeviceCgroup::default();
         rule.set_allow(words[0] == "allow").set_typ(Some(words[1].try_into().unwrap()));
-        rule.set_major(major.parse().ok()).set_minor(minor.parse().ok()).set_access(Some(words[3].to_owned()));
+        rule.set_major(major.parse().ok())
+            .set_minor(minor.parse().ok())
+            .set_access(Some(words[3].to_owned()));
         rule
     }
 
@@ -189,12 +231,17 @@ pub(in crate::cgroup) mod tests {
         let mut at = 0;
         loop {
             let instruction = program[at];
-            let (to, from) = (usize::from(instruction.destination()), usize::from(instruction.source()));
+            let (to, from) =
+                (usize::from(instruction.destination()), usize::from(instruction.source()));
             let immediate = u64::try_from(instruction.immediate).unwrap();
-            let jump = |yes: bool| if yes { usize::try_from(instruction.offset).unwrap() } else { 0 };
+            let jump =
+                |yes: bool| if yes { usize::try_from(instruction.offset).unwrap() } else { 0 };
             at += 1;
             match instruction.code {
-                LOAD_WORD => registers[to] = u64::from(context[usize::try_from(instruction.offset).unwrap() / 4]),
+                LOAD_WORD => {
+                    registers[to] =
+                        u64::from(context[usize::try_from(instruction.offset).unwrap() / 4])
+                }
                 MOVE => registers[to] = immediate,
                 COPY => registers[to] = registers[from],
                 AND => registers[to] &= immediate,
@@ -211,8 +258,15 @@ pub(in crate::cgroup) mod tests {
     #[test]
     fn the_program_answers_as_the_rules_do() {
         let rules = [
-            "deny a *:* rwm", "allow c *:* m", "allow b *:* m", "allow c 1:3 rwm", "allow c 5:0 r", "allow c 5:0 w",
-            "allow c 136:* rwm", "allow c 10:* rw", "deny c 10:229 w",
+            "deny a *:* rwm",
+            "allow c *:* m",
+            "allow b *:* m",
+            "allow c 1:3 rwm",
+            "allow c 5:0 r",
+            "allow c 5:0 w",
+            "allow c 136:* rwm",
+            "allow c 10:* rw",
+            "deny c 10:229 w",
         ]
         .map(rule);
         let program = program(&rules);
@@ -223,7 +277,11 @@ pub(in crate::cgroup) mod tests {
             (CHARACTER, "rw", 136, 77, 1), (CHARACTER, "rw", 10, 200, 1), (CHARACTER, "rw", 10, 229, 0), (CHARACTER, "r", 10, 229, 1),
         ];
         for (kind, access, major, minor, expected) in table {
-            let bits: i32 = ACCESS.iter().filter(|(letter, _)| access.contains(*letter)).map(|(_, bit)| bit).sum();
+            let bits: i32 = ACCESS
+                .iter()
+                .filter(|(letter, _)| access.contains(*letter))
+                .map(|(_, bit)| bit)
+                .sum();
             let context = [(bits << 16 | kind).try_into().unwrap(), major, minor];
             assert_eq!(run(&program, context), expected, "{kind} {access} {major}:{minor}");
         }

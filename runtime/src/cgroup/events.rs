@@ -40,7 +40,10 @@ pub(super) fn set_frozen(place: &Place, wanted: Frozen) -> Result<(), CgroupErro
     }
     match place.directory("freezer") {
         Some(directory) => set_freezer(directory, wanted),
-        None => Err(CgroupError::MissingController { controller: "freezer", tree: "/sys/fs/cgroup".into() }),
+        None => Err(CgroupError::MissingController {
+            controller: "freezer",
+            tree: "/sys/fs/cgroup".into(),
+        }),
     }
 }
 
@@ -73,8 +76,14 @@ pub(super) fn wait_until_empty(place: &Place) -> Result<(), CgroupError> {
 fn wait_for_exits(place: &Place, directory: &Path) -> Result<(), CgroupError> {
     let deadline = Instant::now() + PATIENCE;
     while let Some(pid) = place.pids().first().copied() {
-        let Some(process) = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else { continue };
-        if !poll_until(process.as_fd(), PollFlags::IN, deadline).map_err(|source| call("poll", directory, source))? {
+        let Some(process) =
+            Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+        else {
+            continue;
+        };
+        if !poll_until(process.as_fd(), PollFlags::IN, deadline)
+            .map_err(|source| call("poll", directory, source))?
+        {
             return Err(timeout(directory, "empty"));
         }
     }
@@ -100,7 +109,9 @@ fn wait(directory: &Path, key: &str, wanted: u64, state: &'static str) -> Result
         if file::field_in(&text, key).unwrap_or(wanted) == wanted {
             return Ok(());
         }
-        if !poll_until(events.as_fd(), PollFlags::PRI, deadline).map_err(|source| call("poll", &path, source))? {
+        if !poll_until(events.as_fd(), PollFlags::PRI, deadline)
+            .map_err(|source| call("poll", &path, source))?
+        {
             return Err(timeout(directory, state));
         }
     }
@@ -148,16 +159,25 @@ impl Place {
     /// [`CgroupError::Call`] or [`CgroupError::Write`]; [`CgroupError::MissingController`] on a machine without memory accounting.
     pub fn oom_watch(&self) -> Result<OomWatch, CgroupError> {
         let Some(directory) = self.directory("memory") else {
-            return Err(CgroupError::MissingController { controller: "memory", tree: "/sys/fs/cgroup".into() });
+            return Err(CgroupError::MissingController {
+                controller: "memory",
+                tree: "/sys/fs/cgroup".into(),
+            });
         };
-        let fd = if self.controllers.is_empty() { watch_events(directory) } else { watch_control(directory) }?;
+        let fd = if self.controllers.is_empty() {
+            watch_events(directory)
+        } else {
+            watch_control(directory)
+        }?;
         Ok(OomWatch { fd })
     }
 
     /// Whether the OOM killer has struck in this container since it was made; `false` once its directories are gone.
     pub fn was_oom_killed(&self) -> bool {
         let name = if self.controllers.is_empty() { "memory.events" } else { "memory.oom_control" };
-        self.directory("memory").and_then(|directory| file::field(directory, name, "oom_kill")).is_some_and(|kills| kills > 0)
+        self.directory("memory")
+            .and_then(|directory| file::field(directory, name, "oom_kill"))
+            .is_some_and(|kills| kills > 0)
     }
 }
 
@@ -176,8 +196,13 @@ fn watch_events(directory: &Path) -> Result<OwnedFd, CgroupError> {
 fn watch_control(directory: &Path) -> Result<OwnedFd, CgroupError> {
     let path = directory.join("memory.oom_control");
     let control = File::open(&path).map_err(|source| CgroupError::Read { path, source })?;
-    let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|source| call("eventfd", directory, source.into()))?;
-    file::write(directory, "cgroup.event_control", &format!("{} {}", fd.as_raw_fd(), control.as_raw_fd()))?;
+    let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(|source| call("eventfd", directory, source.into()))?;
+    file::write(
+        directory,
+        "cgroup.event_control",
+        &format!("{} {}", fd.as_raw_fd(), control.as_raw_fd()),
+    )?;
     Ok(fd)
 }
 
@@ -186,5 +211,10 @@ fn call(call: &'static str, path: &Path, source: io::Error) -> CgroupError {
 }
 
 fn timeout(directory: &Path, state: &'static str) -> CgroupError {
-    CgroupError::Timeout { path: directory.to_owned(), state, seconds: PATIENCE.as_secs(), pids: file::pids(directory) }
+    CgroupError::Timeout {
+        path: directory.to_owned(),
+        state,
+        seconds: PATIENCE.as_secs(),
+        pids: file::pids(directory),
+    }
 }

@@ -9,7 +9,10 @@ use super::CgroupError;
 /// Writes a value with one write(2), as the kernel takes each write for a command.
 pub(super) fn write(directory: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
     let path = directory.join(file);
-    let written = fs::OpenOptions::new().write(true).open(&path).and_then(|mut opened| opened.write_all(value.as_bytes()));
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|mut opened| opened.write_all(value.as_bytes()));
     written.map_err(|source| CgroupError::Write { path, value: value.to_owned(), source })
 }
 

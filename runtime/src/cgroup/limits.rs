@@ -94,7 +94,8 @@ pub enum Devices {
 impl Devices {
     /// The rules of a spec made by [`crate::spec::spec`]; a spec without rules does not restrict.
     pub fn of(spec: &Spec) -> Self {
-        let rules = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()?.devices().clone());
+        let rules =
+            spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()?.devices().clone());
         rules.map_or(Self::All, Self::Only)
     }
 }
@@ -142,16 +143,22 @@ impl Limits {
     }
 
     fn check_memory(&self) -> Result<(), CgroupError> {
-        for (limit, bytes) in [("mem_limit", self.memory), ("mem_reservation", self.memory_reservation)] {
+        for (limit, bytes) in
+            [("mem_limit", self.memory), ("mem_reservation", self.memory_reservation)]
+        {
             if let Some(bytes) = bytes.filter(|bytes| *bytes < MINIMUM_MEMORY) {
                 return Err(refused(limit, bytes, "the smallest allowed is 6291456 (6 MiB)"));
             }
         }
         match (self.memory_swap, self.memory) {
-            (Some(Swap::Total(total)), None) => Err(refused("memswap_limit", total, "needs a mem_limit")),
-            (Some(Swap::Total(total)), Some(memory)) if total < memory => {
-                Err(refused("memswap_limit", total, "counts memory and swap together, so it must be at least mem_limit"))
+            (Some(Swap::Total(total)), None) => {
+                Err(refused("memswap_limit", total, "needs a mem_limit"))
             }
+            (Some(Swap::Total(total)), Some(memory)) if total < memory => Err(refused(
+                "memswap_limit",
+                total,
+                "counts memory and swap together, so it must be at least mem_limit",
+            )),
             _ => Ok(()),
         }?;
         if let (Some(reserved), Some(memory)) = (self.memory_reservation, self.memory)
@@ -167,16 +174,27 @@ impl Limits {
 
     fn check_cpu(&self) -> Result<(), CgroupError> {
         if let Some(nanos) = self.cpu_nanos.filter(|nanos| *nanos > 0) {
-            let cpus = format!("{}.{:02}", nanos / 1_000_000_000, nanos % 1_000_000_000 / 10_000_000);
+            let cpus =
+                format!("{}.{:02}", nanos / 1_000_000_000, nanos % 1_000_000_000 / 10_000_000);
             if self.cpu_quota_us.is_some() || self.cpu_period_us.is_some() {
-                return Err(refused("cpus", cpus, "cannot be combined with cpu_quota or cpu_period"));
+                return Err(refused(
+                    "cpus",
+                    cpus,
+                    "cannot be combined with cpu_quota or cpu_period",
+                ));
             }
             let available = online_processors();
             if nanos < 10_000_000 || nanos > available * 1_000_000_000 {
-                return Err(refused("cpus", cpus, format!("must be 0.01 to {available}.00, as there are {available} processors")));
+                return Err(refused(
+                    "cpus",
+                    cpus,
+                    format!("must be 0.01 to {available}.00, as there are {available} processors"),
+                ));
             }
         }
-        if let Some(period) = self.cpu_period_us.filter(|period| *period != 0 && !(1000..=1_000_000).contains(period)) {
+        if let Some(period) =
+            self.cpu_period_us.filter(|period| *period != 0 && !(1000..=1_000_000).contains(period))
+        {
             return Err(refused("cpu_period", period, "must be 1000 to 1000000 microseconds"));
         }
         if let Some(quota) = self.cpu_quota_us.filter(|quota| (1..1000).contains(quota)) {
@@ -192,7 +210,8 @@ impl Limits {
 
     fn check_blkio(&self) -> Result<(), CgroupError> {
         let single = self.blkio.weight.map(u64::from);
-        let weights = single.into_iter().chain(self.blkio.weight_devices.iter().map(|rate| rate.value));
+        let weights =
+            single.into_iter().chain(self.blkio.weight_devices.iter().map(|rate| rate.value));
         match weights.into_iter().find(|weight| !(10..=1000).contains(weight)) {
             Some(weight) => Err(refused("blkio_config weight", weight, "must be 10 to 1000")),
             None => Ok(()),
@@ -202,13 +221,19 @@ impl Limits {
     /// The processor time asked for, whichever way it was spelled.
     pub(super) fn bandwidth(&self) -> Option<Bandwidth> {
         if let Some(nanos) = self.cpu_nanos.filter(|nanos| *nanos > 0) {
-            return Some(Bandwidth { quota_us: Some(nanos / 10_000), period_us: DEFAULT_PERIOD_US });
+            return Some(Bandwidth {
+                quota_us: Some(nanos / 10_000),
+                period_us: DEFAULT_PERIOD_US,
+            });
         }
         let period_us = self.cpu_period_us.filter(|period| *period != 0);
         if self.cpu_quota_us.is_none() && period_us.is_none() {
             return None;
         }
-        let quota_us = self.cpu_quota_us.and_then(|quota| u64::try_from(quota).ok()).filter(|quota| *quota > 0);
+        let quota_us = self
+            .cpu_quota_us
+            .and_then(|quota| u64::try_from(quota).ok())
+            .filter(|quota| *quota > 0);
         Some(Bandwidth { quota_us, period_us: period_us.unwrap_or(DEFAULT_PERIOD_US) })
     }
 
@@ -229,7 +254,11 @@ impl Limits {
 }
 
 /// A limit error in one line.
-pub(super) fn refused(limit: &'static str, value: impl Display, problem: impl Into<String>) -> CgroupError {
+pub(super) fn refused(
+    limit: &'static str,
+    value: impl Display,
+    problem: impl Into<String>,
+) -> CgroupError {
     CgroupError::Limit { limit, value: value.to_string(), problem: problem.into() }
 }
 
@@ -251,7 +280,8 @@ pub(super) fn parse_list(text: &str) -> Option<Vec<u32>> {
 fn online_processors() -> u64 {
     let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok();
     let listed = online.and_then(|text| parse_list(text.trim())).map(|numbers| numbers.len());
-    let count = listed.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    let count =
+        listed.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
@@ -284,7 +314,13 @@ mod tests {
             assert_eq!(limits.check().unwrap_err().to_string(), message);
         }
         let too_many = Limits { cpu_nanos: Some(100_000 * 1_000_000_000), ..Limits::default() };
-        assert!(too_many.check().unwrap_err().to_string().starts_with("cpus 100000.00: must be 0.01 to "));
+        assert!(
+            too_many
+                .check()
+                .unwrap_err()
+                .to_string()
+                .starts_with("cpus 100000.00: must be 0.01 to ")
+        );
     }
 
     #[test]
@@ -298,8 +334,12 @@ mod tests {
     #[test]
     fn processor_time_has_two_spellings() {
         let half = Limits { cpu_nanos: Some(500_000_000), ..Limits::default() };
-        assert_eq!(half.bandwidth(), Some(Bandwidth { quota_us: Some(50_000), period_us: 100_000 }));
-        let quota = Limits { cpu_quota_us: Some(-1), cpu_period_us: Some(20_000), ..Limits::default() };
+        assert_eq!(
+            half.bandwidth(),
+            Some(Bandwidth { quota_us: Some(50_000), period_us: 100_000 })
+        );
+        let quota =
+            Limits { cpu_quota_us: Some(-1), cpu_period_us: Some(20_000), ..Limits::default() };
         assert_eq!(quota.bandwidth(), Some(Bandwidth { quota_us: None, period_us: 20_000 }));
         assert_eq!(Limits::default().bandwidth(), None);
     }

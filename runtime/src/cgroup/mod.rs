@@ -64,7 +64,8 @@ pub fn detect() -> Result<Hierarchy, CgroupError> {
 
 /// The name of a container's place: `compose/PROJECT/ID`, where `COMPOSE_CGROUP_ROOT` may rename the first part.
 pub fn name(project: &str, id: &str) -> String {
-    let root = std::env::var("COMPOSE_CGROUP_ROOT").ok().filter(|root| !root.trim_matches('/').is_empty());
+    let root =
+        std::env::var("COMPOSE_CGROUP_ROOT").ok().filter(|root| !root.trim_matches('/').is_empty());
     let root = root.as_deref().map_or("compose", |root| root.trim_matches('/'));
     format!("{root}/{project}/{id}")
 }

@@ -34,14 +34,20 @@ impl Place {
     /// Every version 1 directory once: what is left to join after `CLONE_INTO_CGROUP`.
     pub fn version_1_directories(&self) -> impl Iterator<Item = &Path> {
         let all: Vec<&Path> = self.controllers.values().map(PathBuf::as_path).collect();
-        all.clone().into_iter().enumerate().filter(move |(index, path)| !all[..*index].contains(path)).map(|(_, path)| path)
+        all.clone()
+            .into_iter()
+            .enumerate()
+            .filter(move |(index, path)| !all[..*index].contains(path))
+            .map(|(_, path)| path)
     }
 
     /// The directory whose files belong to a controller.
     pub(super) fn directory(&self, controller: &str) -> Option<&Path> {
         match self.hierarchy {
             Hierarchy::Unified => self.unified.as_deref(),
-            Hierarchy::Hybrid | Hierarchy::Legacy => self.controllers.get(controller).map(PathBuf::as_path),
+            Hierarchy::Hybrid | Hierarchy::Legacy => {
+                self.controllers.get(controller).map(PathBuf::as_path)
+            }
         }
     }
 
@@ -55,7 +61,8 @@ impl Place {
     /// # Errors
     /// [`CgroupError::Write`] names the file; `ESRCH` means the process is gone.
     pub fn add(&self, pid: i32) -> Result<(), CgroupError> {
-        self.directories().try_for_each(|directory| file::write(directory, "cgroup.procs", &pid.to_string()))
+        self.directories()
+            .try_for_each(|directory| file::write(directory, "cgroup.procs", &pid.to_string()))
     }
 
     /// Moves the calling process into every hierarchy.
@@ -71,7 +78,8 @@ impl Place {
     /// # Errors
     /// As [`Place::add`].
     pub fn join_version_1(&self) -> Result<(), CgroupError> {
-        self.version_1_directories().try_for_each(|directory| file::write(directory, "cgroup.procs", "0"))
+        self.version_1_directories()
+            .try_for_each(|directory| file::write(directory, "cgroup.procs", "0"))
     }
 
     /// Moves all processes of the place into one more directory.
@@ -80,13 +88,19 @@ impl Place {
         loop {
             // Children forked in between are where their parents were, so look until nobody is new.
             let inside = file::pids(directory);
-            let outside: Vec<i32> = elsewhere.map(file::pids).unwrap_or_default().into_iter().filter(|pid| !inside.contains(pid)).collect();
+            let outside: Vec<i32> = elsewhere
+                .map(file::pids)
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|pid| !inside.contains(pid))
+                .collect();
             if outside.is_empty() {
                 return Ok(());
             }
             for pid in outside {
                 match file::write(directory, "cgroup.procs", &pid.to_string()) {
-                    Err(CgroupError::Write { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => {}
+                    Err(CgroupError::Write { source, .. })
+                        if source.raw_os_error() == Some(libc::ESRCH) => {}
                     other => other?,
                 }
             }
@@ -105,8 +119,11 @@ impl Place {
     pub fn kill(&self) -> Result<(), CgroupError> {
         if let Some(directory) = &self.unified {
             match file::write(directory, "cgroup.kill", "1") {
-                Err(CgroupError::Write { source, .. }) if file::is_missing(&source) && directory.exists() => {}
-                Err(CgroupError::Write { source, .. }) if file::is_missing(&source) => return Ok(()),
+                Err(CgroupError::Write { source, .. })
+                    if file::is_missing(&source) && directory.exists() => {}
+                Err(CgroupError::Write { source, .. }) if file::is_missing(&source) => {
+                    return Ok(());
+                }
                 other => return other,
             }
         }
@@ -152,7 +169,9 @@ impl Place {
         let tree = Tree::host()?;
         tree.check_cpuset(limits)?;
         tree.extend(self, limits)?;
-        let total = self.directory("memory").and_then(|directory| file::number(directory, "memory.memsw.limit_in_bytes"));
+        let total = self
+            .directory("memory")
+            .and_then(|directory| file::number(directory, "memory.memsw.limit_in_bytes"));
         tree.limit(self, limits, Purpose::Update, total)
     }
 

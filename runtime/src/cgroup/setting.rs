@@ -51,7 +51,9 @@ impl Setting {
     pub(super) fn apply(&self, directory: &Path, purpose: Purpose) -> Result<(), CgroupError> {
         let mut outcome = Ok(());
         for (name, value) in &self.files {
-            if purpose == Purpose::Update && file::read(directory, name).is_ok_and(|found| found == *value) {
+            if purpose == Purpose::Update
+                && file::read(directory, name).is_ok_and(|found| found == *value)
+            {
                 return Ok(());
             }
             outcome = file::write(directory, name, value);
@@ -68,7 +70,11 @@ impl Setting {
 }
 
 /// The value if there is one, the default where defaults are to be restored.
-pub(super) fn or_reset<T: ToString>(value: Option<T>, default: &str, purpose: Purpose) -> Option<String> {
+pub(super) fn or_reset<T: ToString>(
+    value: Option<T>,
+    default: &str,
+    purpose: Purpose,
+) -> Option<String> {
     match (value, purpose) {
         (Some(value), _) => Some(value.to_string()),
         (None, Purpose::Update) => Some(default.to_owned()),
@@ -79,7 +85,8 @@ pub(super) fn or_reset<T: ToString>(value: Option<T>, default: &str, purpose: Pu
 /// `MAJOR:MINOR` of a block device of the host.
 pub(super) fn device_number(rate: &DeviceRate) -> Result<String, CgroupError> {
     let path = &rate.device;
-    let found = std::fs::metadata(path).map_err(|source| CgroupError::Device { path: path.clone(), source })?;
+    let found = std::fs::metadata(path)
+        .map_err(|source| CgroupError::Device { path: path.clone(), source })?;
     if !found.file_type().is_block_device() {
         let source = std::io::Error::from_raw_os_error(libc::ENOTBLK);
         return Err(CgroupError::Device { path: path.clone(), source });
@@ -91,5 +98,8 @@ pub(super) fn device_number(rate: &DeviceRate) -> Result<String, CgroupError> {
 #[cfg(test)]
 pub(super) fn print(settings: &[Setting]) -> String {
     let words = |(file, value): &(&str, String)| format!("{file} = {value}");
-    settings.iter().map(|set| set.files.iter().map(words).collect::<Vec<_>>().join(" | ") + "\n").collect()
+    settings
+        .iter()
+        .map(|set| set.files.iter().map(words).collect::<Vec<_>>().join(" | ") + "\n")
+        .collect()
 }

@@ -44,7 +44,10 @@ fn unified(directory: &Path) -> Stats {
     let io = file::read(directory, "io.stat").ok();
     let sum = |key: &str| io.as_ref().map(|text| sum_of(text, key));
     Stats {
-        memory: without_cache(file::number(directory, "memory.current"), file::field(directory, "memory.stat", "inactive_file")),
+        memory: without_cache(
+            file::number(directory, "memory.current"),
+            file::field(directory, "memory.stat", "inactive_file"),
+        ),
         memory_limit: file::number(directory, "memory.max"),
         cpu_us: file::field_in(&cpu, "usage_usec"),
         cpu_user_us: file::field_in(&cpu, "user_usec"),
@@ -61,15 +64,22 @@ fn version_1(place: &Place) -> Stats {
     /// What an unlimited `memory.limit_in_bytes` reads as: the largest multiple of a page in an `i64`, whatever the page size.
     const UNLIMITED: u64 = 0x7fff_ffff_ffff_0000;
     let number = |controller: &str, name: &str| file::number(place.directory(controller)?, name);
-    let field = |controller: &str, name: &str, key: &str| file::field(place.directory(controller)?, name, key);
+    let field = |controller: &str, name: &str, key: &str| {
+        file::field(place.directory(controller)?, name, key)
+    };
     let micros = |name: &str| number("cpuacct", name).map(|nanos| nanos / 1000);
     let block = |operation: &str| {
         let text = file::read(place.directory("blkio")?, "blkio.throttle.io_service_bytes").ok()?;
-        let lines = text.lines().filter_map(|line| line.split_once(' ')?.1.strip_prefix(operation)?.trim().parse::<u64>().ok());
+        let lines = text.lines().filter_map(|line| {
+            line.split_once(' ')?.1.strip_prefix(operation)?.trim().parse::<u64>().ok()
+        });
         Some(lines.sum())
     };
     Stats {
-        memory: without_cache(number("memory", "memory.usage_in_bytes"), field("memory", "memory.stat", "total_inactive_file")),
+        memory: without_cache(
+            number("memory", "memory.usage_in_bytes"),
+            field("memory", "memory.stat", "total_inactive_file"),
+        ),
         memory_limit: number("memory", "memory.limit_in_bytes").filter(|limit| *limit < UNLIMITED),
         cpu_us: micros("cpuacct.usage"),
         cpu_user_us: micros("cpuacct.usage_user"),

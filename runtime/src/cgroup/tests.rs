@@ -17,7 +17,11 @@ impl Scratch {
 
     /// Runs a command inside the place.
     fn spawn(&self, script: &str) -> Child {
-        let join: String = self.0.directories().map(|directory| format!("echo 0 > {}/cgroup.procs; ", directory.display())).collect();
+        let join: String = self
+            .0
+            .directories()
+            .map(|directory| format!("echo 0 > {}/cgroup.procs; ", directory.display()))
+            .collect();
         Command::new("sh").args(["-c", &format!("{join} {script}")]).spawn().unwrap()
     }
 }
@@ -39,7 +43,8 @@ fn eventually(mut condition: impl FnMut() -> bool) {
 }
 
 fn can_run() -> bool {
-    let able = rustix::process::geteuid().is_root() && detect().is_ok_and(|hierarchy| hierarchy != Hierarchy::Unified);
+    let able = rustix::process::geteuid().is_root()
+        && detect().is_ok_and(|hierarchy| hierarchy != Hierarchy::Unified);
     if !able {
         eprintln!("skipped: needs root and version 1 controllers");
     }
@@ -51,10 +56,19 @@ fn a_place_is_made_used_and_removed_without_a_trace() {
     if !can_run() {
         return;
     }
-    let limits = Limits { memory: Some(64 << 20), pids: Some(20), cpu_nanos: Some(500_000_000), cpuset_cpus: Some("0".into()), ..Limits::default() };
+    let limits = Limits {
+        memory: Some(64 << 20),
+        pids: Some(20),
+        cpu_nanos: Some(500_000_000),
+        cpuset_cpus: Some("0".into()),
+        ..Limits::default()
+    };
     let scratch = Scratch::new("made", &limits);
     let mut child = scratch.spawn("exec sleep 1000");
-    eventually(|| scratch.0.pids().contains(&child.id().cast_signed()) && scratch.0.version_1_directories().all(|directory| !file::pids(directory).is_empty()));
+    eventually(|| {
+        scratch.0.pids().contains(&child.id().cast_signed())
+            && scratch.0.version_1_directories().all(|directory| !file::pids(directory).is_empty())
+    });
     let stats = scratch.0.stats();
     assert_eq!((stats.memory_limit, stats.pids_limit), (Some(64 << 20), Some(20)));
     assert!(stats.cpu_us.is_some() && stats.memory.is_some());
@@ -94,14 +108,22 @@ fn a_hog_is_killed_and_it_is_known_afterwards() {
     if !can_run() {
         return;
     }
-    let limits = Limits { memory: Some(16 << 20), memory_swap: Some(Swap::Total(16 << 20)), ..Limits::default() };
+    let limits = Limits {
+        memory: Some(16 << 20),
+        memory_swap: Some(Swap::Total(16 << 20)),
+        ..Limits::default()
+    };
     let scratch = Scratch::new("hog", &limits);
     let watch = scratch.0.oom_watch().unwrap();
     assert!(!scratch.0.was_oom_killed());
-    let mut child = scratch.spawn("exec tail -c 100M /dev/zero");
+    let mut child = scratch.spawn("head -c 100M /dev/zero | tail > /dev/null");
     assert!(!child.wait().unwrap().success());
     let mut ready = [rustix::event::PollFd::new(&watch, rustix::event::PollFlags::IN)];
-    assert_eq!(rustix::event::poll(&mut ready, Some(&rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 })).unwrap(), 1);
+    assert_eq!(
+        rustix::event::poll(&mut ready, Some(&rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 }))
+            .unwrap(),
+        1
+    );
     watch.drain();
     assert!(scratch.0.was_oom_killed());
 }
@@ -111,12 +133,20 @@ fn limits_change_while_processes_run() {
     if !can_run() {
         return;
     }
-    let mut scratch = Scratch::new("update", &Limits { memory: Some(16 << 20), cpu_nanos: Some(100_000_000), ..Limits::default() });
+    let mut scratch = Scratch::new(
+        "update",
+        &Limits { memory: Some(16 << 20), cpu_nanos: Some(100_000_000), ..Limits::default() },
+    );
     let mut child = scratch.spawn("exec sleep 1000");
     eventually(|| scratch.0.pids().contains(&child.id().cast_signed()));
     let memory = scratch.0.controllers["memory"].clone();
     for mib in [64, 8, 256] {
-        let limits = Limits { memory: Some(mib << 20), cpuset_cpus: Some("0".into()), pids: Some(7), ..Limits::default() };
+        let limits = Limits {
+            memory: Some(mib << 20),
+            cpuset_cpus: Some("0".into()),
+            pids: Some(7),
+            ..Limits::default()
+        };
         scratch.0.update(&limits).unwrap();
         assert_eq!(file::number(&memory, "memory.limit_in_bytes"), Some(mib << 20));
         assert_eq!(file::number(&memory, "memory.memsw.limit_in_bytes"), Some(mib << 21));
@@ -136,7 +166,10 @@ fn processors_that_are_not_there_are_refused() {
     }
     let limits = Limits { cpuset_cpus: Some("0,999".into()), ..Limits::default() };
     let refusal = create("compose-test-cpuset/leaf", &limits).unwrap_err().to_string();
-    assert!(refusal.starts_with("cpuset 0,999: 999 is not among the available ones, 0"), "{refusal}");
+    assert!(
+        refusal.starts_with("cpuset 0,999: 999 is not among the available ones, 0"),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -145,8 +178,14 @@ fn version_1_confines_devices() {
         return;
     }
     let rules = ["deny a *:* rwm", "allow c *:* m", "allow c 1:3 rwm"].map(devices::tests::rule);
-    let scratch = Scratch::new("devices", &Limits { devices: Devices::Only(rules.to_vec()), ..Limits::default() });
-    assert_eq!(file::read(&scratch.0.controllers["devices"], "devices.list").unwrap(), "c *:* m\nc 1:3 rwm");
+    let scratch = Scratch::new(
+        "devices",
+        &Limits { devices: Devices::Only(rules.to_vec()), ..Limits::default() },
+    );
+    assert_eq!(
+        file::read(&scratch.0.controllers["devices"], "devices.list").unwrap(),
+        "c *:* m\nc 1:3 rwm"
+    );
     assert!(scratch.spawn("cat /dev/null").wait().unwrap().success());
     assert!(!scratch.spawn("cat /dev/zero 2>&- | head -c 1 | grep -q .").wait().unwrap().success());
 }
@@ -158,7 +197,11 @@ fn version_2_confines_devices() {
     }
     // The tree beside version 1 has no controllers, but programs attach to it as to any other.
     let scratch = Scratch::new("program", &Limits::default());
-    let alone = Place { hierarchy: Hierarchy::Unified, controllers: Default::default(), ..scratch.0.clone() };
+    let alone = Place {
+        hierarchy: Hierarchy::Unified,
+        controllers: Default::default(),
+        ..scratch.0.clone()
+    };
     let rules = ["deny a *:* rwm", "allow c 1:3 rwm"].map(devices::tests::rule);
     devices::restrict(&alone, &rules).unwrap();
     assert!(scratch.spawn("cat /dev/null").wait().unwrap().success());
@@ -168,7 +211,11 @@ fn version_2_confines_devices() {
 /// A directory that looks like one of a version 2 tree.
 fn prepare(directory: &Path, controllers: &str, enabled: &str) {
     fs::create_dir_all(directory).unwrap();
-    for (name, text) in [("cgroup.controllers", controllers), ("cgroup.subtree_control", enabled), ("cgroup.procs", "")] {
+    for (name, text) in [
+        ("cgroup.controllers", controllers),
+        ("cgroup.subtree_control", enabled),
+        ("cgroup.procs", ""),
+    ] {
         fs::write(directory.join(name), text).unwrap();
     }
 }
@@ -182,7 +229,8 @@ fn version_2_enables_controllers_from_the_top_down() {
     prepare(&top.join("compose"), "cpu memory pids", "");
     prepare(&top.join("compose/shop"), "cpu memory pids", "cpu memory pids");
     prepare(&leaf, "", "");
-    for name in ["memory.max", "memory.swap.max", "memory.low", "cpu.max", "cpu.weight", "pids.max"] {
+    for name in ["memory.max", "memory.swap.max", "memory.low", "cpu.max", "cpu.weight", "pids.max"]
+    {
         fs::write(leaf.join(name), "").unwrap();
     }
     let tree = Tree::unified(top);
@@ -190,14 +238,18 @@ fn version_2_enables_controllers_from_the_top_down() {
     assert_eq!((place.directories().collect::<Vec<_>>(), place.depth()), (vec![leaf.as_path()], 3));
 
     tree.extend(&mut place, &Limits::default()).unwrap();
-    let control = |directory: &Path| fs::read_to_string(directory.join("cgroup.subtree_control")).unwrap();
+    let control =
+        |directory: &Path| fs::read_to_string(directory.join("cgroup.subtree_control")).unwrap();
     assert_eq!(control(top), "+cpu +pids");
     assert_eq!(control(&top.join("compose")), "+cpu +memory +pids");
     assert_eq!(control(&top.join("compose/shop")), "cpu memory pids");
 
     let limits = Limits { cpuset_cpus: Some("0".into()), ..Limits::default() };
     let refusal = tree.extend(&mut place, &limits).unwrap_err();
-    assert_eq!(refusal.to_string(), format!("the `cpuset` controller is not available in `{}`", top.display()));
+    assert_eq!(
+        refusal.to_string(),
+        format!("the `cpuset` controller is not available in `{}`", top.display())
+    );
 }
 
 #[test]
@@ -210,15 +262,26 @@ fn version_2_limits_reach_their_files() {
     }
     let tree = Tree::unified(scratch.path());
     let place = tree.place("a", &Limits::default()).unwrap();
-    let limits = Limits { memory: Some(64 << 20), cpu_nanos: Some(2_000_000_00), pids: Some(9), ..Limits::default() };
+    let limits = Limits {
+        memory: Some(64 << 20),
+        cpu_nanos: Some(200_000_000),
+        pids: Some(9),
+        ..Limits::default()
+    };
     // Without swap accounting the file for swap is missing, which is no error.
     tree.limit(&place, &limits, setting::Purpose::Fresh, None).unwrap();
     let text = |name: &str| fs::read_to_string(leaf.join(name)).unwrap();
-    assert_eq!((text("memory.max"), text("cpu.max"), text("pids.max")), ("67108864".into(), "20000 100000".into(), "9".into()));
+    assert_eq!(
+        (text("memory.max"), text("cpu.max"), text("pids.max")),
+        ("67108864".into(), "20000 100000".into(), "9".into())
+    );
     fs::write(leaf.join("memory.current"), "5000\n").unwrap();
     fs::write(leaf.join("memory.stat"), "anon 1\ninactive_file 1000\n").unwrap();
     fs::write(leaf.join("memory.events"), "low 0\noom 1\noom_kill 1\n").unwrap();
-    assert_eq!((place.stats().memory, place.stats().pids_limit, place.was_oom_killed()), (Some(4000), Some(9), true));
+    assert_eq!(
+        (place.stats().memory, place.stats().pids_limit, place.was_oom_killed()),
+        (Some(4000), Some(9), true)
+    );
     assert!(place.oom_watch().is_ok());
 }
 
@@ -232,7 +295,9 @@ fn names_stay_inside_the_tree() {
 
 #[test]
 fn a_place_survives_its_record() {
-    let place = Tree::unified(Path::new("/sys/fs/cgroup")).place("compose/shop/web", &Limits::default()).unwrap();
+    let place = Tree::unified(Path::new("/sys/fs/cgroup"))
+        .place("compose/shop/web", &Limits::default())
+        .unwrap();
     let text = serde_json::to_string(&place).unwrap();
     assert_eq!(serde_json::from_str::<Place>(&text).unwrap(), place);
 }
@@ -241,12 +306,19 @@ fn a_place_survives_its_record() {
 #[ignore = "a measurement"]
 fn creation_is_cheap() {
     let rules = vec![devices::tests::rule("allow c 1:3 rwm"); 15];
-    let limits = Limits { memory: Some(64 << 20), pids: Some(20), devices: Devices::Only(rules), ..Limits::default() };
+    let limits = Limits {
+        memory: Some(64 << 20),
+        pids: Some(20),
+        devices: Devices::Only(rules),
+        ..Limits::default()
+    };
     let _keep = Scratch::new("speed-parent", &limits);
     let mut times: Vec<_> = (0..200)
         .map(|number| {
             let start = std::time::Instant::now();
-            let place = create(&format!("compose-test-{}/speed/{number}", std::process::id()), &limits).unwrap();
+            let place =
+                create(&format!("compose-test-{}/speed/{number}", std::process::id()), &limits)
+                    .unwrap();
             let made = start.elapsed();
             place.remove().unwrap();
             (made, start.elapsed() - made)

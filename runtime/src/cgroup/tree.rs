@@ -43,10 +43,17 @@ impl Tree {
         if is_version_2(root) {
             return Ok(Self::unified(root));
         }
-        let controllers: BTreeMap<_, _> = v1::CONTROLLERS.into_iter().filter_map(|name| Some((name, mounted(root, name)?))).collect();
+        let controllers: BTreeMap<_, _> = v1::CONTROLLERS
+            .into_iter()
+            .filter_map(|name| Some((name, mounted(root, name)?)))
+            .collect();
         let hybrid = is_version_2(&unified);
         if controllers.is_empty() {
-            return if hybrid { Ok(Self::unified(&unified)) } else { Err(CgroupError::NotMounted(root.to_owned())) };
+            return if hybrid {
+                Ok(Self::unified(&unified))
+            } else {
+                Err(CgroupError::NotMounted(root.to_owned()))
+            };
         }
         let hierarchy = if hybrid { Hierarchy::Hybrid } else { Hierarchy::Legacy };
         Ok(Self { hierarchy, unified: hybrid.then_some(unified), controllers })
@@ -54,7 +61,11 @@ impl Tree {
 
     /// A version 2 tree alone.
     pub(super) fn unified(top: &Path) -> Self {
-        Self { hierarchy: Hierarchy::Unified, unified: Some(top.to_owned()), controllers: BTreeMap::new() }
+        Self {
+            hierarchy: Hierarchy::Unified,
+            unified: Some(top.to_owned()),
+            controllers: BTreeMap::new(),
+        }
     }
 
     /// Makes the directories of a container and sets its limits; takes back what it made if that fails.
@@ -62,7 +73,9 @@ impl Tree {
         limits.check()?;
         self.check_cpuset(limits)?;
         let place = self.place(name, limits)?;
-        let made = self.make(&place, limits).and_then(|()| self.limit(&place, limits, Purpose::Fresh, None));
+        let made = self
+            .make(&place, limits)
+            .and_then(|()| self.limit(&place, limits, Purpose::Fresh, None));
         if made.is_err() {
             place.discard();
         }
@@ -87,8 +100,12 @@ impl Tree {
             }
         }
         // A container whose devices cannot be restricted could read the disks of the host.
-        if matches!(limits.devices, Devices::Only(_)) && !place.controllers.contains_key("devices") {
-            return Err(CgroupError::MissingController { controller: "devices", tree: PathBuf::from(ROOT) });
+        if matches!(limits.devices, Devices::Only(_)) && !place.controllers.contains_key("devices")
+        {
+            return Err(CgroupError::MissingController {
+                controller: "devices",
+                tree: PathBuf::from(ROOT),
+            });
         }
         Ok(place)
     }
@@ -151,24 +168,38 @@ impl Tree {
         match place.directory(setting.controller) {
             Some(directory) => setting.apply(directory, purpose),
             None if purpose == Purpose::Update => Ok(()),
-            None => Err(CgroupError::MissingController { controller: setting.controller, tree: PathBuf::from(ROOT) }),
+            None => Err(CgroupError::MissingController {
+                controller: setting.controller,
+                tree: PathBuf::from(ROOT),
+            }),
         }
     }
 
     /// Refuses processors and memory nodes that the machine does not offer: version 2 would silently use others.
     pub(super) fn check_cpuset(&self, limits: &Limits) -> Result<(), CgroupError> {
         let (top, names) = match (self.hierarchy, &self.unified, self.controllers.get("cpuset")) {
-            (Hierarchy::Unified, Some(top), _) => (top, ["cpuset.cpus.effective", "cpuset.mems.effective"]),
+            (Hierarchy::Unified, Some(top), _) => {
+                (top, ["cpuset.cpus.effective", "cpuset.mems.effective"])
+            }
             (_, _, Some(top)) => (top, ["cpuset.effective_cpus", "cpuset.effective_mems"]),
             _ => return Ok(()),
         };
-        let wishes = [("cpuset", &limits.cpuset_cpus, names[0]), ("cpuset_mems", &limits.cpuset_mems, names[1])];
+        let wishes = [
+            ("cpuset", &limits.cpuset_cpus, names[0]),
+            ("cpuset_mems", &limits.cpuset_mems, names[1]),
+        ];
         for (limit, list, name) in wishes {
             let Some(text) = list else { continue };
             let Ok(available) = file::read(top, name) else { continue };
             let offered = parse_list(&available).unwrap_or_default();
-            if let Some(missing) = parse_list(text).unwrap_or_default().iter().find(|number| !offered.contains(number)) {
-                return Err(refused(limit, text, format!("{missing} is not among the available ones, {available}")));
+            if let Some(missing) =
+                parse_list(text).unwrap_or_default().iter().find(|number| !offered.contains(number))
+            {
+                return Err(refused(
+                    limit,
+                    text,
+                    format!("{missing} is not among the available ones, {available}"),
+                ));
             }
         }
         Ok(())
@@ -189,7 +220,11 @@ fn mounted(root: &Path, controller: &str) -> Option<PathBuf> {
 fn check_name(name: &str) -> Result<(), CgroupError> {
     let allowed = |part: Component<'_>| matches!(part, Component::Normal(_));
     let whole = Path::new(name).components().all(allowed) && !name.is_empty();
-    if whole { Ok(()) } else { Err(refused("cgroup name", name, "must be a relative path without `..`")) }
+    if whole {
+        Ok(())
+    } else {
+        Err(refused("cgroup name", name, "must be a relative path without `..`"))
+    }
 }
 
 /// What a directory needs before a process may enter it.
@@ -205,15 +240,19 @@ fn make_fresh(directory: &Path, prepare: Prepare<'_>) -> Result<(), CgroupError>
     for _ in 0..ATTEMPTS {
         outcome = make(directory, prepare);
         match &outcome {
-            Err(CgroupError::Create { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(CgroupError::Create { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
+            Err(CgroupError::Create { source, .. })
+                if source.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(CgroupError::Create { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                continue;
+            }
             _ => return outcome,
         }
         let pids = file::pids(directory);
         if !pids.is_empty() {
             return Err(CgroupError::Occupied { path: directory.to_owned(), pids });
         }
-        remove_tree(directory).map_err(|source| CgroupError::Create { path: directory.to_owned(), source })?;
+        remove_tree(directory)
+            .map_err(|source| CgroupError::Create { path: directory.to_owned(), source })?;
     }
     outcome
 }
@@ -224,10 +263,12 @@ fn make(directory: &Path, prepare: Prepare<'_>) -> Result<(), CgroupError> {
         (Ok(()), _) => prepare(directory),
         (Err(source), Some(parent)) if source.kind() == io::ErrorKind::NotFound => {
             match make(parent, prepare) {
-                Err(CgroupError::Create { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(CgroupError::Create { source, .. })
+                    if source.kind() == io::ErrorKind::AlreadyExists => {}
                 other => other?,
             }
-            fs::create_dir(directory).map_err(|source| CgroupError::Create { path: directory.to_owned(), source })?;
+            fs::create_dir(directory)
+                .map_err(|source| CgroupError::Create { path: directory.to_owned(), source })?;
             prepare(directory)
         }
         (Err(source), _) => Err(CgroupError::Create { path: directory.to_owned(), source }),
@@ -259,10 +300,15 @@ fn enable(directory: &Path, depth: usize, limits: &Limits) -> Result<(), CgroupE
     let required = v2::required(limits);
     let mut wanted: Vec<&'static str> = v2::COUNTING.to_vec();
     wanted.extend(required.iter().filter(|controller| !v2::COUNTING.contains(controller)));
-    let lacking = |directory: &Path, of: &[&'static str]| -> Result<Vec<&'static str>, CgroupError> {
-        let have = file::read(directory, "cgroup.controllers")?;
-        Ok(of.iter().copied().filter(|controller| !have.split(' ').any(|word| word == *controller)).collect())
-    };
+    let lacking =
+        |directory: &Path, of: &[&'static str]| -> Result<Vec<&'static str>, CgroupError> {
+            let have = file::read(directory, "cgroup.controllers")?;
+            Ok(of
+                .iter()
+                .copied()
+                .filter(|controller| !have.split(' ').any(|word| word == *controller))
+                .collect())
+        };
     let missing = lacking(directory, &wanted)?;
     let mut refusal = None;
     let ancestors: Vec<&Path> = directory.ancestors().skip(1).take(depth).collect();
@@ -272,9 +318,10 @@ fn enable(directory: &Path, depth: usize, limits: &Limits) -> Result<(), CgroupE
     match (lacking(directory, &required)?.first(), refusal) {
         (None, _) => Ok(()),
         (Some(_), Some(refusal)) => Err(refusal),
-        (Some(controller), None) => {
-            Err(CgroupError::MissingController { controller, tree: directory.ancestors().nth(depth).unwrap_or(directory).to_owned() })
-        }
+        (Some(controller), None) => Err(CgroupError::MissingController {
+            controller,
+            tree: directory.ancestors().nth(depth).unwrap_or(directory).to_owned(),
+        }),
     }
 }
 
@@ -282,9 +329,14 @@ fn enable(directory: &Path, depth: usize, limits: &Limits) -> Result<(), CgroupE
 fn enable_below(directory: &Path, controllers: &[&str]) -> Result<(), CgroupError> {
     let have = file::read(directory, "cgroup.controllers")?;
     let on = file::read(directory, "cgroup.subtree_control")?;
-    let missing = |name: &&&str| have.split(' ').any(|word| word == **name) && !on.split(' ').any(|word| word == **name);
-    let commands: Vec<String> = controllers.iter().filter(missing).map(|name| format!("+{name}")).collect();
-    if commands.is_empty() || file::write(directory, "cgroup.subtree_control", &commands.join(" ")).is_ok() {
+    let missing = |name: &&&str| {
+        have.split(' ').any(|word| word == **name) && !on.split(' ').any(|word| word == **name)
+    };
+    let commands: Vec<String> =
+        controllers.iter().filter(missing).map(|name| format!("+{name}")).collect();
+    if commands.is_empty()
+        || file::write(directory, "cgroup.subtree_control", &commands.join(" ")).is_ok()
+    {
         return Ok(());
     }
     let mut outcome = Ok(());

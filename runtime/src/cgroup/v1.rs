@@ -5,7 +5,8 @@ use super::setting::{Purpose, Setting, device_number, or_reset};
 use super::{CgroupError, Hierarchy};
 
 /// The version 1 controllers that this crate knows.
-pub(super) const CONTROLLERS: [&str; 8] = ["memory", "cpu", "cpuacct", "cpuset", "pids", "devices", "blkio", "freezer"];
+pub(super) const CONTROLLERS: [&str; 8] =
+    ["memory", "cpu", "cpuacct", "cpuset", "pids", "devices", "blkio", "freezer"];
 
 /// The controllers in which a container with these limits gets a directory.
 ///
@@ -28,7 +29,11 @@ pub(super) fn controllers(limits: &Limits, hierarchy: Hierarchy) -> Vec<&'static
 /// The limits as files and values, in the order in which the kernel takes them.
 ///
 /// `current_total` is the limit on memory and swap in force: the kernel refuses a moment in which memory exceeds it.
-pub(super) fn settings(limits: &Limits, purpose: Purpose, current_total: Option<u64>) -> Result<Vec<Setting>, CgroupError> {
+pub(super) fn settings(
+    limits: &Limits,
+    purpose: Purpose,
+    current_total: Option<u64>,
+) -> Result<Vec<Setting>, CgroupError> {
     let mut settings = memory(limits, purpose, current_total);
     settings.extend(cpu(limits, purpose));
     if let Some(cpus) = &limits.cpuset_cpus {
@@ -37,8 +42,11 @@ pub(super) fn settings(limits: &Limits, purpose: Purpose, current_total: Option<
     if let Some(mems) = &limits.cpuset_mems {
         settings.push(Setting::new("cpuset", "cpuset.mems", mems));
     }
-    let pids = limits.pids.map(|count| if count > 0 { count.to_string() } else { "max".to_owned() });
-    settings.extend(or_reset(pids, "max", purpose).map(|value| Setting::new("pids", "pids.max", value)));
+    let pids =
+        limits.pids.map(|count| if count > 0 { count.to_string() } else { "max".to_owned() });
+    settings.extend(
+        or_reset(pids, "max", purpose).map(|value| Setting::new("pids", "pids.max", value)),
+    );
     settings.extend(blkio(limits)?);
     Ok(settings)
 }
@@ -50,10 +58,13 @@ fn memory(limits: &Limits, purpose: Purpose, current_total: Option<u64>) -> Vec<
         Some(Swap::Unlimited) if purpose == Purpose::Fresh => None,
         _ => or_reset(None::<u64>, "-1", purpose),
     };
-    let grows_beyond_total = current_total.is_some_and(|total| limits.memory.unwrap_or(u64::MAX) > total);
+    let grows_beyond_total =
+        current_total.is_some_and(|total| limits.memory.unwrap_or(u64::MAX) > total);
     let mut settings = Vec::new();
     settings.extend(limit.map(|value| Setting::new("memory", "memory.limit_in_bytes", value)));
-    settings.extend(total.map(|value| Setting::new("memory", "memory.memsw.limit_in_bytes", value).optional()));
+    settings.extend(
+        total.map(|value| Setting::new("memory", "memory.memsw.limit_in_bytes", value).optional()),
+    );
     if grows_beyond_total {
         settings.reverse();
     }
@@ -79,7 +90,8 @@ fn cpu(limits: &Limits, purpose: Purpose) -> Vec<Setting> {
     }
     if let Some(bandwidth) = bandwidth {
         settings.push(Setting::new("cpu", "cpu.cfs_period_us", bandwidth.period_us));
-        settings.extend(bandwidth.quota_us.map(|quota| Setting::new("cpu", "cpu.cfs_quota_us", quota)));
+        settings
+            .extend(bandwidth.quota_us.map(|quota| Setting::new("cpu", "cpu.cfs_quota_us", quota)));
     }
     settings
 }
@@ -92,7 +104,10 @@ fn blkio(limits: &Limits) -> Result<Vec<Setting>, CgroupError> {
     }
     for rate in &blkio.weight_devices {
         let value = format!("{} {}", device_number(rate)?, rate.value);
-        settings.push(Setting::new("blkio", "blkio.bfq.weight_device", &value).or("blkio.weight_device", &value));
+        settings.push(
+            Setting::new("blkio", "blkio.bfq.weight_device", &value)
+                .or("blkio.weight_device", &value),
+        );
     }
     let tables: [(&[DeviceRate], &'static str); 4] = [
         (&blkio.read_bps, "blkio.throttle.read_bps_device"),
@@ -102,7 +117,11 @@ fn blkio(limits: &Limits) -> Result<Vec<Setting>, CgroupError> {
     ];
     for (rates, file) in tables {
         for rate in rates {
-            settings.push(Setting::new("blkio", file, format!("{} {}", device_number(rate)?, rate.value)));
+            settings.push(Setting::new(
+                "blkio",
+                file,
+                format!("{} {}", device_number(rate)?, rate.value),
+            ));
         }
     }
     Ok(settings)
@@ -142,9 +161,14 @@ mod tests {
     fn memory_never_exceeds_the_total_in_between() {
         let limits = Limits { memory: Some(64 * MIB), ..Limits::default() };
         let order = |current| print(&memory(&limits, Purpose::Update, Some(current)));
-        assert!(order(32 * MIB).starts_with("memory.memsw.limit_in_bytes = 134217728\nmemory.limit"));
+        assert!(
+            order(32 * MIB).starts_with("memory.memsw.limit_in_bytes = 134217728\nmemory.limit")
+        );
         assert!(order(128 * MIB).starts_with("memory.limit_in_bytes = 67108864\nmemory.memsw"));
         let none = print(&memory(&Limits::default(), Purpose::Update, Some(32 * MIB)));
-        assert_eq!(none, "memory.memsw.limit_in_bytes = -1\nmemory.limit_in_bytes = -1\nmemory.soft_limit_in_bytes = -1\n");
+        assert_eq!(
+            none,
+            "memory.memsw.limit_in_bytes = -1\nmemory.limit_in_bytes = -1\nmemory.soft_limit_in_bytes = -1\n"
+        );
     }
 }

@@ -26,9 +26,14 @@ pub(super) fn settings(limits: &Limits, purpose: Purpose) -> Result<Vec<Setting>
         let quota = bandwidth.quota_us.map_or("max".to_owned(), |quota| quota.to_string());
         format!("{quota} {}", bandwidth.period_us)
     });
-    settings.extend(or_reset(bandwidth, "max 100000", purpose).map(|value| Setting::new("cpu", "cpu.max", value)));
+    settings.extend(
+        or_reset(bandwidth, "max 100000", purpose)
+            .map(|value| Setting::new("cpu", "cpu.max", value)),
+    );
     let weight = limits.shares().map(cpu_weight);
-    settings.extend(or_reset(weight, "100", purpose).map(|value| Setting::new("cpu", "cpu.weight", value)));
+    settings.extend(
+        or_reset(weight, "100", purpose).map(|value| Setting::new("cpu", "cpu.weight", value)),
+    );
     if let Some(cpus) = &limits.cpuset_cpus {
         settings.push(Setting::new("cpuset", "cpuset.cpus", cpus));
     }
@@ -36,12 +41,17 @@ pub(super) fn settings(limits: &Limits, purpose: Purpose) -> Result<Vec<Setting>
         settings.push(Setting::new("cpuset", "cpuset.mems", mems));
     }
     let pids = limits.pids.filter(|count| *count > 0);
-    settings.extend(or_reset(pids, "max", purpose).map(|value| Setting::new("pids", "pids.max", value)));
+    settings.extend(
+        or_reset(pids, "max", purpose).map(|value| Setting::new("pids", "pids.max", value)),
+    );
     settings.extend(io(limits)?);
     if purpose == Purpose::Update {
         // What goes back to its default may belong to a controller that was never enabled.
         let required = required(limits);
-        settings = settings.into_iter().map(|set| if required.contains(&set.controller) { set } else { set.optional() }).collect();
+        settings = settings
+            .into_iter()
+            .map(|set| if required.contains(&set.controller) { set } else { set.optional() })
+            .collect();
     }
     Ok(settings)
 }
@@ -54,7 +64,10 @@ fn memory(limits: &Limits, purpose: Purpose) -> Vec<Setting> {
         (Some(Swap::Total(total)), Some(memory)) => Some(total.saturating_sub(memory)),
         _ => None,
     };
-    settings.extend(or_reset(swap, "max", purpose).map(|value| Setting::new("memory", "memory.swap.max", value).optional()));
+    settings.extend(
+        or_reset(swap, "max", purpose)
+            .map(|value| Setting::new("memory", "memory.swap.max", value).optional()),
+    );
     let low = or_reset(limits.memory_reservation, "0", purpose);
     settings.extend(low.map(|value| Setting::new("memory", "memory.low", value)));
     settings
@@ -65,16 +78,29 @@ fn io(limits: &Limits) -> Result<Vec<Setting>, CgroupError> {
     let mut settings = Vec::new();
     if let Some(weight) = blkio.weight {
         // The BFQ scheduler has version 1's range; the general file has 1 to 10000.
-        settings.push(Setting::new("io", "io.bfq.weight", weight).or("io.weight", io_weight(weight)));
+        settings
+            .push(Setting::new("io", "io.bfq.weight", weight).or("io.weight", io_weight(weight)));
     }
     for rate in &blkio.weight_devices {
-        settings.push(Setting::new("io", "io.bfq.weight", format!("{} {}", device_number(rate)?, rate.value)));
+        settings.push(Setting::new(
+            "io",
+            "io.bfq.weight",
+            format!("{} {}", device_number(rate)?, rate.value),
+        ));
     }
-    let tables: [(&str, &[DeviceRate]); 4] =
-        [("rbps", &blkio.read_bps), ("wbps", &blkio.write_bps), ("riops", &blkio.read_iops), ("wiops", &blkio.write_iops)];
+    let tables: [(&str, &[DeviceRate]); 4] = [
+        ("rbps", &blkio.read_bps),
+        ("wbps", &blkio.write_bps),
+        ("riops", &blkio.read_iops),
+        ("wiops", &blkio.write_iops),
+    ];
     for (key, rates) in tables {
         for rate in rates {
-            settings.push(Setting::new("io", "io.max", format!("{} {key}={}", device_number(rate)?, rate.value)));
+            settings.push(Setting::new(
+                "io",
+                "io.max",
+                format!("{} {key}={}", device_number(rate)?, rate.value),
+            ));
         }
     }
     Ok(settings)
@@ -91,7 +117,11 @@ fn cpu_weight(shares: u64) -> u64 {
             #[expect(clippy::cast_precision_loss, reason = "below 262144")]
             let log = (shares as f64).log2();
             let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 10000")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "1 to 10000"
+            )]
             let weight = 10_f64.powf(exponent).ceil() as u64;
             weight
         }
@@ -113,7 +143,16 @@ mod tests {
 
     #[test]
     fn shares_keep_their_usual_value() {
-        let table = [(2, 1), (3, 2), (512, 59), (1024, 100), (2048, 174), (131_072, 5478), (262_144, 10_000), (999_999, 10_000)];
+        let table = [
+            (2, 1),
+            (3, 2),
+            (512, 59),
+            (1024, 100),
+            (2048, 174),
+            (131_072, 5478),
+            (262_144, 10_000),
+            (999_999, 10_000),
+        ];
         for (shares, weight) in table {
             assert_eq!(cpu_weight(shares), weight, "{shares}");
         }
@@ -152,7 +191,12 @@ mod tests {
 
     #[test]
     fn a_limit_requires_its_controller() {
-        let limits = Limits { memory: Some(64 * MIB), cpuset_cpus: Some("0".into()), pids: Some(-1), ..Limits::default() };
+        let limits = Limits {
+            memory: Some(64 * MIB),
+            cpuset_cpus: Some("0".into()),
+            pids: Some(-1),
+            ..Limits::default()
+        };
         assert_eq!(required(&limits), ["memory", "cpuset"]);
     }
 }

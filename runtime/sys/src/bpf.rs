@@ -26,8 +26,11 @@ pub struct Instruction {
 impl Instruction {
     /// Puts an instruction together; registers are 0 to 10.
     pub const fn new(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> Self {
-        let registers =
-            if cfg!(target_endian = "little") { source << 4 | destination & 0xf } else { destination << 4 | source & 0xf };
+        let registers = if cfg!(target_endian = "little") {
+            source << 4 | destination & 0xf
+        } else {
+            destination << 4 | source & 0xf
+        };
         Self { code, registers, offset, immediate }
     }
 

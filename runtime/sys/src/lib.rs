@@ -2,6 +2,7 @@
 //!
 //! The one crate of the workspace in which `unsafe` may be written. Nothing here knows what a container is.
 
+pub mod bpf;
 pub mod namespace;
 pub mod netlink;
 pub mod root;
