@@ -10,4 +10,5 @@ pub mod file;
 pub mod graph;
 pub mod hash;
 pub mod model;
+pub mod plan;
 pub mod record;

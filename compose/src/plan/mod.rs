@@ -1,0 +1,94 @@
+//! Decides what has to change: `(Project, Observed) -> Plan`, pure.
+//!
+//! A plan is a list of steps with their causes and their order; `apply` carries
+//! it out and decides nothing. Every command that changes a project has its
+//! function here, and there is no second path to a change.
+//!
+//! # How a container is replaced
+//!
+//! create the new one, stop the old one, then remove the old one and start the
+//! new one side by side.
+//!
+//! # Why
+//!
+//! The new one is made while the old one still serves, so a creation that fails
+//! (a missing bind source, a full disk) leaves the old one running. And the
+//! anonymous volumes that pass from one to the other are at every moment named
+//! by a record, so that a command which is killed in between loses none.
+//! docker compose does the same with a temporary name; our names are links and
+//! change hands in one step ([`crate::record::names`]).
+//!
+//! # Invariants
+//!
+//! - Planning reads nothing and changes nothing.
+//! - A step comes after steps with smaller ids only.
+//! - A plan for a world that is as the file says is empty; a plan that is cut
+//!   off anywhere leaves a world from which the next plan gets to the same end.
+
+mod step;
+mod text;
+
+use serde::{Deserialize, Serialize};
+
+pub use step::{
+    Action, Cause, Condition, CreateContainer, Instance, Named, Need, PlannedJoin, Step, StepId,
+    Target,
+};
+
+use crate::model::Place;
+
+/// What has to change, in an order that leaves as much as possible to be done side by side.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What the user should know.
+    pub warnings: Vec<Warning>,
+    /// The steps; the id of each is its position, from 1.
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The steps with their ids.
+    pub fn numbered(&self) -> impl Iterator<Item = (StepId, &Step)> {
+        self.steps.iter().enumerate().map(|(index, step)| (StepId::from_index(index), step))
+    }
+}
+
+/// Something the user should know that stops nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "warning", rename_all = "snake_case")]
+pub enum Warning {
+    /// Containers of services that the file does not have.
+    Orphans {
+        /// The project.
+        project: String,
+        /// Their names.
+        containers: Vec<String>,
+    },
+    /// A network of that name was not made by this project.
+    ForeignNetwork {
+        /// Its real name.
+        name: String,
+        /// Where the file names it.
+        place: Option<Place>,
+    },
+    /// A volume of that name was not made by this project.
+    ForeignVolume {
+        /// Its real name.
+        name: String,
+        /// Where the file names it.
+        place: Option<Place>,
+    },
+    /// A volume does not match the file; it is kept.
+    ChangedVolume {
+        /// Its real name.
+        name: String,
+        /// Where the file says so.
+        place: Option<Place>,
+    },
+}
