@@ -1,8 +1,14 @@
 //! Networks for containers: a namespace with a bridge, an uplink, addresses, published ports and names.
 //!
 //! ```no_run
-//! use network::Sandbox;
+//! use std::path::Path;
+//! use network::{EndpointWish, Sandbox, Store, Wanted};
 //!
+//! let store = Store::open(Path::new("/var/lib/compose/networks"), Path::new("/run/compose/networks"))?;
+//! let network = store.create(&Wanted::new("shop_default".parse()?))?;
+//! let sandbox = Sandbox::create()?;
+//! let wish = EndpointWish::new("4f1c", "shop/web/1", "eth0".parse()?);
+//! println!("web-1 is at {}", network.attach(&sandbox, &wish)?.address);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -16,21 +22,35 @@
 //! - No helper program is run, no thread is started. Only `dns` and `publish` wait for anything.
 //! - Nothing here knows what a service, an image or a compose file is.
 
+mod bridge;
 pub mod dns;
 mod endpoint;
+mod file;
+mod firewall;
+mod lease;
+#[cfg(test)]
+mod live;
 mod name;
 mod netlink;
+mod network;
 pub mod publish;
 mod random;
 mod record;
 mod sandbox;
+mod store;
 mod subnet;
 mod sysctl;
+mod uplink;
 
 pub use endpoint::{Endpoint, EndpointWish, Mac, MacError, Member};
+pub use file::FileError;
+pub use lease::LeaseError;
 pub use name::{InterfaceName, InterfaceNameError, NameError, NetworkName};
 pub use netlink::NetlinkError;
-pub use record::{Record, SubnetWish, Wanted};
+pub use network::{AttachError, MemberError, Network};
+pub use record::{Record, SubnetWish, Wanted, WantedError};
 pub use sandbox::{Sandbox, SandboxError};
+pub use store::{LiveError, Store, StoreError};
 pub use subnet::{IpNet, Ipv4Net, Ipv6Net, SubnetError};
 pub use sysctl::SettingError;
+pub use uplink::UplinkError;

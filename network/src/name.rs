@@ -89,6 +89,11 @@ impl InterfaceName {
         &self.0
     }
 
+    /// A name of ours, which is known to be good.
+    pub(crate) fn known(name: &'static str) -> Self {
+        Self(name.to_owned())
+    }
+
     /// `prefix` and as much of a random number as there is room for.
     ///
     /// Random and not derived: the link of the same container a moment ago may still be on its way out.

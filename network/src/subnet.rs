@@ -55,7 +55,8 @@ impl Ipv4Net {
         self.prefix
     }
 
-    const fn mask(self) -> u32 {
+    /// The prefix as bits.
+    pub(crate) const fn mask(self) -> u32 {
         match u32::MAX.checked_shl(32 - self.prefix as u32) {
             Some(mask) => mask,
             None => 0,
@@ -105,16 +106,54 @@ impl Ipv6Net {
         self.prefix
     }
 
+    const fn mask(self) -> u128 {
+        match u128::MAX.checked_shl(128 - self.prefix as u32) {
+            Some(mask) => mask,
+            None => 0,
+        }
+    }
+
+    /// Whether `address` is in the range.
+    pub const fn contains(self, address: Ipv6Addr) -> bool {
+        address.to_bits() & self.mask() == self.address.to_bits() & self.mask()
+    }
+
     /// The first address of the range with `host` as its last 32 bits.
     ///
     /// So the IPv4 lease of an endpoint is its IPv6 lease as well.
     pub const fn with_host(self, host: Ipv4Addr) -> Self {
-        let mask = match u128::MAX.checked_shl(128 - self.prefix as u32) {
-            Some(mask) => mask,
-            None => 0,
-        };
+        let mask = self.mask();
         let bits = self.address.to_bits() & mask | host.to_bits() as u128 & !mask;
         Self { address: Ipv6Addr::from_bits(bits), ..self }
+    }
+}
+
+impl IpNet {
+    /// Whether it is of IPv4.
+    pub const fn is_ipv4(self) -> bool {
+        matches!(self, Self::V4(_))
+    }
+
+    /// Whether `address` is in the range; one of the other family never is.
+    pub fn contains(self, address: IpAddr) -> bool {
+        match (self, address) {
+            (Self::V4(net), IpAddr::V4(address)) => net.contains(address),
+            (Self::V6(net), IpAddr::V6(address)) => net.contains(address),
+            _ => false,
+        }
+    }
+
+    /// Whether all of `part` is in the range.
+    pub fn covers(self, part: Self) -> bool {
+        match (self, part) {
+            (Self::V4(net), Self::V4(part)) => {
+                part.prefix >= net.prefix && net.contains(part.address)
+            }
+            (Self::V6(net), Self::V6(part)) => {
+                part.prefix >= net.prefix && net.contains(part.address)
+            }
+            _ => false,
+        }
     }
 }
 

@@ -27,8 +27,9 @@ pub(crate) struct Link {
 #[derive(Debug, Clone)]
 pub(crate) struct VethEnd<'a> {
     pub(crate) name: &'a InterfaceName,
+    /// The number of the link; 0 leaves it to the kernel.
+    pub(crate) index: u32,
     pub(crate) mac: Option<Mac>,
-    pub(crate) up: bool,
 }
 
 /// A veth pair: the near end in the namespace of the socket, the far end in another.
@@ -41,6 +42,8 @@ pub(crate) struct Veth<'a> {
     /// Where the far end is born. Not moved there: a move waits for an RCU grace period.
     pub(crate) into: BorrowedFd<'a>,
     pub(crate) mtu: u32,
+    /// Whether the near end comes up at once. The far one cannot: the kernel has not joined the two by then.
+    pub(crate) near_up: bool,
 }
 
 /// `struct ifinfomsg`: which link, and whether to bring it up.
@@ -68,10 +71,7 @@ impl Veth<'_> {
         let (near, far) = (&self.near, &self.far);
         let request = format!("ip link add {} type veth peer name {}", near.name, far.name);
         let mut message = Message::new(libc::RTM_NEWLINK, CREATE, request);
-        // A large index of our own: where both ends happen to have the same small one, the kernel takes up to a
-        // second to see the carrier (`linkwatch_urgent_event` in net/core/link_watch.c).
-        let index = 0x1000_0000 | u32::try_from(crate::random::number() & 0x0fff_ffff).unwrap_or(0);
-        message.raw(&header(index, near.up));
+        message.raw(&header(near.index, self.near_up));
         near.describe(&mut message, self.mtu);
         if let Some(bridge) = self.bridge {
             message.u32(libc::IFLA_MASTER, bridge);
@@ -79,7 +79,7 @@ impl Veth<'_> {
         message.nest(libc::IFLA_LINKINFO, |info| {
             info.text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, |data| {
                 data.nest(VETH_PEER, |peer| {
-                    peer.raw(&header(0, far.up));
+                    peer.raw(&header(far.index, false));
                     far.describe(peer, self.mtu);
                     peer.u32(libc::IFLA_NET_NS_FD, self.into.as_raw_fd().cast_unsigned());
                 });
@@ -100,10 +100,10 @@ impl Link {
     /// The request that makes a bridge, up, with a hardware address of its own.
     ///
     /// Without one it takes the lowest of its ports' addresses, and changes it as they come and go.
-    pub(crate) fn add_bridge(name: &str, mac: Mac, mtu: u32) -> Message {
+    pub(crate) fn add_bridge(name: &str, index: u32, mac: Mac, mtu: u32) -> Message {
         let request = format!("ip link add {name} address {mac} mtu {mtu} type bridge stp_state 0");
         let mut message = Message::new(libc::RTM_NEWLINK, CREATE, request);
-        message.raw(&header(0, true));
+        message.raw(&header(index, true));
         message
             .text(libc::IFLA_IFNAME, name)
             .u32(libc::IFLA_MTU, mtu)

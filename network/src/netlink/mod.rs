@@ -18,4 +18,4 @@ pub(crate) use link::{Link, Veth, VethEnd};
 pub(crate) use message::{Message, attributes};
 pub(crate) use route::Route;
 pub use socket::NetlinkError;
-pub(crate) use socket::{RouteSocket, Socket};
+pub(crate) use socket::{Frame, RouteSocket, Socket};

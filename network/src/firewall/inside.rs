@@ -1,0 +1,50 @@
+//! The table of a network's namespace: the way out, and the ways in for published ports.
+
+use std::net::SocketAddrV4;
+
+use super::nft::{Holds, Hook, NftSocket, Port, Side, Table, Term};
+use crate::netlink::NetlinkError;
+
+const TABLE: Table = Table("compose");
+const MAP: &str = "published";
+
+/// The table of a network, by a socket in its namespace.
+#[derive(Debug)]
+pub(crate) struct InsideTable(NftSocket);
+
+impl InsideTable {
+    /// Opens the table of the namespace in which the calling thread is.
+    pub(crate) fn open() -> Result<Self, NetlinkError> {
+        NftSocket::open().map(Self)
+    }
+
+    /// Makes the table: what leaves by `uplink` has its address, what comes from there goes where `publish` says.
+    ///
+    /// Nothing is dropped between members.
+    pub(crate) fn create(&mut self, uplink: &'static str) -> Result<(), NetlinkError> {
+        self.0.transaction(&[
+            TABLE.add(),
+            TABLE.set(MAP, Holds::Ports, 1),
+            TABLE.chain("prerouting", Hook::NatPrerouting),
+            TABLE.rule(
+                "prerouting",
+                &[Term::Is(Side::In, uplink), Term::ToThisHost, Term::TranslateBy(MAP)],
+            ),
+            TABLE.chain("postrouting", Hook::NatPostrouting),
+            TABLE.rule("postrouting", &[Term::Is(Side::Out, uplink), Term::Masquerade]),
+        ])
+    }
+
+    /// Leads `port` of the uplink to a member.
+    pub(crate) fn publish(&mut self, port: Port, to: SocketAddrV4) -> Result<(), NetlinkError> {
+        self.0.transaction(&[TABLE.add_port(MAP, port, to)])
+    }
+
+    /// Takes the way back. One that is not known is no error.
+    pub(crate) fn withdraw(&mut self, port: Port) -> Result<(), NetlinkError> {
+        match self.0.transaction(&[TABLE.delete_port(MAP, port)]) {
+            Err(error) if error.is_missing() => Ok(()),
+            outcome => outcome,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Tests against the kernel, each on a host of its own: a thread in fresh network and mount namespaces.
+//!
+//! They need root, and fail without it.
+
+mod networks;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, unshare};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+
+use crate::name::InterfaceName;
+use crate::netlink::{Address, Link, Route, RouteSocket, Veth, VethEnd};
+use crate::{EndpointWish, IpNet, Network, Sandbox, Store, Wanted};
+
+/// A host of its own: `eth0` with 192.0.2.2/24 and a default route to `outside`, 192.0.2.1.
+pub(crate) struct Host {
+    /// What lies beyond `eth0`.
+    pub(crate) outside: OwnedFd,
+    pub(crate) store: Store,
+}
+
+pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+/// Runs `case` on a host of its own.
+pub(crate) fn on_a_host(case: impl FnOnce(&Host) + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("these tests need root");
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        // A file system of the test's own, which goes with the thread.
+        mount("host", "/mnt", "tmpfs", MountFlags::empty(), None::<&std::ffi::CStr>).unwrap();
+        let store = Store::open(Path::new("/mnt/data"), Path::new("/mnt/run")).unwrap();
+        case(&Host { outside: connect_outside(), store });
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn connect_outside() -> OwnedFd {
+    let outside = sys::namespace::new_network().unwrap();
+    let name: InterfaceName = "eth0".parse().unwrap();
+    let net = |address| IpNet::V4(format!("{address}/24").parse().unwrap());
+    let near = VethEnd { name: &name, index: 10, mac: None };
+    let far = VethEnd { name: &name, index: 11, mac: None };
+    let mut host = RouteSocket::open().unwrap();
+    let pair = Veth { near, bridge: None, far, into: outside.as_fd(), mtu: 1400, near_up: true };
+    let address = Address { link: 10, address: net(HOST) }.add("eth0");
+    host.batch(&[Link::up("lo"), pair.add(), address, Route::add_default(OUTSIDE.into())]).unwrap();
+    let mut beyond = sys::namespace::within(outside.as_fd(), RouteSocket::open).unwrap().unwrap();
+    beyond
+        .batch(&[
+            Link::up("lo"),
+            Address { link: 11, address: net(OUTSIDE) }.add("eth0"),
+            Link::up("eth0"),
+        ])
+        .unwrap();
+    outside
+}
+
+impl Host {
+    pub(crate) fn network(&self, name: &str) -> Network {
+        self.store.create(&wanted(name)).unwrap()
+    }
+}
+
+pub(crate) fn wanted(name: &str) -> Wanted {
+    Wanted::new(name.parse().unwrap())
+}
+
+/// The wish of a container called `name`.
+pub(crate) fn wish(name: &str) -> EndpointWish {
+    EndpointWish {
+        names: vec![name.to_owned()],
+        ..EndpointWish::new(name, name, "eth0".parse().unwrap())
+    }
+}
+
+/// Does something in another namespace.
+pub(crate) fn inside<T>(namespace: impl AsFd, visit: impl FnOnce() -> T) -> T {
+    sys::namespace::within(namespace.as_fd(), visit).unwrap()
+}
+
+/// A listener at `address` in `namespace`.
+pub(crate) fn listen(namespace: impl AsFd, address: &str) -> TcpListener {
+    inside(namespace, || TcpListener::bind(address)).unwrap()
+}
+
+/// Connects from `namespace`; the error is the kernel's, or that it took more than a moment.
+pub(crate) fn connect(
+    namespace: impl AsFd,
+    to: impl Into<SocketAddr>,
+) -> std::io::Result<TcpStream> {
+    let to = to.into();
+    inside(namespace, || TcpStream::connect_timeout(&to, Duration::from_millis(1500)))
+}
+
+/// A container that is attached to a network.
+pub(crate) fn container(network: &Network, name: &str) -> (Sandbox, Ipv4Addr) {
+    let sandbox = Sandbox::create().unwrap();
+    let endpoint = network.attach(&sandbox, &wish(name)).unwrap();
+    (sandbox, endpoint.address.address())
+}
+
+/// Waits until `level` is reached; 5 seconds are too long.
+pub(crate) fn wait_until(what: &str, level: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !level() {
+        assert!(start.elapsed() < Duration::from_secs(5), "{what}");
+        std::thread::yield_now();
+    }
+}

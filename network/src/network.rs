@@ -1,0 +1,349 @@
+//! A network that is up: members come, are listed, and go.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::bridge;
+use crate::endpoint::{Endpoint, EndpointWish, Mac, Member};
+use crate::file::{self, FileError};
+use crate::lease::{LeaseError, Leases};
+use crate::name::{InterfaceName, NetworkName};
+use crate::netlink::{Address, Link, NetlinkError, Route, RouteSocket, Veth, VethEnd};
+use crate::record::Record;
+use crate::sandbox::Sandbox;
+use crate::subnet::{IpNet, Ipv4Net};
+use crate::sysctl::{self, SettingError};
+use crate::uplink::random_index;
+
+/// A network that is up.
+///
+/// Holds a descriptor of its namespace: while one of these is alive, a removed network is not quite gone.
+#[derive(Debug)]
+pub struct Network {
+    record: Record,
+    namespace: OwnedFd,
+    /// `DATA/NAME`
+    data: PathBuf,
+    /// `RUN/NAME.endpoints`
+    endpoints: PathBuf,
+    route: RefCell<Option<RouteSocket>>,
+    mtu: OnceCell<u32>,
+}
+
+/// The members of a network could not be listed or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum MemberError {
+    /// A record could not be read or written.
+    #[error("records of the endpoints")]
+    File(#[from] FileError),
+    /// The namespace could not be entered.
+    #[error("setns(CLONE_NEWNET)")]
+    Enter(#[source] io::Error),
+    /// A request over netlink failed.
+    #[error("links of the network")]
+    Netlink(#[from] NetlinkError),
+}
+
+/// A container could not be attached. Nothing of the attempt is left but perhaps the lease.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The container has an id that cannot be the name of a file.
+    #[error("{container:?} is not the id of a container")]
+    Container {
+        /// The id.
+        container: String,
+    },
+    /// There is no address for it.
+    #[error("address on network {network}")]
+    Lease {
+        /// The network.
+        network: NetworkName,
+        /// Why not.
+        source: LeaseError,
+    },
+    /// The link could not be made.
+    #[error("attach to network {network}")]
+    Link {
+        /// The network.
+        network: NetworkName,
+        /// Why not.
+        source: NetlinkError,
+    },
+    /// A setting of the interface was refused.
+    #[error("settings of the interface")]
+    Setting(#[from] SettingError),
+    /// A namespace could not be entered.
+    #[error("setns(CLONE_NEWNET)")]
+    Enter(#[source] io::Error),
+    /// A record could not be read or written.
+    #[error("records of the network")]
+    File(#[from] FileError),
+    /// The other members could not be listed.
+    #[error("members of the network")]
+    Members(#[from] MemberError),
+}
+
+impl Network {
+    pub(crate) fn new(record: Record, namespace: OwnedFd, data: &Path, run: &Path) -> Self {
+        let data = data.join(record.name().as_str());
+        let endpoints = run.join(format!("{}.endpoints", record.name()));
+        Self { record, namespace, data, endpoints, route: RefCell::default(), mtu: OnceCell::new() }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &NetworkName {
+        self.record.name()
+    }
+
+    /// What is written down about it.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The namespace: where relays to the members are opened.
+    pub fn namespace(&self) -> BorrowedFd<'_> {
+        self.namespace.as_fd()
+    }
+
+    /// The folder with a file for each member, which changes when one comes or goes, of whichever project.
+    pub fn endpoints(&self) -> &Path {
+        &self.endpoints
+    }
+
+    /// Attaches a container: an address, and a pair of links between its sandbox and the bridge.
+    ///
+    /// The pair is made in one request, its far end in the sandbox from the start; address, link and route follow
+    /// in a second one.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError`], by step.
+    pub fn attach(&self, sandbox: &Sandbox, wish: &EndpointWish) -> Result<Endpoint, AttachError> {
+        if wish.container.is_empty()
+            || wish.container.starts_with('.')
+            || wish.container.contains('/')
+        {
+            return Err(AttachError::Container { container: wish.container.clone() });
+        }
+        let _lock = self.lock()?;
+        let address = self.lease_address(&wish.lease_key, wish.ipv4)?;
+        let endpoint = self.endpoint(wish, address);
+        self.add_pair(sandbox, &endpoint).map_err(|error| self.link_error(error))?;
+        if let Err(error) = self.set_up(sandbox, &endpoint, wish.default_route) {
+            // Best effort: the pair dies with the sandbox at the latest.
+            let _ = self.with_route(|route| route.batch(&[Link::delete(endpoint.near.as_str())]));
+            return Err(error);
+        }
+        fs::create_dir_all(&self.endpoints)
+            .map_err(|source| FileError::new("mkdir", &self.endpoints, source))?;
+        let member = Member { endpoint: endpoint.clone(), names: wish.names.clone() };
+        file::replace(&self.member_file(&wish.container), &member)?;
+        Ok(endpoint)
+    }
+
+    /// Detaches a container whose sandbox lives on; the address stays leased.
+    ///
+    /// Waits some 16 ms for the kernel. Where the sandbox is dropped anyway, [`Network::forget`] is enough.
+    ///
+    /// # Errors
+    ///
+    /// [`MemberError`]; an endpoint that is not there is none.
+    pub fn detach(&self, endpoint: &Endpoint) -> Result<(), MemberError> {
+        self.forget(&endpoint.container)?;
+        let deleted = self.with_route(|route| route.batch(&[Link::delete(endpoint.near.as_str())]));
+        match deleted {
+            Err(MemberError::Netlink(error)) if error.is_missing() => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Forgets the endpoint of a container whose sandbox is gone or about to go; the address stays leased.
+    ///
+    /// # Errors
+    ///
+    /// [`MemberError::File`]; a container that is not known is none.
+    pub fn forget(&self, container: &str) -> Result<(), MemberError> {
+        Ok(file::remove(&self.member_file(container))?)
+    }
+
+    /// Everybody who is attached, of whichever project, by container id.
+    ///
+    /// A record whose link is gone is of a container that died unseen: it is no member.
+    ///
+    /// # Errors
+    ///
+    /// [`MemberError`], by step.
+    pub fn members(&self) -> Result<Vec<Member>, MemberError> {
+        let mut members = Vec::new();
+        for entry in fs::read_dir(&self.endpoints).into_iter().flatten().flatten() {
+            if entry.file_name().as_encoded_bytes().ends_with(b".json") {
+                members.extend(file::read::<Member>(&entry.path())?);
+            }
+        }
+        if members.is_empty() {
+            return Ok(members);
+        }
+        let links = self.with_route(RouteSocket::links)?;
+        let links: BTreeSet<&str> = links.iter().map(|link| link.name.as_str()).collect();
+        members.retain(|member| links.contains(member.endpoint.near.as_str()));
+        members.sort_by(|one, other| one.endpoint.container.cmp(&other.endpoint.container));
+        Ok(members)
+    }
+
+    /// Reserves the address of `lease_key`, the fixed one if there is one: what a later attach will get.
+    ///
+    /// Fixed addresses should be leased before others attach, who might get them from the pool.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::Lease`] when there is no address for it.
+    pub fn lease(&self, lease_key: &str, fixed: Option<Ipv4Addr>) -> Result<Ipv4Net, AttachError> {
+        let _lock = self.lock()?;
+        self.lease_address(lease_key, fixed)
+    }
+
+    /// Gives the address of `lease_key` back; one that has none is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`MemberError::File`].
+    pub fn release(&self, lease_key: &str) -> Result<(), MemberError> {
+        let _lock = self.lock()?;
+        let path = self.data.join("leases.json");
+        let mut leases: Leases = file::read(&path)?.unwrap_or_default();
+        if leases.release(lease_key) {
+            file::replace(&path, &leases)?;
+        }
+        Ok(())
+    }
+
+    fn lease_address(&self, key: &str, fixed: Option<Ipv4Addr>) -> Result<Ipv4Net, AttachError> {
+        let path = self.data.join("leases.json");
+        let mut leases: Leases = file::read(&path)?.unwrap_or_default();
+        let before = leases.clone();
+        let members = OnceCell::new();
+        let live = |holder: &str| {
+            // Looked up in the rare case that an address is contended; who cannot be seen counts as present.
+            let members = members.get_or_init(|| self.members().ok());
+            members.as_ref().is_none_or(|members: &Vec<Member>| {
+                members.iter().any(|member| member.endpoint.lease_key == holder)
+            })
+        };
+        let address = leases
+            .lease(key, fixed, &self.record.range(), live)
+            .map_err(|source| AttachError::Lease { network: self.name().clone(), source })?;
+        if leases != before {
+            file::replace(&path, &leases)?;
+        }
+        Ok(Ipv4Net::new(address, self.record.subnet.prefix()).unwrap_or(self.record.subnet))
+    }
+
+    fn endpoint(&self, wish: &EndpointWish, address: Ipv4Net) -> Endpoint {
+        Endpoint {
+            network: self.name().clone(),
+            container: wish.container.clone(),
+            lease_key: wish.lease_key.clone(),
+            interface: wish.interface.clone(),
+            near: InterfaceName::random("ve"),
+            address,
+            gateway: (!self.record.wanted.internal).then_some(self.record.gateway),
+            ipv6: self.record.ipv6.map(|range| range.with_host(address.address())),
+            mac: wish.mac.unwrap_or(Mac::of(address.address())),
+        }
+    }
+
+    /// The request that makes both ends, the near one on the bridge and up.
+    fn add_pair(&self, sandbox: &Sandbox, endpoint: &Endpoint) -> Result<(), MemberError> {
+        let mtu = self.mtu()?;
+        let near = VethEnd { name: &endpoint.near, index: random_index(), mac: None };
+        let far = VethEnd { name: &endpoint.interface, index: 0, mac: Some(endpoint.mac) };
+        let bridge = Some(bridge::INDEX);
+        let pair = Veth { near, bridge, far, into: sandbox.as_fd(), mtu, near_up: true }.add();
+        self.with_route(|route| route.batch(&[pair]))
+    }
+
+    /// Address, link and route inside. The address comes first: the link announces it when it comes up.
+    fn set_up(
+        &self,
+        sandbox: &Sandbox,
+        endpoint: &Endpoint,
+        default_route: bool,
+    ) -> Result<(), AttachError> {
+        let name = endpoint.interface.as_str();
+        let visit = || {
+            let mut route = RouteSocket::open()
+                .map_err(|error| self.link_error(MemberError::Netlink(error)))?;
+            let link = route.index(name).map_err(|error| self.link_error(error.into()))?;
+            let mut requests =
+                vec![Address { link, address: IpNet::V4(endpoint.address) }.add(name)];
+            if let Some(ipv6) = endpoint.ipv6 {
+                sysctl::set(
+                    &format!("net.ipv6.conf.{}.disable_ipv6", name.replace('.', "/")),
+                    "0",
+                )?;
+                requests.push(Address { link, address: IpNet::V6(ipv6) }.add(name));
+            }
+            requests.push(Link::up(name));
+            if let Some(gateway) = endpoint.gateway.filter(|_| default_route) {
+                requests.push(Route::add_default(IpAddr::V4(gateway)));
+            }
+            route.batch(&requests).map_err(|error| self.link_error(error.into()))
+        };
+        sys::namespace::within(sandbox.as_fd(), visit).map_err(AttachError::Enter)?
+    }
+
+    fn link_error(&self, error: MemberError) -> AttachError {
+        match error {
+            MemberError::Netlink(source) => {
+                AttachError::Link { network: self.name().clone(), source }
+            }
+            other => AttachError::Members(other),
+        }
+    }
+
+    /// Bytes in a packet, as the bridge has it.
+    fn mtu(&self) -> Result<u32, MemberError> {
+        if let Some(mtu) = self.mtu.get() {
+            return Ok(*mtu);
+        }
+        let links = self.with_route(RouteSocket::links)?;
+        let mtu = links.iter().find(|link| link.name == bridge::NAME).map_or(1500, |link| link.mtu);
+        Ok(*self.mtu.get_or_init(|| mtu))
+    }
+
+    /// Calls `with` with a socket in the namespace, opened once.
+    fn with_route<T>(
+        &self,
+        with: impl FnOnce(&mut RouteSocket) -> Result<T, NetlinkError>,
+    ) -> Result<T, MemberError> {
+        let mut slot = self.route.borrow_mut();
+        let route = match slot.as_mut() {
+            Some(route) => route,
+            None => {
+                let opened = sys::namespace::within(self.namespace(), RouteSocket::open);
+                slot.insert(opened.map_err(MemberError::Enter)??)
+            }
+        };
+        Ok(with(route)?)
+    }
+
+    fn member_file(&self, container: &str) -> PathBuf {
+        self.endpoints.join(format!("{container}.json"))
+    }
+
+    /// One change of leases and members at a time, over all processes.
+    fn lock(&self) -> Result<File, FileError> {
+        let folder =
+            File::open(&self.data).map_err(|source| FileError::new("open", &self.data, source))?;
+        let locked = flock(&folder, FlockOperation::LockExclusive);
+        locked.map_err(|errno| FileError::new("flock", &self.data, errno.into()))?;
+        Ok(folder)
+    }
+}
