@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use oci_spec::runtime::{LinuxDeviceCgroup, Spec};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, Spec};
 
 use super::CgroupError;
 
@@ -92,12 +92,23 @@ pub enum Devices {
 }
 
 impl Devices {
-    /// The rules of a spec made by [`crate::spec::spec`]; a spec without rules does not restrict.
+    /// The rules of a spec made by [`crate::spec::spec`]; a spec without rules, or whose last one allows all, does not restrict.
     pub fn of(spec: &Spec) -> Self {
         let rules =
             spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()?.devices().clone());
-        rules.map_or(Self::All, Self::Only)
+        match rules {
+            Some(rules) if !rules.last().is_some_and(allows_all) => Self::Only(rules),
+            _ => Self::All,
+        }
     }
+}
+
+fn allows_all(rule: &LinuxDeviceCgroup) -> bool {
+    let access = rule.access().as_deref().unwrap_or("rwm");
+    let every = matches!(rule.typ(), None | Some(LinuxDeviceType::A))
+        && rule.major().is_none()
+        && rule.minor().is_none();
+    rule.allow() && every && ['r', 'w', 'm'].iter().all(|letter| access.contains(*letter))
 }
 
 impl Blkio {

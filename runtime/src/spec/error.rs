@@ -17,6 +17,9 @@ pub enum SpecError {
         /// The closest known name.
         similar: Option<String>,
     },
+    /// A capability that we do not have and so cannot hand on.
+    #[error("capability `{0}` cannot be given, as this process does not have it itself")]
+    CapabilityNotHeld(String),
     /// A resource limit the kernel does not have.
     #[error("unknown ulimit `{name}`{}", hint(.similar.as_deref()))]
     UnknownUlimit {
@@ -94,9 +97,14 @@ pub enum SpecError {
         /// Why it is refused.
         problem: &'static str,
     },
-    /// A value outside its range.
-    #[error("oom_score_adj {0} is outside -1000..=1000")]
-    BadOomScore(i32),
+    /// A preference of the OOM killer outside its range, or beyond our rights.
+    #[error("oom_score_adj {score} {problem}")]
+    BadOomScore {
+        /// The value asked for.
+        score: i32,
+        /// Why it is refused.
+        problem: String,
+    },
     /// A string for execve(2) or mount(2) has a NUL byte, or a variable's name has an `=`.
     #[error("{what} `{value}` {problem}")]
     BadString {
