@@ -4,11 +4,14 @@
 //! `runtime`, `network`, `volumes` and `images`, which know nothing of compose files.
 
 pub mod api;
+pub mod cli;
+pub mod client;
 pub mod diagnostic;
 pub mod event;
 pub mod file;
 pub mod graph;
 pub mod hash;
+pub mod logs;
 pub mod model;
 pub mod plan;
 pub mod record;

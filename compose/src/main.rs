@@ -1,2 +1,7 @@
-//! The binary.
-fn main() {}
+//! The `compose` binary; see [`compose::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    compose::cli::main()
+}

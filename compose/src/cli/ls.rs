@@ -1,0 +1,120 @@
+//! `compose ls`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::context::Context;
+use super::error::CommandError;
+use super::ps::Format;
+use super::terminal::Terminal;
+use super::terminal::table::Table;
+use crate::record::{Container, ProjectRecord, list};
+
+/// List projects
+#[derive(Debug, clap::Args)]
+pub struct LsArgs {
+    /// Stopped projects as well
+    #[arg(long, short)]
+    all: bool,
+    /// Only projects with `name=TEXT` in their name
+    #[arg(long, value_name = "NAME=TEXT", value_parser = filter)]
+    filter: Vec<String>,
+    /// How to show them
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Only the names
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some(("name", text)) => Ok(text.to_owned()),
+        _ => Err("the only filter is name=TEXT".to_owned()),
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Row {
+    name: String,
+    status: String,
+    config_files: String,
+}
+
+/// Prints all projects that have containers.
+///
+/// # Errors
+///
+/// When the records cannot be read.
+pub fn run(args: &LsArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
+    context.require_root()?;
+    let mut projects: BTreeMap<String, Vec<Container>> = BTreeMap::new();
+    for container in list::all_containers(context.roots())?.containers {
+        projects.entry(container.record.project.clone()).or_default().push(container);
+    }
+    let shown = |name: &str, containers: &[Container]| {
+        (args.all || containers.iter().any(|one| one.state.phase.is_up()))
+            && args.filter.iter().all(|part| name.contains(part.as_str()))
+    };
+    let mut rows = Vec::new();
+    for (name, containers) in projects {
+        if shown(&name, &containers) {
+            let files = ProjectRecord::read(context.roots(), &name)?
+                .map(|record| config_files(&record))
+                .unwrap_or_default();
+            rows.push(Row { status: status(&containers), name, config_files: files });
+        }
+    }
+    print(&rows, args, terminal)?;
+    Ok(0)
+}
+
+fn print(rows: &[Row], args: &LsArgs, terminal: &mut Terminal) -> Result<(), CommandError> {
+    if args.quiet {
+        let names: String = rows.iter().map(|row| format!("{}\n", row.name)).collect();
+        return terminal.print(names);
+    }
+    if args.format == Format::Json {
+        return terminal.print_json(&rows);
+    }
+    let mut table = Table::new(&["NAME", "STATUS", "CONFIG FILES"]);
+    for row in rows {
+        table.row([row.name.clone(), row.status.clone(), row.config_files.clone()]);
+    }
+    terminal.print(table.render())
+}
+
+fn config_files(record: &ProjectRecord) -> String {
+    let files: Vec<_> = record.config_files.iter().map(|file| file.to_string_lossy()).collect();
+    files.join(",")
+}
+
+/// `exited(1), running(2)`: how many containers are in which phase.
+fn status(containers: &[Container]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for container in containers {
+        *counts.entry(container.state.phase.as_str()).or_default() += 1;
+    }
+    let parts: Vec<String> =
+        counts.iter().map(|(phase, count)| format!("{phase}({count})")).collect();
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::ps::tests::container;
+    use crate::record::Phase;
+
+    #[test]
+    fn status_counts_phases() {
+        let containers = [
+            container("web", 1, Phase::Running),
+            container("job", 1, Phase::Exited),
+            container("web", 2, Phase::Running),
+        ];
+        assert_eq!(status(&containers), "exited(1), running(2)");
+    }
+}

@@ -1,0 +1,155 @@
+//! The command line: words in, one library call, events out.
+//!
+//! A file for each command, with its arguments (their docs are the help texts) and a thin `run`.
+//! [`context`] has the flags before the command, [`terminal`] prints, [`error`] says what to do,
+//! [`session`] talks to the supervisor. No command starts a thread or an async runtime.
+
+pub mod context;
+pub mod create;
+pub mod down;
+pub mod error;
+pub mod kill;
+pub mod ls;
+pub mod pick;
+pub mod port;
+pub mod ps;
+pub mod restart;
+pub mod rm;
+pub mod session;
+pub mod signals;
+pub mod start;
+pub mod stop;
+pub mod terminal;
+#[cfg(test)]
+mod testing;
+pub mod up;
+pub mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use context::{Context, GlobalArgs};
+use error::CommandError;
+use terminal::Terminal;
+
+/// Run an unmodified compose.yaml on its own runtime, without a daemon
+#[derive(Debug, Parser)]
+#[command(name = "compose", disable_version_flag = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    /// Show the version
+    #[arg(short, long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Create(create::CreateArgs),
+    Down(down::DownArgs),
+    Kill(kill::KillArgs),
+    Ls(ls::LsArgs),
+    Port(port::PortArgs),
+    Ps(ps::PsArgs),
+    Restart(restart::RestartArgs),
+    Rm(rm::RmArgs),
+    Start(start::StartArgs),
+    Stop(stop::StopArgs),
+    Up(up::UpArgs),
+    Version(version::VersionArgs),
+}
+
+impl Command {
+    /// What progress is headed with.
+    const fn title(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Down(_) => "down",
+            Self::Kill(_) => "kill",
+            Self::Ls(_) => "ls",
+            Self::Port(_) => "port",
+            Self::Ps(_) => "ps",
+            Self::Restart(_) => "restart",
+            Self::Rm(_) => "rm",
+            Self::Start(_) => "start",
+            Self::Stop(_) => "stop",
+            Self::Up(_) => "up",
+            Self::Version(_) => "version",
+        }
+    }
+
+    fn run(self, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
+        match self {
+            Self::Create(args) => create::run(args, context, terminal),
+            Self::Down(args) => down::run(args, context, terminal),
+            Self::Kill(args) => kill::run(args, context, terminal),
+            Self::Ls(args) => ls::run(&args, context, terminal),
+            Self::Port(args) => port::run(args, context, terminal),
+            Self::Ps(args) => ps::run(&args, context, terminal),
+            Self::Restart(args) => restart::run(args, context, terminal),
+            Self::Rm(args) => rm::run(args, context, terminal),
+            Self::Start(args) => start::run(args, context, terminal),
+            Self::Stop(args) => stop::run(args, context, terminal),
+            Self::Up(args) => up::run(args, context, terminal),
+            Self::Version(args) => version::run(&args, context, terminal),
+        }
+    }
+}
+
+/// The whole program: reads the words, carries them out, returns the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and usage errors are clap's to print; a closed pipe is nobody's fault.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(error::USAGE));
+        }
+    };
+    ExitCode::from(carry_out(cli))
+}
+
+fn carry_out(cli: Cli) -> u8 {
+    let command = match cli.command {
+        Some(command) => command,
+        None if cli.version => Command::Version(version::VersionArgs::default()),
+        None => {
+            let help = <Cli as clap::CommandFactory>::command().print_help();
+            return help.map_or(error::BROKEN_PIPE, |()| error::USAGE);
+        }
+    };
+    let progress = cli.global.progress;
+    let mut terminal =
+        Terminal::new(progress, cli.global.ansi, command.title(), cli.global.dry_run);
+    let context = Context::new(cli.global);
+    match command.run(&context, &mut terminal) {
+        Ok(code) => {
+            terminal.settle();
+            code
+        }
+        Err(error) => {
+            terminal.fail(&error);
+            error.code
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn dry_run_may_stand_behind_the_command() {
+        let cli = Cli::parse_from(["compose", "-p", "x", "stop", "--dry-run"]);
+        assert!(cli.global.dry_run);
+        assert!(Cli::try_parse_from(["compose", "up", "-p", "x"]).is_err());
+    }
+}

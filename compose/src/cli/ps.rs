@@ -1,0 +1,279 @@
+//! `compose ps`.
+
+mod view;
+
+use jiff::Timestamp;
+
+use super::context::{Context, Target};
+use super::error::CommandError;
+use super::terminal::Terminal;
+use super::terminal::table::{Table, shortened};
+use crate::model::ServiceName;
+use crate::record::{Container, Phase};
+use view::View;
+
+/// List containers
+#[derive(Debug, clap::Args)]
+pub struct PsArgs {
+    /// Services whose containers are listed (default: all)
+    #[arg(value_name = "SERVICE")]
+    services: Vec<ServiceName>,
+    /// Stopped containers and those of `run` as well
+    #[arg(long, short)]
+    all: bool,
+    /// Only containers in this state (`status=running`)
+    #[arg(long, value_name = "status=STATE", value_parser = status_filter)]
+    filter: Vec<Phase>,
+    /// Only containers in this state
+    #[arg(long, value_name = "STATE", value_parser = phase)]
+    status: Vec<Phase>,
+    /// How to show them
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Do not cut off ids and commands
+    #[arg(long)]
+    no_trunc: bool,
+    /// Containers of services that the file does not have as well
+    #[arg(long, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    orphans: bool,
+    /// Only the ids
+    #[arg(long, short)]
+    quiet: bool,
+    /// Only the services
+    #[arg(long = "services")]
+    services_only: bool,
+}
+
+/// How a list is shown
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Columns below titles
+    Table,
+    /// JSON
+    Json,
+}
+
+fn status_filter(text: &str) -> Result<Phase, String> {
+    match text.split_once('=') {
+        Some(("status", word)) => phase(word),
+        _ => Err("the only filter is status=STATE".to_owned()),
+    }
+}
+
+fn phase(word: &str) -> Result<Phase, String> {
+    const PHASES: [Phase; 6] = [
+        Phase::Created,
+        Phase::Running,
+        Phase::Restarting,
+        Phase::Paused,
+        Phase::Exited,
+        Phase::Dead,
+    ];
+    PHASES.into_iter().find(|phase| phase.as_str() == word).ok_or_else(|| {
+        let words = PHASES.map(Phase::as_str).join(", ");
+        format!("`{word}` is no state; there are {words}")
+    })
+}
+
+/// Prints the containers of the project from their records; asks no supervisor.
+///
+/// # Errors
+///
+/// When a record cannot be read or a service is not known.
+pub fn run(args: &PsArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
+    context.require_root()?;
+    let target = context.target(terminal)?;
+    let containers = context.containers(target.name.as_str())?;
+    target.check(&args.services, &containers)?;
+    let shown = containers.iter().filter(|one| args.shows(one, &target)).collect();
+    terminal.print(args.text(shown, Timestamp::now())?)?;
+    Ok(0)
+}
+
+impl PsArgs {
+    fn shows(&self, container: &Container, target: &Target) -> bool {
+        let Container { record, state } = container;
+        let by_service = self.services.is_empty()
+            || self.services.iter().any(|service| *service == *record.service);
+        let orphan = target.project.as_ref().is_some_and(|project| {
+            !project.services.contains_key(record.service.as_str())
+                && !project.disabled.contains_key(record.service.as_str())
+        });
+        let mut phases = self.status.iter().chain(&self.filter).peekable();
+        let by_phase = match phases.peek() {
+            Some(_) => phases.any(|phase| *phase == state.phase),
+            None => self.all || state.phase.is_up(),
+        };
+        by_service && by_phase && (self.orphans || !orphan)
+    }
+
+    fn text(&self, mut shown: Vec<&Container>, now: Timestamp) -> Result<String, CommandError> {
+        shown.sort_by(|one, other| one.record.name.cmp(&other.record.name));
+        if self.quiet {
+            return Ok(shown.iter().map(|one| format!("{}\n", one.record.id)).collect());
+        }
+        if self.services_only {
+            let mut services: Vec<&str> =
+                shown.iter().map(|one| one.record.service.as_str()).collect();
+            services.sort_unstable();
+            services.dedup();
+            return Ok(services.iter().map(|service| format!("{service}\n")).collect());
+        }
+        match self.format {
+            Format::Table => Ok(self.table(&shown, now)),
+            Format::Json => self.json(&shown, now),
+        }
+    }
+
+    fn table(&self, shown: &[&Container], now: Timestamp) -> String {
+        let titles = ["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"];
+        let mut table = Table::new(&titles);
+        for container in shown {
+            let view = View::new(container, now);
+            let command = match self.no_trunc {
+                true => view.command,
+                false => shortened(&view.command, 20),
+            };
+            table.row([
+                view.name.to_owned(),
+                view.image.to_owned(),
+                format!("\"{command}\""),
+                view.service.to_owned(),
+                view.running_for,
+                view.status,
+                view.ports,
+            ]);
+        }
+        table.render()
+    }
+
+    fn json(&self, shown: &[&Container], now: Timestamp) -> Result<String, CommandError> {
+        let mut text = String::new();
+        for container in shown {
+            let mut view = View::new(container, now);
+            if !self.no_trunc {
+                view.shorten();
+            }
+            let line = serde_json::to_string(&view).map_err(|error| CommandError::new(&error))?;
+            text.push_str(&line);
+            text.push('\n');
+        }
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+#[expect(missing_docs, reason = "tests")]
+pub mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use runtime::exit::ExitStatus;
+
+    use clap::Parser;
+
+    use crate::model::{Protocol, RestartPolicy, Signal};
+    use crate::record::{
+        ContainerRecord, ContainerState, EndpointRecord, Health, HealthStatus, MountRecord,
+        MountSource, PublishedPort, RECORD_VERSION,
+    };
+
+    /// A container of the project `shop` for tests.
+    pub fn container(service: &str, number: u32, phase: Phase) -> Container {
+        let record = ContainerRecord {
+            version: RECORD_VERSION,
+            id: format!("{number}f").repeat(32),
+            name: format!("shop-{service}-{number}"),
+            project: "shop".to_owned(),
+            service: service.to_owned(),
+            number,
+            oneoff: false,
+            image: format!("{service}:1"),
+            image_id: "sha256:00".to_owned(),
+            config_hash: "0".to_owned(),
+            definition: crate::hash::Definition::default(),
+            depends_on: BTreeMap::new(),
+            created: "2026-11-20T10:00:00Z".parse().unwrap(),
+            labels: BTreeMap::from([("tier".to_owned(), "front".to_owned())]),
+            command: vec!["docker-entrypoint.sh".to_owned(), "serve".to_owned()],
+            tty: false,
+            stdin_open: false,
+            stop_signal: Signal::TERM,
+            stop_grace: Duration::from_secs(10),
+            restart: RestartPolicy::No,
+            healthcheck: None,
+            networks: vec![EndpointRecord {
+                network: "shop_default".to_owned(),
+                aliases: vec![service.to_owned()],
+                lease_key: format!("shop/{service}/{number}"),
+                ipv4: None,
+                mac: None,
+            }],
+            ports: Vec::new(),
+            mounts: vec![MountRecord {
+                source: MountSource::Volume { name: "shop_data".to_owned(), anonymous: false },
+                target: "/data".into(),
+                read_only: false,
+            }],
+            joins: Vec::new(),
+        };
+        let started = Some("2026-11-20T10:00:01Z".parse().unwrap());
+        Container { record, state: ContainerState { phase, started, ..ContainerState::default() } }
+    }
+
+    fn shop() -> Vec<Container> {
+        let mut web = container("web", 1, Phase::Running);
+        let publish = |host: &str, target| PublishedPort {
+            host: host.parse().unwrap(),
+            target,
+            protocol: Protocol::Tcp,
+        };
+        web.state.published = vec![
+            publish("0.0.0.0:8080", 80),
+            publish("127.0.0.1:9000", 9000),
+            publish("127.0.0.1:9001", 9001),
+        ];
+        web.state.health =
+            Some(Health { status: HealthStatus::Healthy, failing_streak: 0, log: Vec::new() });
+        let mut hog = container("hog", 1, Phase::Exited);
+        hog.state.exit = Some(ExitStatus { code: None, signal: Some(9) });
+        hog.state.finished = Some("2026-11-20T10:02:00Z".parse().unwrap());
+        hog.state.oom = true;
+        vec![web, hog, container("new", 1, Phase::Created)]
+    }
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: PsArgs,
+    }
+
+    fn shown(words: &[&str]) -> String {
+        let args = Line::parse_from([&["ps"], words].concat()).args;
+        let target = Target { name: "shop".parse().unwrap(), project: None };
+        let all = shop();
+        let shown = all.iter().filter(|one| args.shows(one, &target)).collect();
+        args.text(shown, "2026-11-20T10:05:00Z".parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn tables_as_docker_prints_them() {
+        insta::assert_snapshot!(shown(&[]));
+        insta::assert_snapshot!(shown(&["-a"]));
+    }
+
+    #[test]
+    fn json_has_the_keys_of_docker() {
+        insta::assert_snapshot!(shown(&["--format", "json"]));
+    }
+
+    #[test]
+    fn filters_and_short_forms() {
+        assert_eq!(shown(&["-q", "web"]), format!("{}\n", "1f".repeat(32)));
+        assert_eq!(shown(&["-a", "--services"]), "hog\nnew\nweb\n");
+        assert_eq!(shown(&["--status", "exited", "--services"]), "hog\n");
+        assert_eq!(shown(&["--filter", "status=created", "--services"]), "new\n");
+        assert!(phase("up").is_err());
+    }
+}

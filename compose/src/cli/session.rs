@@ -1,0 +1,203 @@
+//! A command that the supervisor carries out: ask, show how it goes, return how it ended.
+
+use std::os::fd::AsFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use serde::Serialize;
+
+use super::context::Context;
+use super::error::{CommandError, INTERRUPTED};
+use super::signals::Signals;
+use super::terminal::Terminal;
+use crate::client::{Answer, Client, ClientError, connect_or_start};
+use crate::event::Event;
+use crate::record::ProjectPaths;
+
+/// How a request ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether anything had to be changed.
+    pub changed: bool,
+    /// What the command ends with.
+    pub code: u8,
+}
+
+/// The supervisor of one project, as a command sees it.
+#[derive(Debug)]
+pub struct Session {
+    name: String,
+    paths: ProjectPaths,
+}
+
+/// How often a request is asked again after the supervisor went away: it may leave for want of
+/// work at the moment of the question, or be killed; every request picks up where it was cut off.
+const TRIES: u32 = 5;
+
+impl Session {
+    /// The supervisor of the project `name`. Does not connect yet.
+    #[must_use]
+    pub fn new(context: &Context, name: &str) -> Self {
+        Self { name: name.to_owned(), paths: context.roots().project(name) }
+    }
+
+    /// Connects; starts keeper and supervisor if there are none.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be started.
+    pub fn connect(&self) -> Result<Client, CommandError> {
+        Ok(connect_or_start(&self.paths, || launch(&self.name, &self.paths))?)
+    }
+
+    /// Connects to a supervisor that is there already.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Absent`].
+    pub fn connect_if_there(&self) -> Result<Client, ClientError> {
+        Client::connect(&self.paths.socket())
+    }
+
+    /// Asks, and starts the supervisor if there is none.
+    ///
+    /// # Errors
+    ///
+    /// When no supervisor answers.
+    pub fn ask<T: Serialize>(&self, path: &str, request: &T) -> Result<Answer, CommandError> {
+        self.persist(|client| client.post(path, request))
+    }
+
+    /// Listens to the events of the project, and starts the supervisor if there is none.
+    ///
+    /// # Errors
+    ///
+    /// When no supervisor answers.
+    pub fn listen(&self) -> Result<Answer, CommandError> {
+        self.persist(|client| client.listen(crate::api::path::EVENTS))
+    }
+
+    fn persist<T>(
+        &self,
+        ask: impl Fn(Client) -> Result<T, ClientError>,
+    ) -> Result<T, CommandError> {
+        let mut tries = 1;
+        loop {
+            match ask(self.connect()?) {
+                Err(ClientError::Unanswered { .. }) if tries < TRIES => tries += 1,
+                answer => return Ok(answer?),
+            }
+        }
+    }
+
+    /// Asks, shows the events, and waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// When the request failed, and when the user gave up waiting (then without words).
+    pub fn carry_out<T: Serialize>(
+        &self,
+        path: &str,
+        request: &T,
+        terminal: &mut Terminal,
+    ) -> Result<Outcome, CommandError> {
+        let mut tries = 1;
+        loop {
+            let answer = self.ask(path, request)?;
+            let signals = Signals::catch()?;
+            match wait(answer, &signals, terminal)? {
+                Ok(outcome) => {
+                    terminal.settle();
+                    return Ok(outcome);
+                }
+                Err(ClientError::CutOff { .. }) if tries < TRIES => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Shows the events of `answer` until it ends. The inner error is one of the connection.
+fn wait(
+    mut answer: Answer,
+    signals: &Signals,
+    terminal: &mut Terminal,
+) -> Result<Result<Outcome, ClientError>, CommandError> {
+    loop {
+        loop {
+            match answer.ready() {
+                Ok(Some(event)) => {
+                    if let Some(end) = show(&event, terminal) {
+                        return end.map(Ok);
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let mut descriptors = [
+            PollFd::new(&answer, PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+        ];
+        wait_for(&mut descriptors, terminal)?;
+        let [asked, signalled] = descriptors.map(|descriptor| !descriptor.revents().is_empty());
+        if signalled && signals.take()?.is_some() {
+            terminal.settle();
+            return Err(CommandError::silent(INTERRUPTED));
+        }
+        if asked && let Err(error) = answer.fill() {
+            return Ok(Err(error));
+        }
+    }
+}
+
+/// Shows one event; returns how the request ended if it was the last one.
+///
+/// # Errors
+///
+/// The failures of the request, inside of `Some`.
+pub fn show(event: &Event, terminal: &mut Terminal) -> Option<Result<Outcome, CommandError>> {
+    match event {
+        Event::Done { changed, exit_code } => {
+            Some(Ok(Outcome { changed: *changed, code: code(*exit_code) }))
+        }
+        Event::Failed { failures } => Some(Err(CommandError::from(failures.clone()))),
+        event => {
+            terminal.draw(event);
+            None
+        }
+    }
+}
+
+/// An exit code as a process can have it.
+#[must_use]
+pub fn code(code: i32) -> u8 {
+    u8::try_from(code & 0xff).unwrap_or(u8::MAX)
+}
+
+/// Waits until a descriptor is ready; redraws the progress in the meantime.
+///
+/// # Errors
+///
+/// When poll(2) fails.
+pub fn wait_for(
+    descriptors: &mut [PollFd<'_>],
+    terminal: &mut Terminal,
+) -> Result<(), CommandError> {
+    loop {
+        let pace = terminal.pace().and_then(|pace| Timespec::try_from(pace).ok());
+        match poll(descriptors, pace.as_ref()) {
+            Ok(0) => terminal.tick(),
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(CommandError::failed(format!("poll: {error}"))),
+        }
+    }
+}
+
+fn launch(
+    name: &str,
+    paths: &ProjectPaths,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    Err(format!("no keeper for {name} at {}", paths.run().display()).into())
+}

@@ -1,0 +1,407 @@
+//! `compose up`.
+
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use super::context::{Context, OrphanArgs};
+use super::error::CommandError;
+use super::session::Session;
+use super::terminal::Terminal;
+use crate::api::{Recreate, UpOptions, UpRequest, Wait, path};
+use crate::logs::paint::Look;
+use crate::model::{Project, ServiceName};
+
+/// Bring the project to what its file says: create, replace, start
+#[derive(Debug, clap::Args)]
+pub struct UpArgs {
+    /// Services to bring up, with those they depend on (default: all)
+    #[arg(value_name = "SERVICE")]
+    services: Vec<ServiceName>,
+    /// Leave them running in the background
+    #[arg(long, short)]
+    detach: bool,
+    /// Wait until they are running, or healthy if they have a health check; leaves them running
+    #[arg(long, conflicts_with_all = ["abort_on_container_exit", "abort_on_container_failure", "attach", "attach_dependencies"])]
+    wait: bool,
+    /// Seconds after which to give up waiting
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    wait_timeout: Option<u32>,
+    #[command(flatten)]
+    change: ChangeArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
+    /// Create and replace, but do not start
+    #[arg(long, conflicts_with_all = ["wait", "attach", "attach_dependencies", "abort_on_container_exit", "abort_on_container_failure", "exit_code_from"])]
+    no_start: bool,
+    /// Leave services alone that these depend on
+    #[arg(long)]
+    no_deps: bool,
+    /// Seconds to wait before SIGKILL (default: `stop_grace_period` of the service)
+    #[arg(long, short, value_name = "SECONDS")]
+    timeout: Option<u32>,
+}
+
+/// What `up` and `create` may change
+#[derive(Debug, clap::Args)]
+pub struct ChangeArgs {
+    /// Replace containers even if they match the file
+    #[arg(long, conflicts_with = "no_recreate")]
+    force_recreate: bool,
+    /// Do not replace containers even if they do not match the file
+    #[arg(long, conflicts_with_all = ["renew_anon_volumes", "always_recreate_deps"])]
+    no_recreate: bool,
+    /// Replace the containers of services that these depend on as well
+    #[arg(long)]
+    always_recreate_deps: bool,
+    /// Give replaced containers new anonymous volumes
+    #[arg(long, short = 'V')]
+    renew_anon_volumes: bool,
+    /// Number of containers of a service, instead of the file's
+    #[arg(long = "scale", value_name = "SERVICE=N")]
+    scales: Vec<Scale>,
+    /// Do not show how images are fetched
+    #[arg(long)]
+    quiet_pull: bool,
+    /// When to fetch images; there is no registry yet, so `always` is refused
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pull: Option<Pull>,
+    /// Build images first; refused, as there is no builder yet
+    #[arg(long, hide = true, conflicts_with = "no_build")]
+    build: bool,
+    /// Do not build images, even if they are missing
+    #[arg(long)]
+    no_build: bool,
+    #[command(flatten)]
+    orphans: OrphanArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Pull {
+    Always,
+    Missing,
+    Never,
+}
+
+/// What an attached `up` shows and when it ends
+#[derive(Debug, clap::Args)]
+pub struct WatchArgs {
+    /// Stop all containers when one exits
+    #[arg(long, conflicts_with_all = ["detach", "abort_on_container_failure"])]
+    abort_on_container_exit: bool,
+    /// Stop all containers when one exits with a code other than 0
+    #[arg(long, conflicts_with = "detach")]
+    abort_on_container_failure: bool,
+    /// Stop all containers when one exits; end with the exit code of this service
+    #[arg(long, value_name = "SERVICE", conflicts_with = "detach")]
+    exit_code_from: Option<ServiceName>,
+    /// Show the output of these services only
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["detach", "attach_dependencies"])]
+    attach: Vec<ServiceName>,
+    /// Show the output of services that those on the command line depend on as well
+    #[arg(long, conflicts_with = "detach")]
+    attach_dependencies: bool,
+    /// Do not show the output of these services
+    #[arg(long, value_name = "SERVICE")]
+    no_attach: Vec<ServiceName>,
+    /// Show output without colours
+    #[arg(long)]
+    no_color: bool,
+    /// Show output without the name of the container
+    #[arg(long)]
+    no_log_prefix: bool,
+    /// Show the time of each line of output
+    #[arg(long)]
+    timestamps: bool,
+}
+
+/// `SERVICE=N`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scale {
+    service: ServiceName,
+    replicas: u32,
+}
+
+impl FromStr for Scale {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (service, replicas) =
+            text.split_once('=').ok_or("write it as SERVICE=NUMBER".to_owned())?;
+        Ok(Self {
+            service: service.parse().map_err(|error: crate::model::NameError| error.to_string())?,
+            replicas: replicas
+                .parse()
+                .map_err(|_| format!("`{replicas}` is no number of containers"))?,
+        })
+    }
+}
+
+impl ChangeArgs {
+    /// What of this goes to the supervisor.
+    ///
+    /// # Errors
+    ///
+    /// When flags and environment contradict each other, or a service is scaled that is none.
+    pub fn options(
+        self,
+        project: &Project,
+        services: Vec<ServiceName>,
+        context: &Context,
+    ) -> Result<UpOptions, CommandError> {
+        self.refuse_what_is_not_there()?;
+        let scale: BTreeMap<ServiceName, u32> =
+            self.scales.into_iter().map(|scale| (scale.service, scale.replicas)).collect();
+        known(project, services.iter().chain(scale.keys()))?;
+        for (service, replicas) in &scale {
+            scalable(project, service, *replicas)?;
+        }
+        if project.services.is_empty() {
+            return Err(CommandError::failed("no service selected").help(
+                "every service has a profile: switch one on with --profile, or name a service",
+            ));
+        }
+        let recreate = match (self.force_recreate, self.no_recreate) {
+            (true, _) => Recreate::Always,
+            (_, true) => Recreate::Never,
+            _ => Recreate::Diverged,
+        };
+        let recreate_dependencies = match (self.always_recreate_deps, recreate) {
+            (true, _) => Recreate::Always,
+            // Without names every service is one of those on the command line.
+            (_, recreate) if services.is_empty() => recreate,
+            (_, Recreate::Never) => Recreate::Never,
+            _ => Recreate::Diverged,
+        };
+        Ok(UpOptions {
+            services,
+            recreate,
+            recreate_dependencies,
+            scale,
+            orphans: self.orphans.resolve()?,
+            renew_anonymous_volumes: self.renew_anon_volumes,
+            parallel: context.parallel(),
+            ..UpOptions::default()
+        })
+    }
+}
+
+impl ChangeArgs {
+    fn refuse_what_is_not_there(&self) -> Result<(), CommandError> {
+        let message = if self.build {
+            "--build: images cannot be built yet"
+        } else if self.pull == Some(Pull::Always) {
+            "--pull always: images cannot be fetched from a registry yet"
+        } else {
+            return Ok(());
+        };
+        Err(CommandError::usage(message).help(
+            "`compose image import ROOTFS.tar NAME` and `compose image load` bring images in",
+        ))
+    }
+}
+
+fn known<'a>(
+    project: &Project,
+    services: impl Iterator<Item = &'a ServiceName>,
+) -> Result<(), CommandError> {
+    let known: BTreeSet<&str> =
+        project.services.keys().chain(project.disabled.keys()).map(ServiceName::as_str).collect();
+    let services: Vec<ServiceName> = services.cloned().collect();
+    super::context::known_services(&services, &known)
+}
+
+/// Two containers cannot have one name.
+fn scalable(project: &Project, service: &ServiceName, replicas: u32) -> Result<(), CommandError> {
+    let name = project.services.get(service).and_then(|service| service.container_name.as_ref());
+    match name {
+        Some(name) if replicas > 1 => Err(CommandError::failed(format!(
+            "service {service} cannot have {replicas} containers: all of them would be called {name}"
+        ))
+        .help("take `container_name` out of the service")),
+        _ => Ok(()),
+    }
+}
+
+/// Brings the project up, and stays with it unless told otherwise.
+///
+/// # Errors
+///
+/// When the project cannot be read or brought up.
+pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
+    context.require_root()?;
+    let project = context.load(terminal)?;
+    let UpArgs { services, detach, wait, wait_timeout, change, watch, no_start, no_deps, timeout } =
+        args;
+    let named = watch.exit_code_from.iter().chain(&watch.attach).chain(&watch.no_attach);
+    known(&project, named)?;
+    let mut options = change.options(&project, services, context)?;
+    options.dependencies = !no_deps;
+    options.start = !no_start;
+    options.timeout_seconds = timeout;
+    options.wait = wait.then_some(Wait { timeout_seconds: wait_timeout });
+    if context.global().dry_run {
+        return Err(CommandError::failed("no planner"));
+    }
+    let session = Session::new(context, project.name.as_str());
+    let request = UpRequest { project, options };
+    if detach || wait || no_start {
+        return carry_out(&session, &request, terminal);
+    }
+    let look = Look {
+        prefix: !watch.no_log_prefix,
+        colour: terminal.colours() && !watch.no_color,
+        timestamps: watch.timestamps,
+    };
+    let watch = watch.resolve(&request);
+    let _ = (watch, look);
+    carry_out(&session, &request, terminal)
+}
+
+/// Asks the supervisor and waits for the end; says when there was nothing to do.
+///
+/// # Errors
+///
+/// When the project cannot be brought up.
+pub fn carry_out(
+    session: &Session,
+    request: &UpRequest,
+    terminal: &mut Terminal,
+) -> Result<u8, CommandError> {
+    let outcome = session.carry_out(path::UP, request, terminal)?;
+    if !outcome.changed {
+        terminal.note(&format!("Project {} is up to date, nothing to do", request.project.name));
+    }
+    Ok(outcome.code)
+}
+
+impl WatchArgs {
+    /// Which services are shown and watched.
+    fn resolve(self, request: &UpRequest) -> watch::Watched {
+        let UpRequest { project, options } = request;
+        let on: BTreeSet<ServiceName> = project.services.keys().cloned().collect();
+        let named: BTreeSet<ServiceName> = options.services.iter().cloned().collect();
+        let speaks = |name: &ServiceName| {
+            project.services.get(name).is_some_and(|service| service.attach || named.contains(name))
+        };
+        let base = match (named.is_empty(), self.attach.is_empty()) {
+            (_, false) => self.attach.iter().cloned().collect(),
+            (true, true) => on.clone(),
+            (false, true) if self.attach_dependencies => dependencies(project, &named),
+            (false, true) => named.clone(),
+        };
+        let shown: BTreeSet<ServiceName> = base
+            .into_iter()
+            .filter(|name| self.attach.contains(name) || speaks(name))
+            .filter(|name| !self.no_attach.contains(name))
+            .collect();
+        let monitored = match (named.is_empty(), shown.is_empty()) {
+            (false, _) => named,
+            (true, false) => shown.clone(),
+            (true, true) => on,
+        };
+        let abort = match (self.abort_on_container_failure, self.abort_on_container_exit) {
+            (true, _) => watch::Abort::OnFailure,
+            (_, true) => watch::Abort::OnExit,
+            _ if self.exit_code_from.is_some() => watch::Abort::OnExit,
+            _ => watch::Abort::Never,
+        };
+        watch::Watched { shown, monitored, abort, exit_code_from: self.exit_code_from }
+    }
+}
+
+/// The services in `named` and all that they depend on.
+fn dependencies(project: &Project, named: &BTreeSet<ServiceName>) -> BTreeSet<ServiceName> {
+    let mut all = named.clone();
+    let mut open: Vec<&ServiceName> = named.iter().collect();
+    while let Some(name) = open.pop() {
+        let Some(service) = project.services.get(name) else { continue };
+        for dependency in service.depends_on.keys() {
+            if all.insert(dependency.clone()) {
+                open.push(dependency);
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::testing::{project, refusal};
+
+    fn watched(words: &[&str]) -> watch::Watched {
+        let args = crate::cli::testing::args::<UpArgs>(words);
+        let mut project = project(&["db", "web", "job"]);
+        let web = project.services.get_mut("web").unwrap();
+        web.depends_on = [("db".parse().unwrap(), crate::cli::testing::dependency())].into();
+        project.services.get_mut("job").unwrap().attach = false;
+        let options = UpOptions { services: args.services, ..UpOptions::default() };
+        args.watch.resolve(&UpRequest { project, options })
+    }
+
+    #[test]
+    fn which_services_are_shown_and_monitored() {
+        #[rustfmt::skip]
+        let table: [(&[&str], &str, &str); 7] = [
+            (&[], "db web", "db web"),
+            (&["web"], "web", "web"),
+            (&["web", "--attach-dependencies"], "db web", "web"),
+            (&["job"], "job", "job"),
+            (&["--attach", "job"], "job", "job"),
+            (&["--no-attach", "db"], "web", "web"),
+            (&["--no-attach", "db", "--no-attach", "web"], "", "db job web"),
+        ];
+        let words = |set: &BTreeSet<ServiceName>| {
+            set.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(" ")
+        };
+        for (line, shown, monitored) in table {
+            let watched = watched(line);
+            assert_eq!(
+                (words(&watched.shown), words(&watched.monitored)),
+                (shown.into(), monitored.into()),
+                "{line:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused() {
+        for line in [
+            ["--force-recreate", "--no-recreate"].as_slice(),
+            &["-V", "--no-recreate"],
+            &["--always-recreate-deps", "--no-recreate"],
+            &["-d", "--abort-on-container-exit"],
+            &["-d", "--exit-code-from", "web"],
+            &["-d", "--attach", "web"],
+            &["--wait", "--abort-on-container-exit"],
+            &["--attach", "web", "--attach-dependencies"],
+            &["--abort-on-container-exit", "--abort-on-container-failure"],
+            &["--wait-timeout", "3"],
+            &["--wait", "--wait-timeout", "-3"],
+            &["--scale", "web"],
+            &["--build", "--no-build"],
+        ] {
+            assert!(refusal::<UpArgs>(line).is_some(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn exit_code_from_implies_abort() {
+        assert_eq!(watched(&["--exit-code-from", "web"]).abort, watch::Abort::OnExit);
+        assert_eq!(
+            watched(&["--exit-code-from", "web", "--abort-on-container-failure"]).abort,
+            watch::Abort::OnFailure
+        );
+    }
+
+    #[test]
+    fn a_fixed_name_is_for_one_container() {
+        let mut project = project(&["web"]);
+        project.services.get_mut("web").unwrap().container_name = Some("www".to_owned());
+        let error = scalable(&project, &"web".parse().unwrap(), 2).unwrap_err();
+        assert!(error.failures[0].message.contains("called www"), "{error:?}");
+        assert!(scalable(&project, &"web".parse().unwrap(), 1).is_ok());
+    }
+}

@@ -1,0 +1,1 @@
+//! Log files of containers as sources of lines, and waiting for more.
