@@ -17,14 +17,26 @@
 //! - Nothing that an archive says is done outside of the directory of its layer.
 //! - Nothing here mounts, knows what a compose file is, or prints.
 
+mod change;
 mod digest;
 mod image;
+mod import;
+mod layer;
+mod load;
 mod manifest;
+mod platform;
 mod reference;
 mod store;
+mod words;
 
+pub use change::{Change, ChangeError};
 pub use digest::{Digest, DigestError};
 pub use image::{DEFAULT_PATH, HealthCheck, Image, Origin};
+pub use import::{Import, ImportError};
+pub use layer::{ArchiveError, LayerError, PathError};
+pub use load::LoadError;
 pub use manifest::DocumentError;
+pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
 pub use store::{FindError, Force, RemoveError, Removed, Store, StoreError, TagError};
+pub use words::WordError;

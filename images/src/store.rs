@@ -30,6 +30,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub use error::StoreError;
+pub(crate) use find::DIRECTORY;
 pub use find::FindError;
 pub use remove::{Force, RemoveError, Removed, TagError};
 

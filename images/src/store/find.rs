@@ -14,8 +14,11 @@ use crate::image::{Image, Origin};
 use crate::manifest::{Configuration, digest_of, parse_manifest};
 use crate::reference::{Reference, ReferenceError};
 
+use crate::layer::OPAQUE;
+use oci_spec::image::ImageManifest;
+
 /// What is written in front of a directory that is to be an image.
-const DIRECTORY: &str = "rootfs:";
+pub(crate) const DIRECTORY: &str = "rootfs:";
 
 /// An image could not be looked up.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +64,13 @@ impl Store {
         let index = Index::read(&self.index())?;
         let found = self.select(&index, name)?;
         Ok(found.map(|entry| self.image(entry)).transpose()?)
+    }
+
+    /// The line of the index that `name` means, unless it is a directory.
+    pub(crate) fn find_entry(&self, name: &str) -> Result<Option<Entry>, FindError> {
+        let _lock = self.lock_index(Mode::Shared)?;
+        let index = Index::read(&self.index())?;
+        Ok(self.select(&index, name)?.cloned())
     }
 
     /// All images, one for each name, those without a name last.
@@ -126,9 +136,7 @@ impl Store {
 
     /// The id of the image on a line: the digest of its configuration.
     pub(super) fn id(&self, entry: &Entry) -> Result<Digest, StoreError> {
-        let (_, bytes) = self.read_blob(entry.manifest)?;
-        let manifest =
-            parse_manifest(&bytes, &entry.media_type).map_err(self.invalid(entry.manifest))?;
+        let manifest = self.manifest(entry)?;
         digest_of(manifest.config()).map_err(self.invalid(entry.manifest))
     }
 
@@ -144,7 +152,12 @@ impl Store {
             let path = self.layer(*diff_id);
             // Overlayfs refuses the same directory twice, and the lower one of two equal layers changes nothing.
             if !layers.contains(&path) {
+                let hides_all = is_opaque(&path);
                 layers.push(path);
+                // Overlayfs does not look at this mark on the root of a layer.
+                if hides_all {
+                    break;
+                }
             }
         }
         Ok(Image {
@@ -160,15 +173,19 @@ impl Store {
         })
     }
 
+    pub(crate) fn manifest(&self, entry: &Entry) -> Result<ImageManifest, StoreError> {
+        let bytes = self.read_blob(entry.manifest)?;
+        parse_manifest(&bytes, &entry.media_type).map_err(self.invalid(entry.manifest))
+    }
+
     pub(crate) fn configuration(&self, id: Digest) -> Result<Configuration, StoreError> {
-        let (_, bytes) = self.read_blob(id)?;
+        let bytes = self.read_blob(id)?;
         Configuration::parse(&bytes).map_err(self.invalid(id))
     }
 
-    pub(crate) fn read_blob(&self, digest: Digest) -> Result<(PathBuf, Vec<u8>), StoreError> {
+    fn read_blob(&self, digest: Digest) -> Result<Vec<u8>, StoreError> {
         let path = self.blob(digest);
-        let bytes = fs::read(&path).map_err(StoreError::access("read", &path))?;
-        Ok((path, bytes))
+        fs::read(&path).map_err(StoreError::access("read", &path))
     }
 
     pub(crate) fn invalid<E: std::error::Error>(
@@ -178,6 +195,12 @@ impl Store {
         let path = self.blob(digest);
         move |error| StoreError::Invalid { path, reason: error.to_string() }
     }
+}
+
+/// Whether the root of a layer hides everything in lower layers.
+fn is_opaque(layer: &Path) -> bool {
+    let mut value = [0; 1];
+    rustix::fs::lgetxattr(layer, OPAQUE, &mut value).is_ok_and(|length| value[..length] == *b"y")
 }
 
 fn is_named(entry: &Entry, wanted: &Reference) -> bool {

@@ -12,7 +12,7 @@ use super::index::Index;
 use super::lock::{Lock, Mode};
 use super::workspace::{TEMPORARY, new_directory};
 use crate::digest::Digest;
-use crate::manifest::{digest_of, parse_manifest};
+use crate::manifest::digest_of;
 
 /// What the index leads to.
 #[derive(Debug, Default)]
@@ -62,9 +62,7 @@ impl Store {
         let _lock = self.lock_index(Mode::Shared)?;
         let mut used = Used::default();
         for entry in Index::read(&self.index())?.entries {
-            let (_, bytes) = self.read_blob(entry.manifest)?;
-            let manifest =
-                parse_manifest(&bytes, &entry.media_type).map_err(self.invalid(entry.manifest))?;
+            let manifest = self.manifest(&entry)?;
             let id = digest_of(manifest.config()).map_err(self.invalid(entry.manifest))?;
             used.blobs.extend([entry.manifest, id]);
             for layer in manifest.layers() {

@@ -1,0 +1,220 @@
+//! Bytes on their way from an archive to files: recognised, decompressed, and shared between threads.
+//!
+//! One thread reads and decompresses, one computes the digest, one writes files. Pieces travel through bounded
+//! channels and are used again when all have finished with them, so memory stays small and the slowest thread sets
+//! the pace.
+
+use std::io::{self, BufRead, Cursor, Read};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use flate2::read::MultiGzDecoder;
+
+/// Bytes in a piece.
+const PIECE: usize = 256 << 10;
+/// Pieces that may wait in a channel.
+const WAITING: usize = 8;
+
+/// How an archive is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// How many of the first bytes it takes to recognise all of them.
+    pub(crate) const START: usize = 6;
+
+    /// Recognises the compression by the first bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`], with advice, for compressions that container images do not use.
+    pub(crate) fn of(start: &[u8]) -> io::Result<Self> {
+        let unsupported = |name: &str, tool: &str| {
+            let advice = format!("it is compressed with {name}: decompress it with `{tool}` first");
+            Err(io::Error::new(io::ErrorKind::Unsupported, advice))
+        };
+        match start {
+            [0x1f, 0x8b, ..] => Ok(Self::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Self::Zstd),
+            // A skippable frame, in front of the first one.
+            [low, 0x2a, 0x4d, 0x18, ..] if low & 0xf0 == 0x50 => Ok(Self::Zstd),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => unsupported("xz", "xz -dc"),
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => unsupported("bzip2", "bzip2 -dc"),
+            _ => Ok(Self::None),
+        }
+    }
+}
+
+/// Decompresses `source`, recognising how it is compressed.
+pub(crate) fn decompress<'a>(
+    mut source: impl Read + Send + 'a,
+) -> io::Result<(Compression, Box<dyn Read + Send + 'a>)> {
+    let mut start = Vec::new();
+    source.by_ref().take(Compression::START as u64).read_to_end(&mut start)?;
+    let compression = Compression::of(&start)?;
+    let whole = Cursor::new(start).chain(source);
+    let reader: Box<dyn Read + Send> = match compression {
+        Compression::None => Box::new(whole),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(whole)),
+        Compression::Zstd => Box::new(zstd::Decoder::new(whole)?),
+    };
+    Ok((compression, reader))
+}
+
+type Piece = Arc<Vec<u8>>;
+
+/// The sending end of a channel of bytes.
+#[derive(Debug)]
+pub(crate) struct Sink(SyncSender<io::Result<Piece>>);
+
+/// The receiving end of a channel of bytes.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pieces: Receiver<io::Result<Piece>>,
+    piece: Piece,
+    position: usize,
+}
+
+/// Makes a channel of bytes.
+pub(crate) fn channel() -> (Sink, Source) {
+    let (sender, pieces) = sync_channel(WAITING);
+    (Sink(sender), Source { pieces, piece: Arc::default(), position: 0 })
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let count = available.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for Source {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.position == self.piece.len() {
+            self.position = 0;
+            // A channel whose sender is gone has ended.
+            self.piece = self.pieces.recv().unwrap_or_else(|_| Ok(Piece::default()))?;
+        }
+        Ok(&self.piece[self.position..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.position += count;
+    }
+}
+
+/// Reads `source` to its end and gives everything to all `sinks`; a failed read, too. Stops early when one of the
+/// receivers is gone, because then the whole has failed.
+pub(crate) fn pump(mut source: impl Read, sinks: &[Sink]) {
+    let mut used: Vec<Piece> = Vec::new();
+    loop {
+        let mut piece = spare(&mut used);
+        let buffer = Arc::get_mut(&mut piece).expect("a spare piece has no other owner");
+        buffer.clear();
+        if let Err(error) = source.by_ref().take(PIECE as u64).read_to_end(buffer) {
+            for sink in sinks {
+                // A receiver that is gone needs no reason.
+                let _ = sink.0.send(Err(copy_of(&error)));
+            }
+            return;
+        }
+        let is_gone = |sink: &Sink| sink.0.send(Ok(Arc::clone(&piece))).is_err();
+        if piece.is_empty() || sinks.iter().any(is_gone) {
+            return;
+        }
+        used.push(piece);
+    }
+}
+
+/// A piece that all receivers have finished with, or a new one.
+fn spare(used: &mut Vec<Piece>) -> Piece {
+    match used.iter().position(|piece| Arc::strong_count(piece) == 1) {
+        Some(free) => used.swap_remove(free),
+        None => Arc::new(Vec::with_capacity(PIECE)),
+    }
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::thread;
+
+    use super::*;
+
+    fn through(bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let (_, mut reader) = decompress(bytes)?;
+        let mut out = Vec::new();
+        reader.read_to_end(&mut out)?;
+        Ok(out)
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn recognises_compressions() {
+        assert_eq!(through(b"plain").unwrap(), b"plain");
+        assert_eq!(through(b"").unwrap(), b"");
+        assert_eq!(through(&gzip(b"text")).unwrap(), b"text");
+        assert_eq!(through(&[gzip(b"two "), gzip(b"members")].concat()).unwrap(), b"two members");
+        assert_eq!(through(&zstd::encode_all(&b"text"[..], 1).unwrap()).unwrap(), b"text");
+        for other in [&b"\xfd7zXZ\0"[..], b"BZh91AY"] {
+            assert_eq!(through(other).unwrap_err().kind(), io::ErrorKind::Unsupported);
+        }
+        let cut = gzip(&[7; 5000]);
+        assert_eq!(
+            through(&cut[..cut.len() - 9]).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
+    }
+
+    #[test]
+    fn all_receivers_get_everything() {
+        let bytes: Vec<u8> = (0..3_000_000u32).flat_map(u32::to_le_bytes).collect();
+        let (first, mut one) = channel();
+        let (second, mut two) = channel();
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        thread::scope(|scope| {
+            scope.spawn(|| pump(&bytes[..], &[first, second]));
+            scope.spawn(|| one.read_to_end(&mut a).unwrap());
+            two.read_to_end(&mut b).unwrap();
+        });
+        assert!(a == bytes && b == bytes);
+    }
+
+    #[test]
+    fn a_failed_read_reaches_all_and_a_lost_receiver_stops_it() {
+        struct Failing;
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::from_raw_os_error(5))
+            }
+        }
+        let (first, mut one) = channel();
+        let (second, mut two) = channel();
+        pump(Failing, &[first, second]);
+        for source in [&mut one, &mut two] {
+            assert_eq!(source.read(&mut [0]).unwrap_err().raw_os_error(), Some(5));
+        }
+        let (sink, source) = channel();
+        drop(source);
+        pump(io::repeat(0), &[sink]);
+    }
+}

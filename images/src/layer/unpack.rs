@@ -1,0 +1,131 @@
+//! Unpacking a layer: three threads, and what may go wrong.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use super::archive::ArchiveError;
+use super::path::PathError;
+use super::read::Writer;
+use super::stream::{channel, decompress, pump};
+use crate::digest::{Digest, Hasher};
+use crate::store::error::is_full;
+
+/// What one layer may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { entries: 1_000_000, bytes: 1 << 40 }
+    }
+}
+
+/// A layer could not be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// The archive cannot be read.
+    #[error("the archive cannot be used{}", place(after))]
+    Archive {
+        /// The last entry before the trouble; empty at the beginning.
+        after: String,
+        /// What is wrong.
+        source: ArchiveError,
+    },
+    /// An entry has an impossible name, or leads to one.
+    #[error("entry `{path}` is refused")]
+    Path {
+        /// The name.
+        path: String,
+        /// What is wrong with it.
+        source: PathError,
+    },
+    /// An entry says what no entry of an image may say.
+    #[error("entry `{path}` {reason}")]
+    Entry {
+        /// The name.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The file system refused an entry.
+    #[error("cannot create `{path}` in the layer")]
+    Create {
+        /// The name.
+        path: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// No room for the files.
+    #[error("no space left on the file system of {}", directory.display())]
+    Full {
+        /// Where they were to go.
+        directory: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// More entries, or more bytes, than any image has.
+    #[error("it has more than {limit} {what}")]
+    TooMuch {
+        /// Entries or bytes.
+        what: &'static str,
+        /// How many are allowed.
+        limit: u64,
+    },
+}
+
+fn place(entry: &str) -> String {
+    if entry.is_empty() { String::new() } else { format!(", after entry `{entry}`") }
+}
+
+/// What was unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unpacked {
+    /// The digest of the uncompressed archive.
+    pub(crate) diff_id: Digest,
+    /// Bytes of all files.
+    pub(crate) size: u64,
+    /// Whether the archive has the mark of its end. Without it nobody can tell whether entries are missing, unless
+    /// the digest is known.
+    pub(crate) has_ended: bool,
+}
+
+/// Unpacks the archive `source`, compressed or not, into the empty directory `into`.
+///
+/// The archive is read to the end of `source`. Nothing is synced.
+pub(crate) fn unpack(source: impl Read + Send, into: &Path) -> Result<Unpacked, LayerError> {
+    unpack_within(source, into, Limits::default())
+}
+
+pub(crate) fn unpack_within(
+    source: impl Read + Send,
+    into: &Path,
+    limits: Limits,
+) -> Result<Unpacked, LayerError> {
+    let at_start = |source| LayerError::Archive { after: String::new(), source };
+    let (_, plain) =
+        decompress(source).map_err(|error| at_start(ArchiveError::from_read(error)))?;
+    let (to_files, files) = channel();
+    let (to_hash, hash) = channel();
+    thread::scope(|scope| {
+        scope.spawn(move || pump(plain, &[to_files, to_hash]));
+        let digest = scope.spawn(move || Hasher::default().read_all(hash));
+        let written = Writer::new(into, limits).and_then(|writer| writer.write_all(files));
+        let digest = digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // Why the files could not be written comes first: the digest of an archive that was not read to its end is
+        // of no use.
+        let (size, has_ended) = written?;
+        let (diff_id, _) = digest.map_err(|error| at_start(ArchiveError::from_read(error)))?;
+        Ok(Unpacked { diff_id, size, has_ended })
+    })
+    .map_err(|error| match error {
+        // A source that keeps what it reads has no room for it.
+        LayerError::Archive { source: ArchiveError::Read(source), .. } if is_full(&source) => {
+            LayerError::Full { directory: into.to_owned(), source }
+        }
+        other => other,
+    })
+}

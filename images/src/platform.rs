@@ -1,0 +1,110 @@
+//! Which machines an image is for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use oci_spec::image::{Arch, Os};
+
+/// An operating system and an architecture, as in `linux/arm64/v8`.
+///
+/// Source: OCI image-spec 1.1, image-index.md; containerd `platforms`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+}
+
+/// A text that is no platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a platform of the form OS/ARCHITECTURE[/VARIANT], such as linux/arm64")]
+pub struct PlatformError(String);
+
+impl Platform {
+    /// The platform of this machine.
+    pub fn host() -> Self {
+        Self {
+            os: Os::default().to_string(),
+            architecture: Arch::default().to_string(),
+            variant: None,
+        }
+    }
+
+    /// Whether an image for `found` is one for this platform. Without a variant, any will do.
+    pub(crate) fn runs(&self, found: &oci_spec::image::Platform) -> bool {
+        let found = Self::from(found);
+        let variant =
+            self.variant.is_none() || found.variant.is_none() || self.variant == found.variant;
+        self.os == found.os && self.architecture == found.architecture && variant
+    }
+
+    /// How well `found`, which this platform runs, fits: the exact variant before any other, no variant before one
+    /// that may ask for more than this machine has. Larger is better.
+    pub(crate) fn closeness(&self, found: &oci_spec::image::Platform) -> u8 {
+        match (&self.variant, found.variant()) {
+            (wanted, found) if wanted == found => 2,
+            (_, None) => 1,
+            _ => 0,
+        }
+    }
+}
+
+impl From<&oci_spec::image::Platform> for Platform {
+    fn from(platform: &oci_spec::image::Platform) -> Self {
+        Self {
+            os: platform.os().to_string(),
+            architecture: platform.architecture().to_string(),
+            variant: platform.variant().clone(),
+        }
+    }
+}
+
+impl FromStr for Platform {
+    type Err = PlatformError;
+
+    fn from_str(text: &str) -> Result<Self, PlatformError> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let (os, architecture, variant) = match parts[..] {
+            [os, architecture] => (os, architecture, None),
+            [os, architecture, variant] => (os, architecture, Some(variant)),
+            _ => return Err(PlatformError(text.to_owned())),
+        };
+        let word = |word: &str| {
+            !word.is_empty() && word.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
+        };
+        if ![Some(os), Some(architecture), variant].into_iter().flatten().all(word) {
+            return Err(PlatformError(text.to_owned()));
+        }
+        // The words of the kernel for what Go calls otherwise.
+        let architecture = match architecture {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let variant = variant.map(str::to_owned);
+        Ok(Self { os: os.to_owned(), architecture: architecture.to_owned(), variant })
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.os, self.architecture)?;
+        self.variant.iter().try_for_each(|variant| write!(formatter, "/{variant}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_read_as_it_is_written() {
+        for text in ["linux/amd64", "linux/arm64/v8"] {
+            assert_eq!(text.parse::<Platform>().unwrap().to_string(), text);
+        }
+        assert_eq!("linux/x86_64".parse::<Platform>().unwrap().to_string(), "linux/amd64");
+        for text in ["", "linux", "linux/", "linux/a/b/c", "linux/a b"] {
+            assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+}
