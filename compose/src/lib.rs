@@ -13,5 +13,6 @@ pub mod graph;
 pub mod hash;
 pub mod logs;
 pub mod model;
+pub mod observe;
 pub mod plan;
 pub mod record;

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Build, Capability, CgroupMode, ConfigKey, Dependency, Deploy, Device, DeviceRequest, Expose,
     ExternalLink, ExtraHost, Grant, Healthcheck, Hook, IpcMode, Kept, Limits, Link, MacAddress,
-    Mount, Networking, PidMode, Place, Places, Port, PreStart, PullPolicy, RestartPolicy,
-    SecretKey, Security, ServiceName, Signal, Tmpfs, Ulimit, UsernsMode, UtsMode, VolumesFrom,
-    WatchRule,
+    Mount, Networking, PidMode, Place, Places, Port, PreStart, ProjectName, PullPolicy,
+    RestartPolicy, SecretKey, Security, ServiceName, Signal, Tmpfs, Ulimit, UsernsMode, UtsMode,
+    VolumesFrom, WatchRule,
 };
 
 /// A service, with nothing left to look up: `extends`, `env_file` and defaults are in it.
@@ -179,6 +179,12 @@ pub struct Service {
 }
 
 impl Service {
+    /// The image of its containers: the one that the file names, else the one that is built for it,
+    /// `PROJECT-SERVICE`.
+    pub fn image_reference(&self, project: &ProjectName) -> String {
+        self.image.clone().unwrap_or_else(|| format!("{project}-{}", self.name))
+    }
+
     /// A service of which the file says nothing but its name.
     pub fn new(name: ServiceName) -> Self {
         Self {

@@ -25,15 +25,31 @@
 //! - A plan for a world that is as the file says is empty; a plan that is cut
 //!   off anywhere leaves a world from which the next plan gets to the same end.
 
+mod command;
+mod down;
+mod layout;
+mod refusal;
+mod resource;
+mod scope;
+mod service;
+mod starting;
 mod step;
+mod stopping;
 mod text;
+mod up;
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use command::{kill, restart, rm, start, stop};
+pub use down::down;
+pub use refusal::{PlanError, Refusal};
 pub use step::{
     Action, Cause, Condition, CreateContainer, Instance, Named, Need, PlannedJoin, Step, StepId,
     Target,
 };
+pub use up::{run, up};
 
 use crate::model::Place;
 
@@ -56,6 +72,23 @@ impl Plan {
     /// The steps with their ids.
     pub fn numbered(&self) -> impl Iterator<Item = (StepId, &Step)> {
         self.steps.iter().enumerate().map(|(index, step)| (StepId::from_index(index), step))
+    }
+
+    /// Adds a step that comes when all of `after` have succeeded.
+    fn push(&mut self, action: Action, because: Cause, after: BTreeSet<StepId>) -> StepId {
+        self.steps.push(Step { action, because, after, after_end: BTreeSet::new() });
+        StepId::from_index(self.steps.len() - 1)
+    }
+
+    /// Adds a step that comes when all of `after_end` are over, in whichever way.
+    fn push_after_end(
+        &mut self,
+        action: Action,
+        because: Cause,
+        after_end: BTreeSet<StepId>,
+    ) -> StepId {
+        self.steps.push(Step { action, because, after: BTreeSet::new(), after_end });
+        StepId::from_index(self.steps.len() - 1)
     }
 }
 

@@ -29,7 +29,7 @@ pub struct ContainerRecord {
     /// The project.
     pub project: String,
     /// The service.
-    pub service: String,
+    pub service: ServiceName,
     /// Which replica, from 1.
     pub number: u32,
     /// Made by `run`.
@@ -111,7 +111,7 @@ impl ContainerRecord {
         let oneoff = if self.oneoff { "True" } else { "False" };
         [
             (labels::PROJECT, self.project.clone()),
-            (labels::SERVICE, self.service.clone()),
+            (labels::SERVICE, self.service.to_string()),
             (labels::CONTAINER_NUMBER, self.number.to_string()),
             (labels::ONEOFF, oneoff.to_owned()),
             (labels::CONFIG_HASH, self.config_hash.clone()),

@@ -66,7 +66,7 @@ pub(crate) mod tests {
             id: format!("{service}{number}"),
             name: format!("{project}-{service}-{number}"),
             project: project.to_owned(),
-            service: service.to_owned(),
+            service: service.parse().unwrap(),
             number,
             oneoff: false,
             image: "app:1".to_owned(),

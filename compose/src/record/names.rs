@@ -16,6 +16,17 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::Roots;
+use crate::model::{ProjectName, Service};
+
+/// What replica `number` of `service` is called: `PROJECT-SERVICE-N`, or the
+/// service's own `container_name`.
+#[must_use]
+pub fn container_name(project: &ProjectName, service: &Service, number: u32) -> String {
+    match &service.container_name {
+        Some(name) => name.clone(),
+        None => format!("{project}-{}-{number}", service.name),
+    }
+}
 
 /// The owner of a container name.
 #[derive(Debug, Clone, PartialEq, Eq)]

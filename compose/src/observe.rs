@@ -1,0 +1,165 @@
+//! What exists of a project, asked once: the planner's only knowledge of the world.
+//!
+//! Containers come from the records and the kernel; networks, volumes and
+//! images from the rooms that keep them, behind the small trait [`Stores`] so
+//! that a planner test needs none of them.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Project;
+use crate::record::names::{self, NameHolder};
+use crate::record::{Container, Garbage, RecordError, Roots, labels, list};
+
+/// What exists, as far as it matters to one project.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// The containers of the project, one-offs included, sorted by service and number.
+    pub containers: Vec<Container>,
+    /// What cut-off creations and removals have left in the project's folder.
+    pub garbage: Vec<Garbage>,
+    /// All networks, by real name.
+    pub networks: BTreeMap<String, ObservedNetwork>,
+    /// All volumes, by real name.
+    pub volumes: BTreeMap<String, ObservedVolume>,
+    /// The images of the project's services that are here: reference to id.
+    pub images: BTreeMap<String, String>,
+    /// Container names that the project may want and that containers of other
+    /// projects have.
+    pub foreign_names: BTreeMap<String, NameHolder>,
+}
+
+/// A network that exists.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedNetwork {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its live part (namespace, bridge) exists; after a reboot it does not.
+    pub live: bool,
+}
+
+impl ObservedNetwork {
+    /// Whether it was made for `project`.
+    #[must_use]
+    pub fn belongs_to(&self, project: &str) -> bool {
+        self.labels.get(labels::PROJECT).is_some_and(|owner| owner == project)
+    }
+}
+
+/// A volume that exists.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedVolume {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ObservedVolume {
+    /// Whether it was made for `project`.
+    #[must_use]
+    pub fn belongs_to(&self, project: &str) -> bool {
+        self.labels.get(labels::PROJECT).is_some_and(|owner| owner == project)
+    }
+}
+
+/// The stores, as far as a plan needs to know what is in them.
+pub trait Stores {
+    /// Why a store could not be read.
+    type Error: Error + Send + Sync + 'static;
+
+    /// All networks by real name.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn networks(&self) -> Result<BTreeMap<String, ObservedNetwork>, Self::Error>;
+
+    /// All volumes by real name.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn volumes(&self) -> Result<BTreeMap<String, ObservedVolume>, Self::Error>;
+
+    /// The id of the image that `reference` stands for; `None` if it is not here.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn image_id(&self, reference: &str) -> Result<Option<String>, Self::Error>;
+}
+
+/// The world could not be observed.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError<E: Error + 'static> {
+    /// The records of the project.
+    #[error("cannot list the containers")]
+    Records(#[from] RecordError),
+    /// One of the stores.
+    #[error("cannot list the {what}")]
+    Store {
+        /// What it stores.
+        what: &'static str,
+        /// Why not.
+        source: E,
+    },
+}
+
+/// Observes everything that a plan for `project` needs to know.
+///
+/// # Errors
+///
+/// [`ObserveError`] when records or a store cannot be read.
+pub fn observe<S: Stores>(
+    roots: &Roots,
+    project: &Project,
+    stores: &S,
+) -> Result<Observed, ObserveError<S::Error>> {
+    let mut observed = observe_records(roots, project.name.as_str(), stores)?;
+    for service in project.services.values() {
+        let reference = service.image_reference(&project.name);
+        if let Some(id) = stores
+            .image_id(&reference)
+            .map_err(|source| ObserveError::Store { what: "images", source })?
+        {
+            observed.images.insert(reference, id);
+        }
+        for number in 1..=service.replicas {
+            let name = names::container_name(&project.name, service, number);
+            match names::holder(roots, &name) {
+                Some(holder) if project.name != *holder.project => {
+                    observed.foreign_names.insert(name, holder);
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(observed)
+}
+
+/// Observes what exists of the project called `project`, for commands that
+/// make nothing and so need neither images nor a file.
+///
+/// # Errors
+///
+/// [`ObserveError`] when records or a store cannot be read.
+pub fn observe_records<S: Stores>(
+    roots: &Roots,
+    project: &str,
+    stores: &S,
+) -> Result<Observed, ObserveError<S::Error>> {
+    let listing = list::containers(roots, project)?;
+    Ok(Observed {
+        containers: listing.containers,
+        garbage: listing.garbage,
+        networks: stores
+            .networks()
+            .map_err(|source| ObserveError::Store { what: "networks", source })?,
+        volumes: stores
+            .volumes()
+            .map_err(|source| ObserveError::Store { what: "volumes", source })?,
+        images: BTreeMap::new(),
+        foreign_names: BTreeMap::new(),
+    })
+}

@@ -1,0 +1,422 @@
+//! The steps of `up`, laid out in an order in which nothing refers to a later step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::resource::Need as ResourceNeed;
+use super::service::{Fate, Replica, Wish};
+use super::starting::{Start, Starter};
+use super::stopping::{self, Anonymous, Stop, Stopped, Then, grace};
+use super::up::{Decided, OneOff};
+use super::{Action, Cause, Condition, CreateContainer, Need, Plan, PlannedJoin, StepId, Target};
+use crate::model::{DependencyCondition, Networking, Port, Published, ServiceName};
+use crate::record::{Container, ContainerRecord};
+
+/// The plan so far.
+pub(super) struct Layout<'d, 'a> {
+    decided: &'d Decided<'a>,
+    plan: Plan,
+    /// The creations, by service and number.
+    created: BTreeMap<(&'d ServiceName, u32), StepId>,
+    /// The steps after which containers may be made: remains are gone, volumes are there.
+    ground: BTreeSet<StepId>,
+    /// The steps after which a network is there, by real name.
+    networks: BTreeMap<&'a str, StepId>,
+    stopped: Stopped<'d>,
+}
+
+/// Lays out what was decided, and a one-off container if there is to be one.
+pub(super) fn lay_out(decided: &Decided<'_>, one_off: Option<&OneOff>) -> Plan {
+    let mut layout = Layout {
+        decided,
+        plan: Plan { warnings: decided.warnings(), steps: Vec::new() },
+        created: BTreeMap::new(),
+        ground: BTreeSet::new(),
+        networks: BTreeMap::new(),
+        stopped: Stopped::default(),
+    };
+    let late = layout.late();
+    layout.clear_remains();
+    layout.make_resources();
+    layout.create(|service| !late.contains(service));
+    layout.stop();
+    layout.replace_networks();
+    layout.create(|service| late.contains(service));
+    layout.start(one_off);
+    layout.remove_stale_networks();
+    layout.plan
+}
+
+impl<'d, 'a> Layout<'d, 'a> {
+    fn clear_remains(&mut self) {
+        for garbage in &self.decided.observed.garbage {
+            let action = Action::RemoveGarbage { id: garbage.id.clone() };
+            let step = self.plan.push(action, Cause::CutOff, BTreeSet::new());
+            // Which name it holds is not known any more.
+            self.ground.insert(step);
+        }
+    }
+
+    fn make_resources(&mut self) {
+        let resources = &self.decided.resources;
+        for (name, (key, cause)) in &resources.volumes {
+            let action = Action::CreateVolume { key: (*key).clone(), name: (*name).to_owned() };
+            let step = self.plan.push(action, cause.clone(), BTreeSet::new());
+            self.ground.insert(step);
+        }
+        for (name, (key, need)) in &resources.networks {
+            if let ResourceNeed::Create(cause) = need {
+                let action =
+                    Action::CreateNetwork { key: (*key).clone(), name: (*name).to_owned() };
+                let step = self.plan.push(action, cause.clone(), BTreeSet::new());
+                self.networks.insert(name, step);
+            }
+        }
+    }
+
+    /// Services whose new containers can be made only when others are gone,
+    /// because those have their names, and services that share with such.
+    fn late(&self) -> BTreeSet<&'d ServiceName> {
+        let decided = self.decided;
+        let mut late: BTreeSet<&ServiceName> = BTreeSet::new();
+        for service in decided.graph.start_order() {
+            let mut made = decided.made(service);
+            let waits = made.any(|replica| {
+                let name = &replica.instance.name;
+                decided.going().any(|one| {
+                    one.record.name == *name && one.record.service != replica.instance.service
+                })
+            });
+            let shares =
+                decided.wishes[*service].joins.iter().any(|(_, partner)| late.contains(*partner));
+            if waits || shares {
+                late.insert(service);
+            }
+        }
+        late
+    }
+
+    fn create(&mut self, chosen: impl Fn(&ServiceName) -> bool) {
+        let decided = self.decided;
+        for service in decided.graph.start_order().iter().filter(|name| chosen(name)) {
+            let wish = &decided.wishes[*service];
+            for replica in decided.made(service) {
+                let Some(image_id) = wish.image_id else { continue };
+                let joins = self.joins(wish);
+                let mut after = &self.ground | &self.freed(&replica.instance.name);
+                after.extend(joins.iter().filter_map(|join| match join.target {
+                    Target::Created(step) => Some(step),
+                    Target::Existing(_) => None,
+                }));
+                let predecessor = replica.container();
+                let action = Action::CreateContainer(CreateContainer {
+                    instance: replica.instance.clone(),
+                    oneoff: false,
+                    image: wish.image.clone(),
+                    image_id: image_id.to_owned(),
+                    config_hash: wish.hash.clone(),
+                    replaces: predecessor.map(|container| container.record.id.clone()),
+                    inherits: predecessor.map(|one| self.inherits(one)).unwrap_or_default(),
+                    joins,
+                });
+                let step = self.plan.push(action, replica.cause(), after);
+                self.created.insert((service, replica.instance.number), step);
+            }
+        }
+    }
+
+    fn inherits(&self, predecessor: &Container) -> BTreeMap<std::path::PathBuf, String> {
+        if self.decided.options.renew_anonymous_volumes {
+            return BTreeMap::new();
+        }
+        let volumes = predecessor.record.anonymous_volumes();
+        volumes.map(|(target, name)| (target.to_owned(), name.to_owned())).collect()
+    }
+
+    /// The containers that one of `wish` shares with.
+    fn joins(&self, wish: &Wish<'_>) -> Vec<PlannedJoin> {
+        let target = |partner: &ServiceName| {
+            let first = self.decided.outcomes.get(partner)?.replicas.first()?;
+            match first.kept() {
+                Some(container) => Some(Target::Existing(container.record.id.clone())),
+                None => {
+                    let number = first.instance.number;
+                    self.created.get(&(partner, number)).copied().map(Target::Created)
+                }
+            }
+        };
+        let joins = wish.joins.iter();
+        joins
+            .filter_map(|(kind, partner)| {
+                Some(PlannedJoin { kind: *kind, target: target(partner)? })
+            })
+            .collect()
+    }
+
+    /// The removals, of those laid out so far, after which `name` is free.
+    fn freed(&self, name: &str) -> BTreeSet<StepId> {
+        let holders = self.decided.going().filter(|one| one.record.name == name);
+        holders
+            .filter_map(|one| self.stopped.removals.get(one.record.id.as_str()).copied())
+            .collect()
+    }
+
+    fn stop(&mut self) {
+        let decided = self.decided;
+        let mut queue = Vec::new();
+        for (container, because) in decided.surplus() {
+            let then = Then::Remove(Anonymous::Keep);
+            queue.push(Stop { container, because, after: BTreeSet::new(), then });
+        }
+        let anonymous = match decided.options.renew_anonymous_volumes {
+            true => Anonymous::Remove,
+            false => Anonymous::Keep,
+        };
+        for (service, outcome) in &decided.outcomes {
+            for replica in &outcome.replicas {
+                if let Fate::Replace(container, because) = &replica.fate {
+                    let successor = self.created.get(&(*service, replica.instance.number));
+                    queue.push(Stop {
+                        container,
+                        because: because.clone(),
+                        after: successor.copied().into_iter().collect(),
+                        then: Then::Remove(anonymous),
+                    });
+                }
+            }
+        }
+        for container in &decided.observed.containers {
+            if let Some(because) = decided.restarts.get(container.record.id.as_str()) {
+                let because = because.clone();
+                queue.push(Stop { container, because, after: BTreeSet::new(), then: Then::Stay });
+            }
+        }
+        let grace = |container: &Container| {
+            grace(Some(decided.project), decided.options.timeout_seconds, container)
+        };
+        self.stopped = stopping::stop_all(&mut self.plan, decided.graph, queue, grace);
+    }
+
+    fn replace_networks(&mut self) {
+        let decided = self.decided;
+        for (name, (key, need)) in &decided.resources.networks {
+            if let ResourceNeed::Replace(cause) = need {
+                let after = self.left(name);
+                let action = Action::RemoveNetwork { name: (*name).to_owned() };
+                let removed = self.plan.push(action, cause.clone(), after);
+                let action =
+                    Action::CreateNetwork { key: (*key).clone(), name: (*name).to_owned() };
+                let step = self.plan.push(action, cause.clone(), BTreeSet::from([removed]));
+                self.networks.insert(name, step);
+            }
+        }
+    }
+
+    /// The steps after which nobody is left on `network` of those that stop.
+    fn left(&self, network: &str) -> BTreeSet<StepId> {
+        let containers = self.decided.observed.containers.iter();
+        containers
+            .filter(|container| is_on(&container.record, network))
+            .filter_map(|container| self.stopped.stops.get(container.record.id.as_str()).copied())
+            .collect()
+    }
+
+    fn start(&mut self, one_off: Option<&OneOff>) {
+        let decided = self.decided;
+        let mut queue: BTreeMap<&ServiceName, Vec<Start>> = BTreeMap::new();
+        for (service, outcome) in &decided.outcomes {
+            let starts = outcome.replicas.iter().filter_map(|replica| self.start_of(replica));
+            queue.insert(service, starts.collect());
+        }
+        for container in &decided.observed.containers {
+            let record = &container.record;
+            let Some(because) = decided.restarts.get(record.id.as_str()) else { continue };
+            let mut after = self.ground_of(record);
+            after.extend(self.stopped.stops.get(record.id.as_str()));
+            queue.entry(&record.service).or_default().push(Start {
+                instance: stopping::instance(record),
+                target: Target::Existing(record.id.clone()),
+                because: because.clone(),
+                after,
+            });
+        }
+        let mut starter = Starter::new(decided.graph, decided.present());
+        starter.start_all(&mut self.plan, queue);
+        if let Some(one_off) = one_off {
+            self.visit(&mut starter, one_off);
+        }
+        if decided.options.wait.is_some() {
+            self.wait(&mut starter);
+        }
+    }
+
+    /// Makes a one-off container when what its service depends on is ready.
+    fn visit(&mut self, starter: &mut Starter<'d>, one_off: &OneOff) {
+        let OneOff { instance, starts } = one_off;
+        let wish = &self.decided.wishes[&instance.service];
+        let Some(image_id) = wish.image_id else { return };
+        let joins = self.joins(wish);
+        let mut after = self.ground.clone();
+        after.extend(wish.networks.iter().filter_map(|name| self.networks.get(name)));
+        after.append(&mut starter.dependencies(&mut self.plan, &instance.service));
+        let action = Action::CreateContainer(CreateContainer {
+            instance: instance.clone(),
+            oneoff: true,
+            image: wish.image.clone(),
+            image_id: image_id.to_owned(),
+            config_hash: wish.hash.clone(),
+            replaces: None,
+            inherits: BTreeMap::new(),
+            joins,
+        });
+        let created = self.plan.push(action, Cause::Requested, after);
+        if *starts {
+            let target = Target::Created(created);
+            let action = Action::StartContainer { instance: instance.clone(), target };
+            self.plan.push(action, Cause::Requested, BTreeSet::from([created]));
+        }
+    }
+
+    /// How a replica is started that is new, or does not run and should.
+    fn start_of(&self, replica: &Replica<'_>) -> Option<Start> {
+        let decided = self.decided;
+        let instance = replica.instance.clone();
+        let service = &instance.service;
+        let mut after = BTreeSet::new();
+        let target = match &replica.fate {
+            Fate::Keep(container) => {
+                if !decided.is_to_start(service, container) {
+                    return None;
+                }
+                after.append(&mut self.ground_of(&container.record));
+                Target::Existing(container.record.id.clone())
+            }
+            Fate::Replace(..) | Fate::Create => {
+                if !decided.options.start {
+                    return None;
+                }
+                let (service, _) = decided.outcomes.get_key_value(service)?;
+                let step = self.created.get(&(*service, instance.number)).copied()?;
+                let wish = &decided.wishes[service];
+                after.insert(step);
+                after.extend(wish.networks.iter().filter_map(|name| self.networks.get(name)));
+                Target::Created(step)
+            }
+        };
+        after.append(&mut self.vacated(replica));
+        Some(Start { instance, target, because: replica.cause(), after })
+    }
+
+    /// The steps after which the networks of a container are there.
+    fn ground_of(&self, record: &ContainerRecord) -> BTreeSet<StepId> {
+        let networks = record.networks.iter().map(|endpoint| endpoint.network.as_str());
+        networks.filter_map(|name| self.networks.get(name).copied()).collect()
+    }
+
+    /// The stops after which a place, its ports and its fixed addresses are free.
+    fn vacated(&self, replica: &Replica<'_>) -> BTreeSet<StepId> {
+        let decided = self.decided;
+        let Some(wish) = decided.wishes.get(&replica.instance.service) else {
+            return BTreeSet::new();
+        };
+        let claims = Claims::of(decided, wish);
+        let stopping = decided.observed.containers.iter().filter_map(|container| {
+            let step = self.stopped.stops.get(container.record.id.as_str())?;
+            Some((&container.record, *step))
+        });
+        stopping
+            .filter(|(record, _)| {
+                let same_place = record.service == replica.instance.service
+                    && record.number == replica.instance.number
+                    && !record.oneoff;
+                same_place || claims.collide(record)
+            })
+            .map(|(_, step)| step)
+            .collect()
+    }
+
+    fn wait(&mut self, starter: &mut Starter<'d>) {
+        let decided = self.decided;
+        for service in decided.graph.start_order() {
+            if !decided.scope.contains(service) {
+                continue;
+            }
+            let is_job = decided.graph.dependents(service).any(|(_, dependency)| {
+                dependency.condition == DependencyCondition::CompletedSuccessfully
+            });
+            let condition = if is_job { Condition::Completed } else { Condition::Ready };
+            starter.wait(&mut self.plan, service, condition, Need::Required, Cause::Requested);
+        }
+    }
+
+    /// Removes the networks of the project that the file does not have any
+    /// more and that nobody is left on.
+    fn remove_stale_networks(&mut self) {
+        let decided = self.decided;
+        if !decided.options.services.is_empty() {
+            return;
+        }
+        let project = decided.project;
+        let going: BTreeSet<&str> = decided.going().map(|one| one.record.id.as_str()).collect();
+        for (name, network) in &decided.observed.networks {
+            let known = project.networks.values().any(|network| network.name == *name);
+            let used = decided.observed.containers.iter().any(|container| {
+                is_on(&container.record, name) && !going.contains(container.record.id.as_str())
+            });
+            if network.belongs_to(project.name.as_str()) && !known && !used {
+                let after = self.left(name);
+                let action = Action::RemoveNetwork { name: name.clone() };
+                self.plan.push(action, Cause::Orphan, after);
+            }
+        }
+    }
+}
+
+/// Whether a container has a place on `network`.
+pub(super) fn is_on(record: &ContainerRecord, network: &str) -> bool {
+    record.networks.iter().any(|endpoint| endpoint.network == network)
+}
+
+/// What only one running container can have.
+struct Claims<'a> {
+    ports: &'a [Port],
+    addresses: Vec<(&'a str, Ipv4Addr)>,
+}
+
+impl<'a> Claims<'a> {
+    fn of(decided: &Decided<'a>, wish: &Wish<'a>) -> Self {
+        let addresses = match &wish.service.networking {
+            Networking::Attached(attachments) => attachments
+                .iter()
+                .filter_map(|(key, attachment)| {
+                    let network = decided.project.networks.get(key)?;
+                    Some((network.name.as_str(), attachment.ipv4?))
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        Self { ports: &wish.service.ports, addresses }
+    }
+
+    /// Whether a running container has something of it.
+    fn collide(&self, record: &ContainerRecord) -> bool {
+        let ports = self.ports.iter().any(|want| record.ports.iter().any(|have| meet(want, have)));
+        let addresses = self.addresses.iter().any(|(network, address)| {
+            let mut endpoints = record.networks.iter();
+            endpoints.any(|have| have.network == *network && have.ipv4 == Some(*address))
+        });
+        ports || addresses
+    }
+}
+
+/// Whether two published ports can want the same port of the host.
+fn meet(a: &Port, b: &Port) -> bool {
+    let everywhere = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
+    let same_ip = everywhere(a.host_ip) || everywhere(b.host_ip) || a.host_ip == b.host_ip;
+    match (a.published, b.published) {
+        (Published::Range(x), Published::Range(y)) => {
+            a.protocol == b.protocol && same_ip && x.first <= y.last && y.first <= x.last
+        }
+        (Published::Ephemeral, _) | (_, Published::Ephemeral) => false,
+    }
+}

@@ -1,0 +1,335 @@
+//! What becomes of the containers of one service.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{Cause, Instance, Named};
+use crate::api::Recreate;
+use crate::hash::{self, Definition};
+use crate::model::{
+    IpcMode, Mount, MountKind, Networking, PidMode, Project, Service, ServiceName, UtsMode,
+    VolumeSource, VolumesFromSource,
+};
+use crate::observe::Observed;
+use crate::record::{Container, ContainerRecord, JoinKind, names};
+
+/// What the containers of a service are to be, with every name resolved.
+#[derive(Debug)]
+pub(super) struct Wish<'a> {
+    pub service: &'a Service,
+    pub definition: Definition,
+    pub hash: String,
+    pub image: String,
+    /// `None` if the image is not here.
+    pub image_id: Option<&'a str>,
+    /// Real names of the networks it is to be on.
+    pub networks: BTreeSet<&'a str>,
+    /// Real names of the named volumes it is to have.
+    pub volumes: BTreeSet<&'a str>,
+    /// Services it shares something with.
+    pub joins: Vec<(JoinKind, &'a ServiceName)>,
+}
+
+impl<'a> Wish<'a> {
+    pub fn new(project: &'a Project, observed: &'a Observed, service: &'a Service) -> Self {
+        let definition = hash::service(project, service);
+        let image = service.image_reference(&project.name);
+        Self {
+            service,
+            hash: definition.hash(),
+            definition,
+            image_id: observed.images.get(&image).map(String::as_str),
+            image,
+            networks: networks(project, service),
+            volumes: volumes(project, service),
+            joins: joins(service),
+        }
+    }
+}
+
+fn networks<'a>(project: &'a Project, service: &'a Service) -> BTreeSet<&'a str> {
+    match &service.networking {
+        Networking::Attached(attachments) => attachments
+            .keys()
+            .filter_map(|key| project.networks.get(key))
+            .map(|network| network.name.as_str())
+            .collect(),
+        Networking::Named(name) => BTreeSet::from([name.as_str()]),
+        Networking::None
+        | Networking::Host
+        | Networking::Bridge
+        | Networking::Service(_)
+        | Networking::Container(_) => BTreeSet::new(),
+    }
+}
+
+fn volumes<'a>(project: &'a Project, service: &'a Service) -> BTreeSet<&'a str> {
+    let named = |mount: &'a Mount| match &mount.kind {
+        MountKind::Volume { source: VolumeSource::Named(key), .. } => project.volumes.get(key),
+        _ => None,
+    };
+    service.mounts.iter().filter_map(named).map(|volume| volume.name.as_str()).collect()
+}
+
+/// What `service` shares with other services of the project.
+pub(super) fn joins(service: &Service) -> Vec<(JoinKind, &ServiceName)> {
+    let mut joins = Vec::new();
+    if let Networking::Service(partner) = &service.networking {
+        joins.push((JoinKind::Network, partner));
+    }
+    if let PidMode::Service(partner) = &service.pid {
+        joins.push((JoinKind::Pid, partner));
+    }
+    if let IpcMode::Service(partner) = &service.ipc {
+        joins.push((JoinKind::Ipc, partner));
+    }
+    if let UtsMode::Service(partner) = &service.uts {
+        joins.push((JoinKind::Uts, partner));
+    }
+    joins.extend(service.volumes_from.iter().filter_map(|from| match &from.source {
+        VolumesFromSource::Service(partner) => Some((JoinKind::Volumes, partner)),
+        VolumesFromSource::Container(_) => None,
+    }));
+    joins
+}
+
+/// What becomes of the containers of one service.
+#[derive(Debug, Default)]
+pub(super) struct Outcome<'a> {
+    /// Those that there will be, by number.
+    pub replicas: Vec<Replica<'a>>,
+    /// Those that go.
+    pub surplus: Vec<(&'a Container, Cause)>,
+}
+
+/// One container that there will be.
+#[derive(Debug)]
+pub(super) struct Replica<'a> {
+    pub instance: Instance,
+    pub fate: Fate<'a>,
+}
+
+/// How there will be a container.
+#[derive(Debug)]
+pub(super) enum Fate<'a> {
+    /// It is there.
+    Keep(&'a Container),
+    /// It is made in the place of this one.
+    Replace(&'a Container, Cause),
+    /// It is made.
+    Create,
+}
+
+impl<'a> Replica<'a> {
+    /// The container that stands in this place.
+    pub fn container(&self) -> Option<&'a Container> {
+        match self.fate {
+            Fate::Keep(container) | Fate::Replace(container, _) => Some(container),
+            Fate::Create => None,
+        }
+    }
+
+    /// Why there are steps for it.
+    pub fn cause(&self) -> Cause {
+        match &self.fate {
+            Fate::Keep(_) => Cause::NotRunning,
+            Fate::Replace(_, cause) => cause.clone(),
+            Fate::Create => Cause::Missing,
+        }
+    }
+
+    /// The container that will still stand in this place.
+    pub fn kept(&self) -> Option<&'a Container> {
+        match self.fate {
+            Fate::Keep(container) => Some(container),
+            Fate::Replace(..) | Fate::Create => None,
+        }
+    }
+}
+
+/// When containers of a service are replaced.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Policy {
+    pub recreate: Recreate,
+    /// Whatever was made since then is new enough for [`Recreate::Always`].
+    pub began: Timestamp,
+}
+
+/// Decides about a service that the command is about.
+///
+/// `partner` says what will stand in the place of the first container of
+/// another service: an id, or something new.
+pub(super) fn decide<'a>(
+    wish: &Wish<'a>,
+    project: &Project,
+    have: &[&'a Container],
+    replicas: u32,
+    policy: Policy,
+    partner: impl Fn(&ServiceName) -> Option<Partner<'a>>,
+) -> Outcome<'a> {
+    let mut outcome = Outcome::default();
+    let judged = have.iter().map(|container| (*container, divergence(wish, container, &partner)));
+    let mut standing = unique(judged.collect(), &mut outcome.surplus);
+    scale_down(&mut standing, replicas as usize, &mut outcome.surplus);
+
+    let instance = |number| Instance {
+        service: wish.service.name.clone(),
+        number,
+        name: names::container_name(&project.name, wish.service, number),
+    };
+    let taken: BTreeSet<u32> = standing.keys().copied().collect();
+    let missing = (replicas as usize).saturating_sub(standing.len());
+    for number in (1..).filter(|number| !taken.contains(number)).take(missing) {
+        outcome.replicas.push(Replica { instance: instance(number), fate: Fate::Create });
+    }
+    for (number, (container, diverged)) in standing {
+        let fate = match replacement(container, diverged, policy) {
+            Some(cause) => Fate::Replace(container, cause),
+            None => Fate::Keep(container),
+        };
+        outcome.replicas.push(Replica { instance: instance(number), fate });
+    }
+    outcome.replicas.sort_by_key(|replica| replica.instance.number);
+    outcome
+}
+
+/// Decides about a service that the command is not about: its containers stay
+/// as they are, unless they share something with one that does not.
+pub(super) fn leave<'a>(
+    wish: &Wish<'a>,
+    have: &[&'a Container],
+    partner: impl Fn(&ServiceName) -> Option<Partner<'a>>,
+) -> Outcome<'a> {
+    let replicas = have.iter().map(|container| {
+        let fate = match lost_partner(wish, container, &partner) {
+            Some(cause) => Fate::Replace(container, cause),
+            None => Fate::Keep(container),
+        };
+        let record = &container.record;
+        let (number, name) = (record.number, record.name.clone());
+        Replica { instance: Instance { service: record.service.clone(), number, name }, fate }
+    });
+    Outcome { replicas: replicas.collect(), surplus: Vec::new() }
+}
+
+type Judged<'a> = (&'a Container, Option<Cause>);
+
+/// Keeps one container of each number: a command that was cut off between the
+/// creation of a new one and the removal of the old one has left both.
+fn unique<'a>(
+    judged: Vec<Judged<'a>>,
+    surplus: &mut Vec<(&'a Container, Cause)>,
+) -> BTreeMap<u32, Judged<'a>> {
+    let mut standing: BTreeMap<u32, Judged<'a>> = BTreeMap::new();
+    for candidate in judged {
+        let rank = |(container, diverged): &Judged<'a>| {
+            (diverged.is_none(), container.record.created, container.record.id.clone())
+        };
+        let number = candidate.0.record.number;
+        let loser = match standing.remove(&number) {
+            Some(other) if rank(&other) > rank(&candidate) => {
+                standing.insert(number, other);
+                Some(candidate)
+            }
+            other => {
+                standing.insert(number, candidate);
+                other
+            }
+        };
+        surplus.extend(loser.map(|(container, _)| (container, Cause::Superseded)));
+    }
+    standing
+}
+
+/// Takes away what is too many: first what would have to be replaced anyway,
+/// then the highest numbers.
+fn scale_down<'a>(
+    standing: &mut BTreeMap<u32, Judged<'a>>,
+    replicas: usize,
+    surplus: &mut Vec<(&'a Container, Cause)>,
+) {
+    while standing.len() > replicas {
+        let diverged = standing.iter().rev().find(|(_, (_, diverged))| diverged.is_some());
+        let Some(number) = diverged.or_else(|| standing.last_key_value()).map(|(key, _)| *key)
+        else {
+            return;
+        };
+        surplus
+            .extend(standing.remove(&number).map(|(container, _)| (container, Cause::ScaledDown)));
+    }
+}
+
+fn replacement(container: &Container, diverged: Option<Cause>, policy: Policy) -> Option<Cause> {
+    match policy.recreate {
+        Recreate::Never => None,
+        Recreate::Always if container.record.created < policy.began => {
+            Some(diverged.unwrap_or(Cause::Requested))
+        }
+        Recreate::Always | Recreate::Diverged => diverged,
+    }
+}
+
+/// What will stand in the place of the first container of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Partner<'a> {
+    /// The container with this id.
+    Kept(&'a str),
+    /// One that is not there yet.
+    New,
+}
+
+/// Says why a container no longer matches its service.
+///
+/// Asks in the order in which the answers help the user: what the file says,
+/// then what lies behind its words.
+pub(super) fn divergence<'a>(
+    wish: &Wish<'_>,
+    have: &Container,
+    partner: &impl Fn(&ServiceName) -> Option<Partner<'a>>,
+) -> Option<Cause> {
+    let ContainerRecord { definition, config_hash, image_id, networks, .. } = &have.record;
+    if *config_hash != wish.hash {
+        return Some(changed(wish, definition));
+    }
+    if wish.image_id.is_some_and(|wanted| wanted != image_id) {
+        return Some(Cause::ImageUpdated);
+    }
+    let on = |name: &&str| networks.iter().any(|endpoint| endpoint.network == *name);
+    if let Some(network) = wish.networks.iter().find(|name| !on(name)) {
+        return Some(Cause::NotOnNetwork(Named::new(network)));
+    }
+    let has: BTreeSet<&str> = have.record.named_volumes().collect();
+    if let Some(volume) = wish.volumes.iter().find(|name| !has.contains(*name)) {
+        return Some(Cause::LacksVolume(Named::new(volume)));
+    }
+    lost_partner(wish, have, partner)
+}
+
+/// Says with which service a container no longer shares what it should.
+fn lost_partner<'a>(
+    wish: &Wish<'_>,
+    have: &Container,
+    partner: &impl Fn(&ServiceName) -> Option<Partner<'a>>,
+) -> Option<Cause> {
+    let strays = |(kind, service): &&(JoinKind, &ServiceName)| match partner(service) {
+        Some(Partner::New) => true,
+        Some(Partner::Kept(id)) => {
+            let mut joins = have.record.joins.iter();
+            !joins.any(|join| join.kind == *kind && join.container == id)
+        }
+        None => false,
+    };
+    wish.joins.iter().find(strays).map(|(_, name)| Cause::PartnerReplaced(Named::new(name)))
+}
+
+fn changed(wish: &Wish<'_>, before: &Definition) -> Cause {
+    match before.difference(&wish.definition) {
+        Some(change) => {
+            let place = wish.service.places.of(&change.key).or(wish.service.place.as_ref());
+            Cause::Changed { place: place.cloned(), change }
+        }
+        // The hash differs and the definition does not: an older version hashed otherwise.
+        None => Cause::DefinitionChanged { place: wish.service.place.clone() },
+    }
+}

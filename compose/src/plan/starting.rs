@@ -1,0 +1,126 @@
+//! Starting containers in the order of their dependencies.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Action, Cause, Condition, Instance, Named, Need, Plan, StepId, Target};
+use crate::graph::Graph;
+use crate::model::{DependencyCondition, ServiceName};
+use crate::record::{Container, HealthStatus, Phase};
+
+/// A container that is to be started.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub instance: Instance,
+    pub target: Target,
+    pub because: Cause,
+    /// What must have succeeded, beside what its service depends on.
+    pub after: BTreeSet<StepId>,
+}
+
+/// Adds starts to a plan, and the waits between them.
+#[derive(Debug)]
+pub(super) struct Starter<'a> {
+    graph: &'a Graph<'a>,
+    /// Containers that stay as they are, of the services that may be waited for.
+    present: BTreeMap<&'a ServiceName, Vec<&'a Container>>,
+    started: BTreeMap<&'a ServiceName, BTreeSet<StepId>>,
+    waits: BTreeMap<(&'a ServiceName, Condition, Need), StepId>,
+}
+
+impl<'a> Starter<'a> {
+    pub fn new(
+        graph: &'a Graph<'a>,
+        present: BTreeMap<&'a ServiceName, Vec<&'a Container>>,
+    ) -> Self {
+        Self { graph, present, started: BTreeMap::new(), waits: BTreeMap::new() }
+    }
+
+    /// Starts the containers in `queue`, dependencies first.
+    pub fn start_all(&mut self, plan: &mut Plan, mut queue: BTreeMap<&ServiceName, Vec<Start>>) {
+        let graph = self.graph;
+        for service in graph.start_order() {
+            let Some(starts) = queue.remove(*service).filter(|starts| !starts.is_empty()) else {
+                continue;
+            };
+            let ready = self.dependencies(plan, service);
+            for Start { instance, target, because, after } in starts {
+                let action = Action::StartContainer { instance, target };
+                let step = plan.push(action, because, &after | &ready);
+                self.started.entry(service).or_default().insert(step);
+            }
+        }
+        // Containers of services that the file does not have wait for nothing.
+        for Start { instance, target, because, after } in queue.into_values().flatten() {
+            plan.push(Action::StartContainer { instance, target }, because, after);
+        }
+    }
+
+    /// Waits for what `service` depends on. The steps after which it may start.
+    pub fn dependencies(&mut self, plan: &mut Plan, service: &ServiceName) -> BTreeSet<StepId> {
+        let mut ready = BTreeSet::new();
+        let mut dependencies: Vec<_> = self.graph.dependencies(service).collect();
+        dependencies.sort_by_key(|(name, _)| *name);
+        for (name, dependency) in dependencies {
+            let need = if dependency.required { Need::Required } else { Need::Optional };
+            let condition = Condition::from(dependency.condition);
+            let cause = Cause::NeededBy(Named::new(service));
+            ready.extend(self.wait(plan, name, condition, need, cause));
+        }
+        ready
+    }
+
+    /// Waits until `service` is as `condition` says; the steps after which it
+    /// is. None if it is already, or if nothing of it is there to wait for.
+    pub fn wait(
+        &mut self,
+        plan: &mut Plan,
+        service: &'a ServiceName,
+        condition: Condition,
+        need: Need,
+        because: Cause,
+    ) -> BTreeSet<StepId> {
+        let starts = self.started.get(service).cloned().unwrap_or_default();
+        let present = self.present.get(service).map_or(&[][..], Vec::as_slice);
+        if starts.is_empty() && present.iter().all(|container| is(container, condition)) {
+            return BTreeSet::new();
+        }
+        if condition == Condition::Started && need == Need::Required {
+            return starts;
+        }
+        let step = *self.waits.entry((service, condition, need)).or_insert_with(|| {
+            let action = Action::Await { service: service.clone(), condition, need };
+            match need {
+                Need::Required => plan.push(action, because, starts),
+                Need::Optional => plan.push_after_end(action, because, starts),
+            }
+        });
+        BTreeSet::from([step])
+    }
+}
+
+impl From<DependencyCondition> for Condition {
+    fn from(condition: DependencyCondition) -> Self {
+        match condition {
+            DependencyCondition::Started => Self::Started,
+            DependencyCondition::Healthy => Self::Healthy,
+            DependencyCondition::CompletedSuccessfully => Self::Completed,
+        }
+    }
+}
+
+/// Whether a container is as `condition` says.
+fn is(container: &Container, condition: Condition) -> bool {
+    let state = &container.state;
+    let healthy =
+        state.health.as_ref().is_some_and(|health| health.status == HealthStatus::Healthy);
+    match condition {
+        Condition::Started => state.started.is_some(),
+        Condition::Healthy => state.phase == Phase::Running && healthy,
+        Condition::Completed => {
+            state.phase == Phase::Exited && state.exit.is_some_and(|exit| exit.success())
+        }
+        Condition::Ready => {
+            state.phase == Phase::Running && (container.record.healthcheck.is_none() || healthy)
+        }
+    }
+}
