@@ -94,7 +94,7 @@ impl PsArgs {
     fn shows(&self, container: &Container, target: &Target) -> bool {
         let Container { record, state } = container;
         let by_service = self.services.is_empty()
-            || self.services.iter().any(|service| *service == *record.service);
+            || self.services.iter().any(|service| *service == record.service);
         let orphan = target.project.as_ref().is_some_and(|project| {
             !project.services.contains_key(record.service.as_str())
                 && !project.disabled.contains_key(record.service.as_str())
@@ -186,7 +186,7 @@ pub mod tests {
             id: format!("{number}f").repeat(32),
             name: format!("shop-{service}-{number}"),
             project: "shop".to_owned(),
-            service: service.to_owned(),
+            service: service.parse().unwrap(),
             number,
             oneoff: false,
             image: format!("{service}:1"),

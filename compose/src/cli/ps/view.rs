@@ -87,7 +87,7 @@ impl<'a> View<'a> {
             project: &record.project,
             publishers: state.published.iter().map(Publisher::from).collect(),
             running_for: format!("{} ago", since(record.created, now)),
-            service: &record.service,
+            service: record.service.as_str(),
             size: "0B",
             state: state.phase.as_str(),
             status: status(container, now),
