@@ -8,9 +8,11 @@
 //! Nothing here knows what a compose file, an image or a network is: the callers hand in paths, descriptors and numbers.
 
 pub mod cgroup;
+mod container;
 pub mod exec;
 pub mod exit;
 pub mod failure;
+mod init;
 pub mod keeper;
 pub mod launch;
 pub mod seccomp;

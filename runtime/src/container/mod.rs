@@ -1,0 +1,122 @@
+//! The parent's side of a new process: the clone, and the wait until it has reached its program.
+
+mod namespaces;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use sys::clone::{Child, Namespaces};
+
+use crate::exec::ExecProcess;
+use crate::failure::Failure;
+use crate::init::{self, JoinStandard, Joining, Setup, Standard};
+use crate::launch::NamespaceKind;
+use namespaces::{Outline, Target};
+
+/// The longest report that is read; a longer one is cut by the pipe as well.
+const LONGEST_REPORT: usize = 4096;
+
+/// A process that has been cloned and may not have reached its program yet.
+#[derive(Debug)]
+pub(crate) struct Starting {
+    /// The process.
+    pub child: Child,
+    /// Closes when the program is executed, or carries the failure before.
+    report: OwnedFd,
+}
+
+/// What became of a process that was starting.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It is still on its way.
+    Underway,
+    /// It runs its program.
+    Reached,
+    /// It has failed, and exits.
+    Failed(Failure),
+}
+
+/// Clones a container. The caller has one thread.
+pub(crate) fn start(
+    launch: OwnedFd,
+    standard: Standard,
+    joins: Vec<(NamespaceKind, OwnedFd)>,
+) -> Result<Starting, Failure> {
+    let outline: Outline = init::read(&launch)?;
+    let kinds: Vec<NamespaceKind> = joins.iter().map(|(kind, _)| *kind).collect();
+    let namespaces = outline.new_namespaces(&kinds)?;
+    let cgroup = outline.unified().map(open_cgroup).transpose()?;
+    let pids = joins.iter().find(|(kind, _)| *kind == NamespaceKind::Pid).map(|(_, namespace)| namespace.try_clone());
+    let pids = pids.transpose().map_err(|error| failure("pid namespace", &error))?;
+    let (report, writer) = report_pipe()?;
+    let child = namespaces::within(pids.as_ref().map(|namespace| Target::Namespace(namespace.as_fd())), || {
+        sys::clone::spawn(namespaces, cgroup.as_ref().map(AsFd::as_fd), || {
+            init::start(Setup { launch, standard, joins, report: writer })
+        })
+    })?;
+    Ok(Starting { child, report })
+}
+
+/// Clones one more process of the container with this PID 1. The caller has one thread.
+pub(crate) fn exec(process: ExecProcess, container: OwnedFd, standard: JoinStandard) -> Result<Starting, Failure> {
+    let (report, writer) = report_pipe()?;
+    let target = container.try_clone().map_err(|error| failure("pid namespace", &error))?;
+    let child = namespaces::within(Some(Target::Process(target.as_fd())), || {
+        sys::clone::spawn(Namespaces::NONE, None, || {
+            init::join(Joining { process, container, standard, report: writer })
+        })
+    })?;
+    Ok(Starting { child, report })
+}
+
+impl Starting {
+    /// How far the process has come.
+    pub(crate) fn progress(&self) -> Progress {
+        let mut text = [0; LONGEST_REPORT];
+        match rustix::io::retry_on_intr(|| rustix::io::read(&self.report, &mut text)) {
+            Ok(0) => Progress::Reached,
+            Err(Errno::AGAIN) => Progress::Underway,
+            Ok(length) => Progress::Failed(serde_json::from_slice(&text[..length]).unwrap_or_else(|error| Failure {
+                step: "report".to_owned(),
+                errno: 0,
+                detail: error.to_string(),
+            })),
+            Err(error) => Progress::Failed(failure("report", &error.into())),
+        }
+    }
+}
+
+impl AsFd for Starting {
+    /// Readable as soon as there is progress.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
+}
+
+/// The reading end does not block; the writing end is closed by the exec of the child.
+fn report_pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
+    let make = || -> io::Result<(OwnedFd, OwnedFd)> {
+        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::fs::fcntl_setfl(&reader, OFlags::NONBLOCK)?;
+        Ok((reader, writer))
+    };
+    make().map_err(|error| failure("pipe", &error))
+}
+
+fn open_cgroup(path: &std::path::Path) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| Failure {
+        step: "control groups".to_owned(),
+        errno: error.raw_os_error(),
+        detail: path.display().to_string(),
+    })
+}
+
+/// A failure on the parent's side.
+fn failure(step: &str, error: &io::Error) -> Failure {
+    let errno = error.raw_os_error().unwrap_or_default();
+    Failure { step: step.to_owned(), errno, detail: "before the process was its own".to_owned() }
+}

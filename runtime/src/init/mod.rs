@@ -1,0 +1,102 @@
+//! The child's side: what a new process does between clone3 and its own program.
+//!
+//! It runs in the keeper's image after clone3, so it is ordinary single-threaded Rust, but it never returns: it
+//! executes the program, or reports why not over a pipe and exits. [`steps`] is the list of what is done and the reasons
+//! for the order; each other file holds the steps of one topic.
+//!
+//! Trust: the launch is ours and trusted; the root file system is hostile. So no path inside of it is ever joined as
+//! text: all are resolved below a descriptor, and what was checked is what is used, by descriptor.
+
+mod capabilities;
+mod cgroups;
+mod devices;
+mod entry;
+mod error;
+mod identity;
+mod limits;
+mod mounts;
+mod options;
+mod paths;
+mod program;
+mod rootfs;
+mod session;
+mod stage;
+mod steps;
+
+use std::os::fd::OwnedFd;
+
+use crate::exec::ExecProcess;
+use crate::failure::Failure;
+use crate::launch::{Launch, NamespaceKind};
+
+pub(crate) use entry::Standard;
+
+/// What the exit code of a child is that has reported its failure; nobody looks at it.
+const REPORTED: i32 = 125;
+
+/// What the parent hands to a child that is to become PID 1 of a container.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// The sealed launch.
+    pub launch: OwnedFd,
+    /// Standard input, output and error.
+    pub standard: Standard,
+    /// Namespaces of others to join. That of process numbers is not among them: the parent has cloned into it.
+    pub joins: Vec<(NamespaceKind, OwnedFd)>,
+    /// The pipe for the failure; it closes when the program is executed.
+    pub report: OwnedFd,
+}
+
+/// Becomes PID 1 of a container. Returns the exit code of a failure that has been reported.
+pub(crate) fn start(setup: Setup) -> i32 {
+    let report = setup.report;
+    let build = || -> Result<(), Failure> {
+        let launch: Launch = read(&setup.launch)?;
+        steps::start(stage::Stage::new(launch, setup.standard, setup.joins))
+    };
+    reported(build(), &report)
+}
+
+/// What the parent hands to a child that is to be one more process of a container.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    /// What it is to be.
+    pub process: ExecProcess,
+    /// The container's PID 1.
+    pub container: OwnedFd,
+    /// Standard input, output and error.
+    pub standard: JoinStandard,
+    /// The pipe for the failure; it closes when the program is executed.
+    pub report: OwnedFd,
+}
+
+/// Where the standard streams of a joining process come from.
+#[derive(Debug)]
+pub(crate) enum JoinStandard {
+    /// From the caller.
+    Given(Standard),
+    /// From a new pseudo-terminal of the container, whose other end is sent over this socket.
+    Terminal(OwnedFd),
+}
+
+/// Becomes one more process of a container. Returns the exit code of a failure that has been reported.
+pub(crate) fn join(joining: Joining) -> i32 {
+    let Joining { process, container, standard, report } = joining;
+    reported(steps::join(process, container, standard), &report)
+}
+
+/// Reads a sealed value that the supervisor wrote.
+pub(crate) fn read<T: serde::de::DeserializeOwned>(memory: &OwnedFd) -> Result<T, Failure> {
+    let failure = |detail: String, errno: i32| Failure { step: "read request".to_owned(), errno, detail };
+    let content = sys::fds::read_sealed(memory)
+        .map_err(|error| failure("the sealed request".to_owned(), error.raw_os_error().unwrap_or_default()))?;
+    serde_json::from_slice(&content).map_err(|error| failure(error.to_string(), libc::EINVAL))
+}
+
+fn reported(outcome: Result<(), Failure>, report: &OwnedFd) -> i32 {
+    let Err(failure) = outcome else { return 0 };
+    let text = serde_json::to_vec(&failure).unwrap_or_default();
+    // The parent that would read it may be gone; there is nobody else to tell.
+    let _ = rustix::io::write(report, &text);
+    REPORTED
+}

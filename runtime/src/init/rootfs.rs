@@ -1,0 +1,182 @@
+//! The root file system: an overlay of layers, or a directory; and the change into it.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, XattrFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsOpenFlags, UnmountFlags};
+use sys::mount::{Attributes, Extent};
+use sys::root::Root;
+
+use super::error::{Attempt, StepError};
+use super::mounts::{clone_tree, finish, new_file_system, place, root_of};
+use super::stage::Stage;
+use crate::launch::{Rootfs, Upper};
+
+/// The longest string that fsconfig(2) takes, with its end.
+const LONGEST: usize = 256;
+
+/// On the work directory: the boot in which it was last used.
+const BOOT_MARK: &str = "trusted.compose.boot";
+
+/// Mounts the root file system over the present root, where no path of the host is hidden by it: the root directory of a
+/// process is its own place, which a mount on top does not change.
+pub(super) fn mount(stage: &mut Stage) -> Result<(), StepError> {
+    let top = open_path(Path::new("/"))?;
+    let tree = match &stage.launch.rootfs {
+        Rootfs::Directory(path) => clone_tree(path, true)?,
+        Rootfs::Overlay { lower, upper } => overlay(lower, upper, &top)?,
+    };
+    let private = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
+    sys::mount::set_attributes(&tree, private, Extent::Recursive).attempt(|| "making it private".to_owned())?;
+    place(&tree, &top)?;
+    stage.root = Some(Root::from(tree));
+    Ok(())
+}
+
+/// Makes the mounted root file system the root of this mount namespace, and takes the old one away.
+///
+/// pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one, and is unmounted from there.
+pub(super) fn pivot(stage: &mut Stage) -> Result<(), StepError> {
+    let root = root_of(stage)?.open_dir(Path::new(".")).attempt(|| "the new root".to_owned())?;
+    rustix::process::fchdir(&root).attempt(|| "entering the new root".to_owned())?;
+    rustix::process::pivot_root(".", ".").attempt(|| "pivot_root".to_owned())?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).attempt(|| "unmounting the old root".to_owned())?;
+    rustix::process::chdir("/").attempt(|| "entering the new root".to_owned())
+}
+
+fn open_path(path: &Path) -> Result<OwnedFd, StepError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).attempt(|| path.display().to_string())
+}
+
+fn overlay(lower: &[PathBuf], upper: &Upper, top: &OwnedFd) -> Result<OwnedFd, StepError> {
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).attempt(|| "overlay".to_owned())?;
+    let _ = rustix::mount::fsconfig_set_string(context.as_fd(), "source", "overlay");
+    let layers = Layers::open(lower)?;
+    match upper {
+        Upper::ReadOnly => match lower {
+            // An overlay needs two layers; one alone is its own view.
+            [only] => read_only(clone_tree(only, false)?),
+            _ => {
+                layers.add(&context)?;
+                read_only(finish(&context)?)
+            }
+        },
+        Upper::Directory { upper, work } => {
+            allow_again(work)?;
+            let (upper, work) = (open_path(upper)?, open_path(work)?);
+            set(&context, "upperdir", &by_descriptor(&upper))?;
+            set(&context, "workdir", &by_descriptor(&work))?;
+            volatile(&context)?;
+            layers.add(&context)?;
+            finish(&context)
+        }
+        Upper::Memory => {
+            let memory = new_file_system("tmpfs", &[("mode", "755")], &[])?;
+            for name in ["upper", "work"] {
+                rustix::fs::mkdirat(&memory, name, Mode::from_raw_mode(0o755)).attempt(|| name.to_owned())?;
+            }
+            // Overlay takes layers only from mounts of this namespace, so the tmpfs is attached, under the overlay to come.
+            place(&memory, top)?;
+            set(&context, "upperdir", &format!("{}/upper", by_descriptor(&memory)))?;
+            set(&context, "workdir", &format!("{}/work", by_descriptor(&memory)))?;
+            volatile(&context)?;
+            layers.add(&context)?;
+            finish(&context)
+        }
+    }
+}
+
+fn read_only(tree: OwnedFd) -> Result<OwnedFd, StepError> {
+    let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    sys::mount::set_attributes(&tree, attributes, Extent::Single).attempt(|| "making it read-only".to_owned())?;
+    Ok(tree)
+}
+
+/// No sync of the upper file system, which costs milliseconds at each unmount: containers can be made again.
+///
+/// A kernel before 5.10 does not know the option, and is only slower.
+fn volatile(context: &OwnedFd) -> Result<(), StepError> {
+    match rustix::mount::fsconfig_set_flag(context.as_fd(), "volatile") {
+        Err(Errno::INVAL) => Ok(()),
+        answer => answer.attempt(|| "the option volatile".to_owned()),
+    }
+}
+
+fn set(context: &OwnedFd, name: &str, value: &str) -> Result<(), StepError> {
+    rustix::mount::fsconfig_set_string(context.as_fd(), name, value).attempt(|| format!("{name}={value}"))
+}
+
+/// A short path to what a descriptor stands for, without characters that overlay would read as its own syntax.
+fn by_descriptor(descriptor: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd())
+}
+
+/// The read-only layers, held open while the overlay is configured.
+struct Layers {
+    paths: Vec<String>,
+    _open: Vec<OwnedFd>,
+}
+
+impl Layers {
+    fn open(lower: &[PathBuf]) -> Result<Self, StepError> {
+        let open: Vec<OwnedFd> = lower.iter().map(|path| open_path(path)).collect::<Result<_, _>>()?;
+        Ok(Self { paths: open.iter().map(by_descriptor).collect(), _open: open })
+    }
+
+    /// Gives the layers one by one (`lowerdir+`, Linux 6.5), else as one string with colons.
+    fn add(&self, context: &OwnedFd) -> Result<(), StepError> {
+        for (index, path) in self.paths.iter().enumerate() {
+            match rustix::mount::fsconfig_set_string(context.as_fd(), "lowerdir+", path.as_str()) {
+                Err(Errno::INVAL) if index == 0 => return self.add_joined(context),
+                answer => answer.attempt(|| format!("the layer {path}"))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn add_joined(&self, context: &OwnedFd) -> Result<(), StepError> {
+        let joined = self.paths.join(":");
+        if joined.len() >= LONGEST {
+            let count = self.paths.len();
+            return Err(StepError::refused(libc::E2BIG, format!("{count} layers need Linux 6.5 or newer")));
+        }
+        set(context, "lowerdir", &joined)
+    }
+}
+
+/// Lets a volatile overlay be mounted again, if this is the boot in which it was mounted before.
+///
+/// Overlay leaves `incompat/volatile` in its work directory and refuses to mount while that is there, since an unclean
+/// end may have lost any part of what was written (kernel, `Documentation/filesystems/overlayfs.rst`, "Volatile mount").
+/// What was written in this boot is in the page cache and whole; what is from an earlier one may not be.
+fn allow_again(work: &Path) -> Result<(), StepError> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").attempt(|| "the boot id".to_owned())?;
+    let boot = boot.trim();
+    let mut mark = [0; 64];
+    let marked = rustix::fs::getxattr(work, BOOT_MARK, &mut mark).unwrap_or_default();
+    let same = &mark[..marked] == boot.as_bytes();
+    let left = Root::open(work)
+        .and_then(|root| root.place(Path::new("work/incompat")))
+        .and_then(|place| Ok(place.metadata()?.map(|_| place)));
+    match left {
+        Ok(Some(_)) if !same => {
+            let changes = work.display();
+            return Err(StepError::refused(
+                libc::ESTALE,
+                format!("the changes beside {changes} are from before a reboot and may be incomplete"),
+            ));
+        }
+        Ok(Some(place)) => place.remove_all().attempt(|| format!("{}/work/incompat", work.display()))?,
+        Ok(None) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).attempt(|| work.display().to_string()),
+    }
+    if !same {
+        rustix::fs::setxattr(work, BOOT_MARK, boot.as_bytes(), XattrFlags::empty())
+            .attempt(|| format!("a mark on {}", work.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,2 @@
+//! Cases to come.
+pub const CASES: &[crate::Case] = &[];
