@@ -3,6 +3,7 @@
 //! They need root, and fail without it.
 
 mod networks;
+mod ports;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,6 +1,10 @@
 //! Published ports: a listener on the host for each, and the way from it to the container.
 
 mod holder;
+mod reserve;
+mod serve;
+mod tcp;
+mod udp;
 
 use std::fmt;
 use std::io;
@@ -9,6 +13,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 pub use holder::Holder;
+pub use reserve::{Reserved, reserve};
+pub use serve::{Served, Target};
 
 /// A port of a container made reachable on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,160 @@
+//! Connections, relayed without their bytes ever coming into this process: splice(2) through a pipe each way.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::sockopt::{set_socket_keepalive, set_socket_linger};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::serve::Target;
+
+/// How long a container may take to accept; its backlog may be full, or it may be paused.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+/// How long accepting rests when the process is out of descriptors: they come back as connections end.
+const OUT_OF_DESCRIPTORS_REST: Duration = Duration::from_millis(100);
+/// Bytes that a new pipe takes.
+const PIPE: usize = 64 << 10;
+/// Bytes that the pipe of a busy connection takes.
+const WIDE_PIPE: usize = 512 << 10;
+
+/// Accepts connections whenever there is a target, and relays each to `port` of it.
+pub(super) async fn serve(
+    listener: TcpListener,
+    mut targets: watch::Receiver<Option<Target>>,
+    port: u16,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(Some(target)) = targets.wait_for(Option::is_some).await.map(|target| target.clone()) else {
+            return;
+        };
+        tokio::select! {
+            // Cancel-safe: a connection that was not returned is still in the backlog.
+            accepted = listener.accept() => match accepted {
+                Ok((client, _)) => drop(connections.spawn(relay(client, target, port))),
+                Err(error) if is_about_the_client(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "accept on a published port");
+                    tokio::time::sleep(OUT_OF_DESCRIPTORS_REST).await;
+                }
+            },
+            changed = targets.changed() => if changed.is_err() { return },
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// accept(2): errors of the connection, which is gone, and not of the listener.
+fn is_about_the_client(error: &io::Error) -> bool {
+    let codes = [libc::ECONNABORTED, libc::EPROTO, libc::EPERM, libc::EHOSTUNREACH, libc::ENETUNREACH];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+async fn relay(client: TcpStream, target: Target, port: u16) {
+    let Ok(server) = connect(&target, port).await else {
+        reset(&client);
+        return;
+    };
+    for stream in [&client, &server] {
+        // Without these a relay is slower and less patient, and still right.
+        let _ = stream.set_nodelay(true);
+        let _ = set_socket_keepalive(stream, true);
+    }
+    if tokio::try_join!(copy(&client, &server), copy(&server, &client)).is_err() {
+        reset(&client);
+        reset(&server);
+    }
+}
+
+async fn connect(target: &Target, port: u16) -> io::Result<TcpStream> {
+    let socket = target.socket(TcpSocket::new_v4)?;
+    tokio::time::timeout(CONNECT_PATIENCE, socket.connect(target.address(port))).await?
+}
+
+/// Makes closing an abort, so that the peer learns of a failure instead of an orderly end.
+fn reset(stream: &TcpStream) {
+    let _ = set_socket_linger(stream, Some(Duration::ZERO));
+}
+
+/// Carries bytes one way until the end, then says so to the other side, which may go on talking.
+async fn copy(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+    let mut pipe = Pipe::new()?;
+    loop {
+        let waiting = pipe.fill(from).await?;
+        if waiting == 0 {
+            return shutdown(to);
+        }
+        pipe.drain(to, waiting).await?;
+    }
+}
+
+fn shutdown(stream: &TcpStream) -> io::Result<()> {
+    match rustix::net::shutdown(stream, rustix::net::Shutdown::Write) {
+        // The peer has gone in the meantime: nobody is left to be told.
+        Err(rustix::io::Errno::NOTCONN) => Ok(()),
+        outcome => Ok(outcome?),
+    }
+}
+
+/// The kernel's buffer between two sockets. Empty whenever a turn is over.
+struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+    capacity: usize,
+}
+
+const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
+
+impl Pipe {
+    fn new() -> io::Result<Self> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok(Self { read, write, capacity: PIPE })
+    }
+
+    /// Takes what there is, up to what fits; 0 is the end.
+    async fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
+        loop {
+            // Each wait counts against the budget of the task, so a busy connection lets others have their turn.
+            from.readable().await?;
+            match move_bytes(from, Interest::READABLE, from, &self.write, self.capacity) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return outcome.inspect(|&filled| self.widen(filled)),
+            }
+        }
+    }
+
+    async fn drain(&self, to: &TcpStream, mut waiting: usize) -> io::Result<()> {
+        while waiting > 0 {
+            to.writable().await?;
+            match move_bytes(to, Interest::WRITABLE, &self.read, to, waiting) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => waiting -= outcome?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection that fills its pipe gets a wider one; most never do.
+    fn widen(&mut self, filled: usize) {
+        if filled > PIPE / 2 && self.capacity == PIPE {
+            self.capacity = WIDE_PIPE;
+            // Refused beyond the user's allowance of pipe memory; the narrow one does as well.
+            let _ = fcntl_setpipe_size(&self.write, WIDE_PIPE);
+        }
+    }
+}
+
+fn move_bytes(
+    stream: &TcpStream,
+    interest: Interest,
+    from: impl AsFd,
+    to: impl AsFd,
+    count: usize,
+) -> io::Result<usize> {
+    stream.try_io(interest, || Ok(splice(from, None, to, None, count, SPLICE)?))
+}
