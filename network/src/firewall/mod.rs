@@ -6,6 +6,8 @@
 mod host;
 mod inside;
 mod nft;
+mod redirect;
 
 pub(crate) use host::HostTable;
 pub(crate) use inside::InsideTable;
+pub(crate) use redirect::RedirectTable;

@@ -53,7 +53,10 @@ fn ports_are_chosen_as_asked() {
         assert_eq!(addresses.len(), 2);
         assert!(addresses.iter().all(|address| address.port() == any.port() && any.port() != 0));
 
-        let nowhere = Publish { host_ip: "203.0.113.7".parse().ok(), ..publish(HostPort::Fixed(1), Protocol::Tcp) };
+        let nowhere = Publish {
+            host_ip: "203.0.113.7".parse().ok(),
+            ..publish(HostPort::Fixed(1), Protocol::Tcp)
+        };
         let error = reserve(&[nowhere]).unwrap_err();
         assert!(matches!(error, PublishError::NoSuchAddress { .. }), "{error}");
     });
@@ -148,7 +151,8 @@ fn a_thousand_connections_are_served_side_by_side() {
         let listener = listen(&web, "0.0.0.0:80");
         let count = 300;
         let _server = thread::spawn(move || {
-            let streams: Vec<TcpStream> = (0..count).map(|_| listener.accept().unwrap().0).collect();
+            let streams: Vec<TcpStream> =
+                (0..count).map(|_| listener.accept().unwrap().0).collect();
             // Answers once all are there, the last first: nobody waits for another.
             for mut stream in streams.into_iter().rev() {
                 stream.write_all(b"hello").unwrap();
@@ -159,7 +163,8 @@ fn a_thousand_connections_are_served_side_by_side() {
             let reserved = reserve_one(HostPort::Fixed(8080), Protocol::Tcp);
             let _served = reserved.serve(Target::new(&network, address).ok()).unwrap();
             let start = Instant::now();
-            let clients: Vec<_> = (0..count).map(|_| tokio::spawn(ask((HOST, 8080).into(), b""))).collect();
+            let clients: Vec<_> =
+                (0..count).map(|_| tokio::spawn(ask((HOST, 8080).into(), b""))).collect();
             for client in clients {
                 assert_eq!(client.await.unwrap().unwrap(), b"hello");
             }
@@ -239,7 +244,8 @@ fn datagrams_find_their_way_back() {
                 client.set_nonblocking(true).unwrap();
                 let client = tokio::net::UdpSocket::from_std(client).unwrap();
                 let mut buffer = [0; 100];
-                let answer = tokio::time::timeout(Duration::from_secs(2), client.recv(&mut buffer)).await;
+                let answer =
+                    tokio::time::timeout(Duration::from_secs(2), client.recv(&mut buffer)).await;
                 assert_eq!(answer.unwrap_or_else(|_| panic!("no answer by {ip}")).unwrap(), 8);
             }
         });

@@ -159,9 +159,12 @@ fn is_family_missing(error: &io::Error) -> bool {
 
 fn refused(address: SocketAddr, protocol: Protocol, source: io::Error) -> PublishError {
     match source.kind() {
-        io::ErrorKind::AddrInUse => {
-            PublishError::InUse { address, protocol, holder: Holder::find(address, protocol), source }
-        }
+        io::ErrorKind::AddrInUse => PublishError::InUse {
+            address,
+            protocol,
+            holder: Holder::find(address, protocol),
+            source,
+        },
         io::ErrorKind::AddrNotAvailable => PublishError::NoSuchAddress { address, source },
         _ => PublishError::Listen { address, protocol, source },
     }

@@ -30,7 +30,8 @@ pub(super) async fn serve(
 ) {
     let mut connections = JoinSet::new();
     loop {
-        let Ok(Some(target)) = targets.wait_for(Option::is_some).await.map(|target| target.clone()) else {
+        let Ok(Some(target)) = targets.wait_for(Option::is_some).await.map(|target| target.clone())
+        else {
             return;
         };
         tokio::select! {
@@ -51,7 +52,8 @@ pub(super) async fn serve(
 
 /// accept(2): errors of the connection, which is gone, and not of the listener.
 fn is_about_the_client(error: &io::Error) -> bool {
-    let codes = [libc::ECONNABORTED, libc::EPROTO, libc::EPERM, libc::EHOSTUNREACH, libc::ENETUNREACH];
+    let codes =
+        [libc::ECONNABORTED, libc::EPROTO, libc::EPERM, libc::EHOSTUNREACH, libc::ENETUNREACH];
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
+    sockopt,
 };
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -102,7 +103,8 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Client)>
     let mut control = nix::cmsg_space!(libc::in6_pktinfo);
     let mut parts = [IoSliceMut::new(buffer)];
     let flags = MsgFlags::MSG_DONTWAIT;
-    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+    let message =
+        recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
     let host = message.cmsgs()?.find_map(|control| match control {
         ControlMessageOwned::Ipv4PacketInfo(info) => {
             Some(HostAddress::V4(info.ipi_spec_dst.s_addr.to_ne_bytes()))
@@ -118,7 +120,9 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Client)>
 
 fn peer(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|address| SocketAddr::V4(SocketAddrV4::from(*address)));
-    v4.or_else(|| address.as_sockaddr_in6().map(|address| SocketAddr::V6(SocketAddrV6::from(*address))))
+    v4.or_else(|| {
+        address.as_sockaddr_in6().map(|address| SocketAddr::V6(SocketAddrV6::from(*address)))
+    })
 }
 
 fn send(socket: &UdpSocket, datagram: &[u8], client: Client) -> io::Result<()> {
@@ -126,11 +130,18 @@ fn send(socket: &UdpSocket, datagram: &[u8], client: Client) -> io::Result<()> {
     let control = match client.host {
         Some(HostAddress::V4(octets)) => {
             let spec = libc::in_addr { s_addr: u32::from_ne_bytes(octets) };
-            v4 = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: spec, ipi_addr: libc::in_addr { s_addr: 0 } };
+            v4 = libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: spec,
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
             Some(ControlMessage::Ipv4PacketInfo(&v4))
         }
         Some(HostAddress::V6(octets, interface)) => {
-            v6 = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: octets }, ipi6_ifindex: interface };
+            v6 = libc::in6_pktinfo {
+                ipi6_addr: libc::in6_addr { s6_addr: octets },
+                ipi6_ifindex: interface,
+            };
             Some(ControlMessage::Ipv6PacketInfo(&v6))
         }
         None => None,
@@ -211,7 +222,8 @@ impl Sessions {
                 self.evict();
             }
             let opened = self.open(client);
-            let session = opened.inspect_err(|error| tracing::debug!(%error, "relay datagrams")).ok()??;
+            let session =
+                opened.inspect_err(|error| tracing::debug!(%error, "relay datagrams")).ok()??;
             self.clients.insert(client, session);
         }
         self.clients.get(&client)
@@ -227,7 +239,8 @@ impl Sessions {
         socket.set_nonblocking(true)?;
         let socket = Arc::new(UdpSocket::from_std(socket)?);
         let activity = Arc::new(Activity::new());
-        let task = answer(Arc::clone(&socket), self.listener.clone(), client, Arc::clone(&activity));
+        let task =
+            answer(Arc::clone(&socket), self.listener.clone(), client, Arc::clone(&activity));
         Ok(Some(Session { socket, activity, answers: self.answers.spawn(task) }))
     }
 

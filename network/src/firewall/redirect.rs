@@ -1,0 +1,44 @@
+//! The table of a sandbox whose container wants port 53 for itself: it leads names to our server elsewhere.
+
+use std::net::SocketAddrV4;
+
+use super::nft::{Hook, NftSocket, Table, Term};
+use crate::netlink::NetlinkError;
+use crate::subnet::Ipv4Net;
+
+const TABLE: Table = Table("compose");
+
+/// The table of a sandbox, by a socket in it.
+#[derive(Debug)]
+pub(crate) struct RedirectTable(NftSocket);
+
+impl RedirectTable {
+    /// Opens the table of the namespace in which the calling thread is.
+    pub(crate) fn open() -> Result<Self, NetlinkError> {
+        NftSocket::open().map(Self)
+    }
+
+    /// Leads what goes to `from` to `udp` and `tcp`, and nowhere else any more.
+    pub(crate) fn replace(
+        &mut self,
+        from: SocketAddrV4,
+        udp: SocketAddrV4,
+        tcp: SocketAddrV4,
+    ) -> Result<(), NetlinkError> {
+        let rule = |protocol, to| {
+            let to_server = Ipv4Net::new(*from.ip(), 32).map(Term::To);
+            let redirect = Term::Redirect { protocol, port: from.port(), to };
+            TABLE.rule("output", &to_server.into_iter().chain([redirect]).collect::<Vec<_>>())
+        };
+        let (tcp_number, udp_number) = (6, 17);
+        self.0.transaction(&[
+            // Added so that it can be deleted, deleted so that it is empty.
+            TABLE.add(),
+            TABLE.delete(),
+            TABLE.add(),
+            TABLE.chain("output", Hook::NatOutput),
+            rule(udp_number, udp),
+            rule(tcp_number, tcp),
+        ])
+    }
+}
