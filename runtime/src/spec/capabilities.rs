@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn adding_and_dropping_is_dockers() {
-        let table: [(&[&str], &[&str], u32, &str, bool); 9] = [
+        type Row = (&'static [&'static str], &'static [&'static str], u32, &'static str, bool);
+        let table: [Row; 9] = [
             (&[], &[], 14, "CAP_CHOWN", true),
             (&["NET_ADMIN"], &[], 15, "NET_ADMIN", true),
             (&["cap_net_admin", "SYS_TIME"], &["CHOWN"], 15, "CHOWN", false),
