@@ -41,7 +41,9 @@ pub(super) fn unshare(stage: &mut Stage) -> Result<(), StepError> {
 
 /// Mounts the hierarchies of this process on `target`, as the machine has them: the version 2 tree alone, or a folder
 /// with one mount for each version 1 hierarchy, named and linked as on the host.
-pub(super) fn mount(target: &OwnedFd, options: &Options) -> Result<(), StepError> {
+///
+/// Version 1 hierarchies in which the container has no group of its own are left out: it would see the host's whole tree.
+pub(super) fn mount(target: &OwnedFd, options: &Options, place: Option<&Place>) -> Result<(), StepError> {
     let membership = std::fs::read_to_string("/proc/self/cgroup").attempt(|| "/proc/self/cgroup".to_owned())?;
     let hierarchies: Vec<Hierarchy<'_>> = membership.lines().filter_map(Hierarchy::parse).collect();
     if let [Hierarchy::Second] = hierarchies[..] {
@@ -51,7 +53,7 @@ pub(super) fn mount(target: &OwnedFd, options: &Options) -> Result<(), StepError
     let folder = new_file_system("tmpfs", &[("mode", "755")], &[])?;
     attach(&folder, target, &Options { attributes: options.attributes & !READ_ONLY, ..options.clone() })?;
     let root = Root::from(folder.try_clone().attempt(|| "the folder of control groups".to_owned())?);
-    for hierarchy in &hierarchies {
+    for hierarchy in hierarchies.iter().filter(|hierarchy| hierarchy.is_in(place)) {
         hierarchy.mount(&root, options)?;
     }
     super::mounts::set_attributes(&folder, options)
@@ -73,6 +75,16 @@ impl<'a> Hierarchy<'a> {
         match (fields.next()?, fields.next()?) {
             ("0", "") => Some(Self::Second),
             (_, controllers) => Some(Self::First(controllers)),
+        }
+    }
+
+    /// Whether a container in this place has a group of its own here.
+    fn is_in(&self, place: Option<&Place>) -> bool {
+        match (self, place) {
+            (Self::First(controllers), Some(place)) => {
+                controllers.split(',').any(|controller| place.controllers.contains_key(controller))
+            }
+            _ => true,
         }
     }
 

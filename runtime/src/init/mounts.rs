@@ -15,6 +15,7 @@ use super::error::{Attempt, StepError};
 use super::options::{Kind, Options};
 use super::stage::Stage;
 use super::{cgroups, error};
+use crate::cgroup::Place;
 
 /// What a directory is made with that an image does not have.
 const DIRECTORY: Mode = Mode::from_raw_mode(0o755);
@@ -65,7 +66,8 @@ pub(super) fn attach_all(stage: &mut Stage) -> Result<(), StepError> {
     let mounts = stage.spec().mounts().clone().unwrap_or_default();
     let sources = std::mem::take(&mut stage.sources);
     let root = root_of(stage)?;
-    mounts.iter().zip(sources).try_for_each(|(mount, source)| attach_one(root, mount, source))
+    let place = stage.entry.process.cgroup.as_ref();
+    mounts.iter().zip(sources).try_for_each(|(mount, source)| attach_one(root, mount, source, place))
 }
 
 /// The root, which the step "root file system" has made.
@@ -73,7 +75,7 @@ pub(super) fn root_of(stage: &Stage) -> Result<&Root, StepError> {
     stage.root.as_ref().ok_or_else(|| StepError::refused(libc::ENOENT, "there is no root yet"))
 }
 
-fn attach_one(root: &Root, mount: &Mount, source: Option<OwnedFd>) -> Result<(), StepError> {
+fn attach_one(root: &Root, mount: &Mount, source: Option<OwnedFd>, place: Option<&Place>) -> Result<(), StepError> {
     let options = Options::of(mount);
     let destination = mount.destination();
     let within = |error: StepError| StepError { detail: format!("{}: {}", destination.display(), error.detail), ..error };
@@ -86,7 +88,7 @@ fn attach_one(root: &Root, mount: &Mount, source: Option<OwnedFd>) -> Result<(),
     let target = target(root, destination, FileType::Directory).map_err(within)?;
     let kind = mount.typ().as_deref().unwrap_or_default();
     if kind == "cgroup" || kind == "cgroup2" {
-        return cgroups::mount(&target, &options).map_err(within);
+        return cgroups::mount(&target, &options, place).map_err(within);
     }
     let values: Vec<(&str, &str)> = options.values.iter().map(|(name, value)| (&**name, &**value)).collect();
     let flags: Vec<&str> = options.flags.iter().map(String::as_str).collect();
