@@ -151,7 +151,21 @@ fn limits_change_while_processes_run() {
         assert_eq!(file::number(&memory, "memory.limit_in_bytes"), Some(mib << 20));
         assert_eq!(file::number(&memory, "memory.memsw.limit_in_bytes"), Some(mib << 21));
     }
-    assert_eq!(file::pids(&scratch.0.controllers["cpuset"]), [child.id().cast_signed()]);
+    // A controller of which the place has had no directory so far.
+    let disk = std::fs::read_dir("/sys/block")
+        .unwrap()
+        .flatten()
+        .map(|entry| Path::new("/dev").join(entry.file_name()));
+    if let Some(device) = disk.into_iter().find(|path| path.exists()) {
+        let rate = DeviceRate { device, value: 1 << 20 };
+        let blkio = Blkio { write_bps: vec![rate], ..Blkio::default() };
+        scratch.0.update(&Limits { blkio, ..Limits::default() }).unwrap();
+        let directory = &scratch.0.controllers["blkio"];
+        assert_eq!(file::pids(directory), [child.id().cast_signed()]);
+        assert!(
+            file::read(directory, "blkio.throttle.write_bps_device").unwrap().ends_with(" 1048576")
+        );
+    }
     assert_eq!(file::read(&scratch.0.controllers["cpu"], "cpu.cfs_quota_us").unwrap(), "-1");
     scratch.0.update(&Limits::default()).unwrap();
     assert_eq!(scratch.0.stats().memory_limit, None);

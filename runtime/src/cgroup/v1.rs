@@ -10,13 +10,11 @@ pub(super) const CONTROLLERS: [&str; 8] =
 
 /// The controllers in which a container with these limits gets a directory.
 ///
-/// A directory costs some 60 µs over its life, so `cpuset` and `blkio` are for those who ask,
-/// and `freezer` is for machines without a version 2 tree, which freezes and kills better.
+/// A directory costs some 60 µs over its life, so `blkio` is for those who ask, and `freezer` for machines without
+/// a version 2 tree, which freezes and kills better. `cpuset` is there for its readers: Java takes no notice of any
+/// limit where it is missing.
 pub(super) fn controllers(limits: &Limits, hierarchy: Hierarchy) -> Vec<&'static str> {
-    let mut wanted = vec!["memory", "cpu", "cpuacct", "pids", "devices"];
-    if limits.has_cpuset() {
-        wanted.push("cpuset");
-    }
+    let mut wanted = vec!["memory", "cpu", "cpuacct", "cpuset", "pids", "devices"];
     if limits.blkio.is_set() {
         wanted.push("blkio");
     }
