@@ -354,4 +354,15 @@ mod tests {
         assert_eq!(quota.bandwidth(), Some(Bandwidth { quota_us: None, period_us: 20_000 }));
         assert_eq!(Limits::default().bandwidth(), None);
     }
+
+    #[test]
+    fn only_privilege_opens_all_devices() {
+        use crate::spec::{Wishes, spec};
+        let plain = Wishes { args: vec!["true".into()], ..Wishes::default() };
+        assert!(
+            matches!(Devices::of(&spec(&plain).unwrap()), Devices::Only(rules) if rules.len() == 13)
+        );
+        let privileged = Wishes { privileged: true, ..plain };
+        assert_eq!(Devices::of(&spec(&privileged).unwrap()), Devices::All);
+    }
 }

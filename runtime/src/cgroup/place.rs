@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -180,23 +179,25 @@ impl Place {
     /// Waits for processes that are dying, as rmdir(2) is refused until the last one is out.
     ///
     /// # Errors
-    /// [`CgroupError::Timeout`] names the processes that are still inside.
+    /// The first refusal, after all directories have been tried; [`CgroupError::Timeout`] names the processes that are still inside.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        for directory in self.directories() {
-            match remove_tree(directory) {
-                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                    events::wait_until_empty(self)?;
-                    self.remove_emptied(directory)?;
-                }
-                other => other.map_err(|source| removal(directory, source))?,
-            }
-        }
+        let removed = self.directories().map(|directory| self.remove_one(directory));
+        let outcome = removed.fold(Ok(()), Result::and);
         self.remove_empty_parents();
-        Ok(())
+        outcome
     }
 
-    fn remove_emptied(&self, directory: &Path) -> Result<(), CgroupError> {
-        remove_tree(directory).map_err(|source| removal(directory, source))
+    fn remove_one(&self, directory: &Path) -> Result<(), CgroupError> {
+        let mut removed = remove_tree(directory);
+        if removed.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
+            events::wait_until_empty(self)?;
+            removed = remove_tree(directory);
+        }
+        removed.map_err(|source| CgroupError::Call {
+            call: "rmdir",
+            path: directory.to_owned(),
+            source,
+        })
     }
 
     /// Removes what a failed creation has made; the error that caused it is the one to report.
@@ -214,10 +215,6 @@ impl Place {
             let _ = parents.map(fs::remove_dir).take_while(Result::is_ok).count();
         }
     }
-}
-
-fn removal(directory: &Path, source: io::Error) -> CgroupError {
-    CgroupError::Call { call: "rmdir", path: directory.to_owned(), source }
 }
 
 /// The processes in a directory and below.

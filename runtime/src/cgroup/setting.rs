@@ -52,7 +52,7 @@ impl Setting {
         let mut outcome = Ok(());
         for (name, value) in &self.files {
             if purpose == Purpose::Update
-                && file::read(directory, name).is_ok_and(|found| found == *value)
+                && file::read(directory, name).is_ok_and(|found| found == value.trim())
             {
                 return Ok(());
             }

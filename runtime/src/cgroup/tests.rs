@@ -151,6 +151,9 @@ fn limits_change_while_processes_run() {
         assert_eq!(file::number(&memory, "memory.limit_in_bytes"), Some(mib << 20));
         assert_eq!(file::number(&memory, "memory.memsw.limit_in_bytes"), Some(mib << 21));
     }
+    let cpus =
+        |scratch: &Scratch| file::read(&scratch.0.controllers["cpuset"], "cpuset.cpus").unwrap();
+    assert_eq!(cpus(&scratch), "0");
     // A controller of which the place has had no directory so far.
     let disk = std::fs::read_dir("/sys/block")
         .unwrap()
@@ -169,6 +172,10 @@ fn limits_change_while_processes_run() {
     assert_eq!(file::read(&scratch.0.controllers["cpu"], "cpu.cfs_quota_us").unwrap(), "-1");
     scratch.0.update(&Limits::default()).unwrap();
     assert_eq!(scratch.0.stats().memory_limit, None);
+    assert_eq!(
+        cpus(&scratch),
+        fs::read_to_string("/sys/fs/cgroup/cpuset/cpuset.cpus").unwrap().trim()
+    );
     scratch.0.kill().unwrap();
     child.wait().unwrap();
 }

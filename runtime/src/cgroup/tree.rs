@@ -155,13 +155,36 @@ impl Tree {
             Hierarchy::Unified => v2::settings(limits, purpose)?,
             Hierarchy::Hybrid | Hierarchy::Legacy => v1::settings(limits, purpose, current_total)?,
         };
-        for setting in &settings {
+        for setting in settings.iter().chain(&self.cpuset_reset(place, limits, purpose)?) {
             self.apply(place, setting, purpose)?;
         }
         match (&limits.devices, purpose) {
             (Devices::Only(rules), Purpose::Fresh) => devices::restrict(place, rules),
             _ => Ok(()),
         }
+    }
+
+    /// Back to the parent's processors and memory nodes: version 2 inherits what is empty, version 1 needs a copy.
+    fn cpuset_reset(
+        &self,
+        place: &Place,
+        limits: &Limits,
+        purpose: Purpose,
+    ) -> Result<Vec<Setting>, CgroupError> {
+        let mut settings = Vec::new();
+        let parent = place.directory("cpuset").and_then(Path::parent);
+        let (Purpose::Update, Some(parent)) = (purpose, parent) else { return Ok(settings) };
+        for (name, wish) in
+            [("cpuset.cpus", &limits.cpuset_cpus), ("cpuset.mems", &limits.cpuset_mems)]
+        {
+            let value = match (wish, self.hierarchy) {
+                (Some(_), _) => continue,
+                (None, Hierarchy::Unified) => "\n".to_owned(),
+                (None, Hierarchy::Hybrid | Hierarchy::Legacy) => file::read(parent, name)?,
+            };
+            settings.push(Setting::new("cpuset", name, value).optional());
+        }
+        Ok(settings)
     }
 
     fn apply(&self, place: &Place, setting: &Setting, purpose: Purpose) -> Result<(), CgroupError> {
