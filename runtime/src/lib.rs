@@ -15,5 +15,6 @@ pub mod failure;
 mod init;
 pub mod keeper;
 pub mod launch;
+pub mod log;
 pub mod seccomp;
 pub mod spec;
