@@ -20,7 +20,7 @@ use crate::record::Record;
 use crate::sandbox::Sandbox;
 use crate::subnet::{IpNet, Ipv4Net};
 use crate::sysctl::{self, SettingError};
-use crate::uplink::random_index;
+use crate::uplink::{Uplink, random_index};
 
 /// A network that is up.
 ///
@@ -33,6 +33,8 @@ pub struct Network {
     data: PathBuf,
     /// `RUN/NAME.endpoints`
     endpoints: PathBuf,
+    /// `RUN/NAME.uplink`
+    uplink: PathBuf,
     route: RefCell<Option<RouteSocket>>,
     mtu: OnceCell<u32>,
 }
@@ -94,7 +96,16 @@ impl Network {
     pub(crate) fn new(record: Record, namespace: OwnedFd, data: &Path, run: &Path) -> Self {
         let data = data.join(record.name().as_str());
         let endpoints = run.join(format!("{}.endpoints", record.name()));
-        Self { record, namespace, data, endpoints, route: RefCell::default(), mtu: OnceCell::new() }
+        let uplink = run.join(format!("{}.uplink", record.name()));
+        Self {
+            record,
+            namespace,
+            data,
+            endpoints,
+            uplink,
+            route: RefCell::default(),
+            mtu: OnceCell::new(),
+        }
     }
 
     /// The name.
@@ -115,6 +126,12 @@ impl Network {
     /// The folder with a file for each member, which changes when one comes or goes, of whichever project.
     pub fn endpoints(&self) -> &Path {
         &self.endpoints
+    }
+
+    /// Where the host finds the network: the inner end of its uplink, if it has one.
+    pub(crate) fn inner_address(&self) -> Result<Option<Ipv4Addr>, FileError> {
+        let uplink: Option<Uplink> = file::read(&self.uplink)?;
+        Ok(uplink.map(|uplink| uplink.inner.address()))
     }
 
     /// Attaches a container: an address, and a pair of links between its sandbox and the bridge.
@@ -280,7 +297,7 @@ impl Network {
         let visit = || {
             let mut route = RouteSocket::open()
                 .map_err(|error| self.link_error(MemberError::Netlink(error)))?;
-            let link = route.index(name).map_err(|error| self.link_error(error.into()))?;
+            let link = route.link(name).map_err(|error| self.link_error(error.into()))?.index;
             let mut requests =
                 vec![Address { link, address: IpNet::V4(endpoint.address) }.add(name)];
             if let Some(ipv6) = endpoint.ipv6 {
@@ -294,9 +311,15 @@ impl Network {
             if let Some(gateway) = endpoint.gateway.filter(|_| default_route) {
                 requests.push(Route::add_default(IpAddr::V4(gateway)));
             }
-            route.batch(&requests).map_err(|error| self.link_error(error.into()))
+            let done = route.batch(&requests).and_then(|()| route.settle(name));
+            done.map_err(|error| self.link_error(error.into()))
         };
-        sys::namespace::within(sandbox.as_fd(), visit).map_err(AttachError::Enter)?
+        sys::namespace::within(sandbox.as_fd(), visit).map_err(AttachError::Enter)??;
+        let settled = self.with_route(|route| {
+            route.settle(endpoint.near.as_str())?;
+            route.settle(bridge::NAME)
+        });
+        settled.map_err(|error| self.link_error(error))
     }
 
     fn link_error(&self, error: MemberError) -> AttachError {
@@ -313,9 +336,8 @@ impl Network {
         if let Some(mtu) = self.mtu.get() {
             return Ok(*mtu);
         }
-        let links = self.with_route(RouteSocket::links)?;
-        let mtu = links.iter().find(|link| link.name == bridge::NAME).map_or(1500, |link| link.mtu);
-        Ok(*self.mtu.get_or_init(|| mtu))
+        let bridge = self.with_route(|route| route.link(bridge::NAME))?;
+        Ok(*self.mtu.get_or_init(|| bridge.mtu))
     }
 
     /// Calls `with` with a socket in the namespace, opened once.

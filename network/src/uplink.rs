@@ -112,7 +112,8 @@ impl Uplink {
             Link::up(NAME),
             Route::add_default(IpAddr::V4(self.outer.address())),
         ])?;
-        Ok(())
+        inside.settle(NAME)?;
+        Ok(host.settle(self.host.as_str())?)
     }
 
     /// Lets it out through the host. Safe to repeat.
@@ -124,7 +125,7 @@ impl Uplink {
 
     /// Takes back what the host knows of it. The link itself goes with the namespace.
     pub(crate) fn forget(&self) -> Result<(), UplinkError> {
-        Ok(HostTable::open()?.delete_uplink(&self.host)?)
+        Ok(HostTable::open()?.delete_uplink(&self.host, self.inner.address())?)
     }
 }
 

@@ -13,16 +13,15 @@
 //! The table is there as long as an uplink is: the first brings it, the last takes it along. A verdict of
 //! `accept` ends this table's chain only; what another table of the host drops stays dropped.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::nft::{Holds, Hook, NftSocket, Port, Side, Table, Term};
+use super::nft::{Holds, Hook, NftSocket, Port, Side, Term};
+use super::{PORTS, TABLE};
 use crate::name::InterfaceName;
 use crate::netlink::{Message, NetlinkError};
 use crate::subnet::UPLINKS;
 
-const TABLE: Table = Table("compose");
 const SET: &str = "uplinks";
-const MAP: &str = "published";
 
 /// The host's table, by a socket in the host's namespace.
 #[derive(Debug)]
@@ -38,12 +37,12 @@ fn skeleton() -> Vec<Message> {
     vec![
         TABLE.add(),
         TABLE.set(SET, Holds::Interfaces, 1),
-        TABLE.set(MAP, Holds::Ports, 2),
+        TABLE.set(PORTS, Holds::Ports, 2),
         TABLE.chain("prerouting", Hook::NatPrerouting),
         // From other machines only: the host itself and containers are served by the listeners.
         TABLE.rule(
             "prerouting",
-            &[IsNot(Side::In, "lo"), NotIn(Side::In, SET), ToThisHost, TranslateBy(MAP)],
+            &[IsNot(Side::In, "lo"), NotIn(Side::In, SET), ToThisHost, TranslateBy(PORTS)],
         ),
         TABLE.chain("forward", Hook::Forward),
         forward(&[In(Side::In, SET), In(Side::Out, SET), Drop]),
@@ -69,42 +68,57 @@ impl HostTable {
         self.0.transaction(&messages)
     }
 
-    /// Forgets `uplink`. The table goes when it was the last. One that is not known is no error.
-    pub(crate) fn delete_uplink(&mut self, uplink: &InterfaceName) -> Result<(), NetlinkError> {
+    /// Forgets `uplink` and the ways to `inner`, its address inside. The table goes when it was the last.
+    ///
+    /// What is not known is no error.
+    pub(crate) fn delete_uplink(
+        &mut self,
+        uplink: &InterfaceName,
+        inner: Ipv4Addr,
+    ) -> Result<(), NetlinkError> {
         if !self.0.has(TABLE)? {
             return Ok(());
         }
-        match self.0.transaction(&[TABLE.delete_interface(SET, uplink)]) {
-            Err(error) if !error.is_missing() => return Err(error),
-            _ => {}
+        let mut changes = Vec::new();
+        for element in self.0.elements(TABLE, PORTS)? {
+            if element.data.starts_with(&inner.octets()) {
+                changes
+                    .extend(Port::of_key(&element.key).map(|port| TABLE.delete_port(PORTS, port)));
+            }
         }
-        if self.0.keys(TABLE, SET)?.is_empty() {
-            self.0.transaction(&[TABLE.delete()])
-        } else {
-            Ok(())
+        let uplinks = self.0.elements(TABLE, SET)?;
+        let others = uplinks.iter().filter(|element| !element.is_interface(uplink)).count();
+        if others == 0 {
+            return self.0.transaction(&[TABLE.delete()]);
         }
+        if others < uplinks.len() {
+            changes.push(TABLE.delete_interface(SET, uplink));
+        }
+        self.0.transaction(&changes)
     }
 
-    /// The uplinks that are let out.
-    pub(crate) fn uplinks(&mut self) -> Result<Vec<String>, NetlinkError> {
-        if !self.0.has(TABLE)? {
-            return Ok(Vec::new());
-        }
-        let keys = self.0.keys(TABLE, SET)?;
-        let text = |key: Vec<u8>| String::from_utf8_lossy(&key).trim_end_matches('\0').to_owned();
-        Ok(keys.into_iter().map(text).collect())
-    }
-
-    /// Leads `port` of the host to `to` for traffic from other machines.
+    /// Leads `port` of the host to `to` for traffic from other machines, and to nothing else.
     pub(crate) fn publish(&mut self, port: Port, to: SocketAddrV4) -> Result<(), NetlinkError> {
-        self.0.transaction(&[TABLE.add_port(MAP, port, to)])
+        super::publish(&mut self.0, port, to)
     }
 
     /// Takes the way back. One that is not known is no error.
     pub(crate) fn withdraw(&mut self, port: Port) -> Result<(), NetlinkError> {
-        match self.0.transaction(&[TABLE.delete_port(MAP, port)]) {
-            Err(error) if error.is_missing() => Ok(()),
-            outcome => outcome,
+        super::withdraw(&mut self.0, port)
+    }
+
+    /// Names of uplinks, and ports of the host that lead to one.
+    #[cfg(test)]
+    pub(crate) fn contents(&mut self) -> Result<(Vec<String>, Vec<u16>), NetlinkError> {
+        if !self.0.has(TABLE)? {
+            return Ok((Vec::new(), Vec::new()));
         }
+        let text = |key: &[u8]| String::from_utf8_lossy(key).trim_end_matches('\0').to_owned();
+        let uplinks =
+            self.0.elements(TABLE, SET)?.iter().map(|element| text(&element.key)).collect();
+        let ports = self.0.elements(TABLE, PORTS)?;
+        let ports =
+            ports.iter().filter_map(|element| Port::of_key(&element.key)).map(|port| port.port);
+        Ok((uplinks, ports.collect()))
     }
 }

@@ -2,11 +2,9 @@
 
 use std::net::SocketAddrV4;
 
-use super::nft::{Holds, Hook, NftSocket, Port, Side, Table, Term};
+use super::nft::{Holds, Hook, NftSocket, Port, Side, Term};
+use super::{PORTS, TABLE};
 use crate::netlink::NetlinkError;
-
-const TABLE: Table = Table("compose");
-const MAP: &str = "published";
 
 /// The table of a network, by a socket in its namespace.
 #[derive(Debug)]
@@ -24,27 +22,24 @@ impl InsideTable {
     pub(crate) fn create(&mut self, uplink: &'static str) -> Result<(), NetlinkError> {
         self.0.transaction(&[
             TABLE.add(),
-            TABLE.set(MAP, Holds::Ports, 1),
+            TABLE.set(PORTS, Holds::Ports, 1),
             TABLE.chain("prerouting", Hook::NatPrerouting),
             TABLE.rule(
                 "prerouting",
-                &[Term::Is(Side::In, uplink), Term::ToThisHost, Term::TranslateBy(MAP)],
+                &[Term::Is(Side::In, uplink), Term::ToThisHost, Term::TranslateBy(PORTS)],
             ),
             TABLE.chain("postrouting", Hook::NatPostrouting),
             TABLE.rule("postrouting", &[Term::Is(Side::Out, uplink), Term::Masquerade]),
         ])
     }
 
-    /// Leads `port` of the uplink to a member.
+    /// Leads `port` of the uplink to a member, and to nothing else.
     pub(crate) fn publish(&mut self, port: Port, to: SocketAddrV4) -> Result<(), NetlinkError> {
-        self.0.transaction(&[TABLE.add_port(MAP, port, to)])
+        super::publish(&mut self.0, port, to)
     }
 
     /// Takes the way back. One that is not known is no error.
     pub(crate) fn withdraw(&mut self, port: Port) -> Result<(), NetlinkError> {
-        match self.0.transaction(&[TABLE.delete_port(MAP, port)]) {
-            Err(error) if error.is_missing() => Ok(()),
-            outcome => outcome,
-        }
+        super::withdraw(&mut self.0, port)
     }
 }

@@ -10,4 +10,41 @@ mod redirect;
 
 pub(crate) use host::HostTable;
 pub(crate) use inside::InsideTable;
+pub(crate) use nft::Port;
 pub(crate) use redirect::RedirectTable;
+
+use std::net::SocketAddrV4;
+
+use nft::{Element, NftSocket, Table};
+
+use crate::netlink::NetlinkError;
+
+/// Our table, on the host and in each network.
+const TABLE: Table = Table("compose");
+/// The map of published ports, in both.
+const PORTS: &str = "published";
+
+/// Leads `port` to `to`, and to nothing else.
+fn publish(socket: &mut NftSocket, port: Port, to: SocketAddrV4) -> Result<(), NetlinkError> {
+    let add = TABLE.add_port(PORTS, port, to);
+    if is_published(socket, port)? {
+        socket.transaction(&[TABLE.delete_port(PORTS, port), add])
+    } else {
+        socket.transaction(&[add])
+    }
+}
+
+/// Takes the way of `port` back. One that is not known is no error.
+fn withdraw(socket: &mut NftSocket, port: Port) -> Result<(), NetlinkError> {
+    if is_published(socket, port)? {
+        socket.transaction(&[TABLE.delete_port(PORTS, port)])
+    } else {
+        Ok(())
+    }
+}
+
+/// Asked before, since a transaction that fails costs 10 ms: the kernel waits for RCU to take it back.
+fn is_published(socket: &mut NftSocket, port: Port) -> Result<bool, NetlinkError> {
+    let is_it = |element: &Element| Port::of_key(&element.key) == Some(port);
+    Ok(socket.has(TABLE)? && socket.elements(TABLE, PORTS)?.iter().any(is_it))
+}

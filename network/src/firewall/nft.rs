@@ -5,16 +5,14 @@
 use std::fmt;
 
 use crate::name::InterfaceName;
+use crate::netlink::flag::{APPEND, CREATE, EXCLUSIVE};
 use crate::netlink::{Frame, Message, NetlinkError, Socket, attributes};
 use crate::subnet::Ipv4Net;
 
-const SUBSYSTEM: u16 = libc::NFNL_SUBSYS_NFTABLES as u16;
+const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const FAMILY_IPV4: u8 = 2;
-const CREATE: u16 = libc::NLM_F_CREATE as u16;
-const EXCLUSIVE: u16 = libc::NLM_F_EXCL as u16;
-const APPEND: u16 = libc::NLM_F_APPEND as u16;
 
 /// The kinds of message.
 #[derive(Debug, Clone, Copy)]
@@ -137,23 +135,45 @@ impl NftSocket {
         Ok(names.contains(&true))
     }
 
-    /// The keys of the elements of a set.
-    pub(super) fn keys(&mut self, table: Table, set: &str) -> Result<Vec<Vec<u8>>, NetlinkError> {
-        let mut message =
-            request(Kind::GetElement, 0, format!("nft list set ip {} {set}", table.0));
+    /// The elements of a set or a map: key and data as bytes.
+    pub(super) fn elements(
+        &mut self,
+        table: Table,
+        set: &str,
+    ) -> Result<Vec<Element>, NetlinkError> {
+        let text = format!("nft list set ip {} {set}", table.0);
+        let mut message = request(Kind::GetElement, 0, text);
         message.text(1, table.0).text(2, set);
         let lists = self.0.dump(&message, |_, payload| {
             let (_, list) = attributes(payload.get(4..)?).find(|(kind, _)| *kind == 3)?;
-            Some(attributes(list).filter_map(|(_, element)| key(element)).collect::<Vec<_>>())
+            Some(attributes(list).map(|(_, element)| Element::read(element)).collect::<Vec<_>>())
         })?;
         Ok(lists.concat())
     }
 }
 
-fn key(element: &[u8]) -> Option<Vec<u8>> {
-    let (_, key) = attributes(element).find(|(kind, _)| *kind == 1)?;
-    let (_, value) = attributes(key).find(|(kind, _)| *kind == VALUE)?;
-    Some(value.to_vec())
+/// An element of a set or a map.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Element {
+    pub(super) key: Vec<u8>,
+    /// Of a map: to what the key leads.
+    pub(super) data: Vec<u8>,
+}
+
+impl Element {
+    fn read(element: &[u8]) -> Self {
+        let value = |wanted| {
+            let (_, part) = attributes(element).find(|(kind, _)| *kind == wanted)?;
+            let (_, value) = attributes(part).find(|(kind, _)| *kind == VALUE)?;
+            Some(value.to_vec())
+        };
+        Self { key: value(1).unwrap_or_default(), data: value(2).unwrap_or_default() }
+    }
+
+    /// Whether it is the one for the interface called `name`.
+    pub(super) fn is_interface(&self, name: &InterfaceName) -> bool {
+        self.key == padded(name.as_str())
+    }
 }
 
 fn request(kind: Kind, flags: u16, text: String) -> Message {
@@ -287,6 +307,12 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    /// The port of a key.
+    pub(super) fn of_key(key: &[u8]) -> Option<Self> {
+        let [protocol, _, _, _, high, low, ..] = *key else { return None };
+        Some(Self { protocol, port: u16::from_be_bytes([high, low]) })
+    }
+
     /// Each part of a joined key is filled up to four bytes.
     fn key(self) -> [u8; 8] {
         let [high, low] = self.port.to_be_bytes();

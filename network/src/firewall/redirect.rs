@@ -2,11 +2,10 @@
 
 use std::net::SocketAddrV4;
 
-use super::nft::{Hook, NftSocket, Table, Term};
+use super::TABLE;
+use super::nft::{Hook, NftSocket, Term};
 use crate::netlink::NetlinkError;
 use crate::subnet::Ipv4Net;
-
-const TABLE: Table = Table("compose");
 
 /// The table of a sandbox, by a socket in it.
 #[derive(Debug)]

@@ -61,6 +61,8 @@ fn connect_outside() -> OwnedFd {
             Link::up("eth0"),
         ])
         .unwrap();
+    beyond.settle("eth0").unwrap();
+    host.settle("eth0").unwrap();
     outside
 }
 

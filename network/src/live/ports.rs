@@ -7,6 +7,7 @@ use std::thread;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
+use crate::firewall::HostTable;
 use crate::publish::{HostPort, Protocol, Publish, PublishError, Reserved, Target, reserve};
 
 pub(super) fn publish(host_port: HostPort, protocol: Protocol) -> Publish {
@@ -144,7 +145,7 @@ fn a_connection_waits_while_its_container_is_replaced() {
 }
 
 #[test]
-fn a_thousand_connections_are_served_side_by_side() {
+fn hundreds_of_connections_are_served_side_by_side() {
     on_a_host(|host| {
         let network = host.network("shop_default");
         let (web, address) = container(&network, "web");
@@ -250,5 +251,67 @@ fn datagrams_find_their_way_back() {
             }
         });
         answers.join().unwrap();
+    });
+}
+
+#[test]
+fn the_kernel_carries_what_comes_from_other_machines() {
+    on_a_host(|host| {
+        let network = host.network("shop_default");
+        let (web, address) = container(&network, "web");
+        let (other, _) = container(&host.network("other"), "other");
+        let listener = listen(&web, "0.0.0.0:80");
+        let datagrams = inside(&web, || UdpSocket::bind("0.0.0.0:80")).unwrap();
+        let peer = |listener: &TcpListener| listener.accept().unwrap().1.ip();
+        let ports = || HostTable::open().unwrap().contents().unwrap().1;
+        event_loop(async {
+            let target = || Target::new(&network, address).unwrap().by_kernel(&network).ok();
+            let start = Instant::now();
+            let tcp = reserve_one(HostPort::Fixed(8080), Protocol::Tcp).serve(target()).unwrap();
+            println!("a port with its kernel path: {:?}", start.elapsed());
+            let udp = reserve_one(HostPort::Fixed(8080), Protocol::Udp).serve(target()).unwrap();
+
+            // Nobody drives the event loop here: only the kernel can have carried these.
+            connect(&host.outside, (HOST, 8080)).unwrap();
+            assert_eq!(peer(&listener), OUTSIDE, "the container sees who asks");
+            let asker = inside(&host.outside, || UdpSocket::bind("0.0.0.0:0")).unwrap();
+            asker.connect((HOST, 8080)).unwrap();
+            asker.send(b"question").unwrap();
+            let mut buffer = [0; 10];
+            let (length, from) = datagrams.recv_from(&mut buffer).unwrap();
+            assert_eq!(from.ip(), OUTSIDE);
+            datagrams.send_to(&buffer[..length], from).unwrap();
+            assert_eq!(asker.recv(&mut buffer).unwrap(), 8);
+
+            // The host itself, and a container of another network, are served by the relay.
+            let gateway = IpAddr::V4(network.record().gateway);
+            for from in [&sys::namespace::current_network().unwrap(), &OwnedFd::from(other)] {
+                let from = from.try_clone().unwrap();
+                let client = tokio::task::spawn_blocking(|| connect(from, (HOST, 8080)).unwrap());
+                let _stream = client.await.unwrap();
+                listener.set_nonblocking(true).unwrap();
+                let accepted = loop {
+                    match listener.accept() {
+                        Ok((_, peer)) => break peer.ip(),
+                        Err(_) => tokio::task::yield_now().await,
+                    }
+                };
+                assert_eq!(accepted, gateway);
+                listener.set_nonblocking(false).unwrap();
+            }
+            assert_eq!(ports(), [8080, 8080]);
+            tcp.retarget(None);
+            assert_eq!(ports(), [8080]);
+            tcp.retarget(target());
+            assert_eq!(ports(), [8080, 8080]);
+            drop(tcp);
+            assert_eq!(ports(), [8080]);
+            // A supervisor that was killed withdraws nothing; removing the network does.
+            std::mem::forget(udp);
+        });
+        network.forget("web").unwrap();
+        drop((network, web));
+        host.store.remove(&"shop_default".parse().unwrap()).unwrap();
+        assert!(ports().is_empty());
     });
 }

@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::message::{Message, attributes, u32_at};
+use super::message::{Message, attributes, flag, u32_at};
 use super::socket::{NetlinkError, RouteSocket};
 use crate::subnet::{IpNet, Ipv4Net};
 
-const CREATE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
+const NEW: u16 = flag::CREATE | flag::EXCLUSIVE;
 /// No duplicate address detection: an address that is ours by lease is of use at once.
 const NO_DAD: u8 = 0x02;
 
@@ -27,7 +27,7 @@ impl Address {
     /// The request that adds it; `name` is the link as people call it.
     pub(crate) fn add(self, name: &str) -> Message {
         let request = format!("ip addr add {} dev {name}", self.address);
-        let mut message = Message::new(libc::RTM_NEWADDR, CREATE, request);
+        let mut message = Message::new(libc::RTM_NEWADDR, NEW, request);
         match self.address {
             IpNet::V4(net) => {
                 let octets = net.address().octets();

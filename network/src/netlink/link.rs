@@ -1,19 +1,24 @@
 //! Links: bridges, veth pairs, up and down, lists.
 
-use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::time::Duration;
 
-use super::message::{Message, attributes, u32_at};
+use super::message::{Message, attributes, flag, u32_at};
 use super::socket::{NetlinkError, RouteSocket};
 use crate::endpoint::Mac;
 use crate::name::InterfaceName;
 
-const CREATE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
+const NEW: u16 = flag::CREATE | flag::EXCLUSIVE;
 const UP: u32 = libc::IFF_UP as u32;
 /// Attributes within `IFLA_INFO_DATA` (linux/if_link.h, linux/veth.h).
 const BRIDGE_FORWARD_DELAY: u16 = 1;
 const BRIDGE_STP_STATE: u16 = 5;
 const VETH_PEER: u16 = 1;
+/// `IF_OPER_UP` of linux/if.h.
+const OPERATIONAL: u8 = 6;
+/// How often a link is looked at until it carries, and how long it rests in between: a fifth of a second in all.
+const SETTLE_TRIES: u32 = 100;
+const SETTLE_REST: Duration = Duration::from_millis(2);
 
 /// A link as the kernel lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +26,8 @@ pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
     pub(crate) mtu: u32,
+    /// Whether it is up and so is its other end: `IFLA_OPERSTATE` is `IF_OPER_UP`, RFC 2863.
+    pub(crate) carries: bool,
 }
 
 /// One end of a veth pair.
@@ -70,7 +77,7 @@ impl Veth<'_> {
     pub(crate) fn add(&self) -> Message {
         let (near, far) = (&self.near, &self.far);
         let request = format!("ip link add {} type veth peer name {}", near.name, far.name);
-        let mut message = Message::new(libc::RTM_NEWLINK, CREATE, request);
+        let mut message = Message::new(libc::RTM_NEWLINK, NEW, request);
         message.raw(&header(near.index, self.near_up));
         near.describe(&mut message, self.mtu);
         if let Some(bridge) = self.bridge {
@@ -102,7 +109,7 @@ impl Link {
     /// Without one it takes the lowest of its ports' addresses, and changes it as they come and go.
     pub(crate) fn add_bridge(name: &str, index: u32, mac: Mac, mtu: u32) -> Message {
         let request = format!("ip link add {name} address {mac} mtu {mtu} type bridge stp_state 0");
-        let mut message = Message::new(libc::RTM_NEWLINK, CREATE, request);
+        let mut message = Message::new(libc::RTM_NEWLINK, NEW, request);
         message.raw(&header(index, true));
         message
             .text(libc::IFLA_IFNAME, name)
@@ -125,17 +132,18 @@ impl Link {
 
     fn read(payload: &[u8]) -> Option<Self> {
         let index = u32_at(payload, 4)?;
-        let (mut name, mut mtu) = (None, 0);
+        let (mut name, mut mtu, mut carries) = (None, 0, false);
         for (kind, value) in attributes(payload.get(16..)?) {
             match kind {
                 libc::IFLA_IFNAME => {
                     name = Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
                 }
                 libc::IFLA_MTU => mtu = u32_at(value, 0)?,
+                libc::IFLA_OPERSTATE => carries = value == [OPERATIONAL],
                 _ => {}
             }
         }
-        Some(Self { index, name: name?, mtu })
+        Some(Self { index, name: name?, mtu, carries })
     }
 }
 
@@ -150,13 +158,25 @@ impl RouteSocket {
         self.0.dump(&message, read)
     }
 
-    /// The index of a link, by its name.
-    pub(crate) fn index(&mut self, name: &str) -> Result<u32, NetlinkError> {
-        let links = self.links()?;
-        let found = links.iter().find(|link| link.name == name).map(|link| link.index);
-        found.ok_or_else(|| {
-            let missing = io::Error::from_raw_os_error(libc::ENODEV);
-            NetlinkError::new(&format!("ip link show {name}"), missing)
-        })
+    /// A link, by its name.
+    pub(crate) fn link(&mut self, name: &str) -> Result<Link, NetlinkError> {
+        let mut message = Message::new(libc::RTM_GETLINK, 0, format!("ip link show {name}"));
+        message.raw(&header(0, false)).text(libc::IFLA_IFNAME, name);
+        self.0.get(&message, Link::read)
+    }
+
+    /// Waits until a link that was brought up carries packets.
+    ///
+    /// The kernel takes note of a new carrier later, in a worker of its own; until then the link drops what it is
+    /// given, and an address that is asked for in that moment is asked for again a second later. Reading the link
+    /// makes it take note at once since Linux 6.2 (`linkwatch_sync_dev` in `rtnl_getlink`), before it takes a while.
+    pub(crate) fn settle(&mut self, name: &str) -> Result<(), NetlinkError> {
+        for _ in 0..SETTLE_TRIES {
+            if self.link(name)?.carries {
+                break;
+            }
+            std::thread::sleep(SETTLE_REST);
+        }
+        Ok(())
     }
 }

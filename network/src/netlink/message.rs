@@ -12,6 +12,30 @@ const NESTED: u16 = 0x8000;
 /// What is left of an attribute's type without the flags for nesting and byte order.
 const TYPE: u16 = 0x3fff;
 
+/// Flags and kinds of messages that all protocols share (linux/netlink.h).
+pub(crate) mod flag {
+    /// Sent to the kernel.
+    pub(crate) const REQUEST: u16 = 0x001;
+    /// Success is to be answered as well.
+    pub(crate) const ACK: u16 = 0x004;
+    /// Something changed during a dump.
+    pub(crate) const DUMP_INTERRUPTED: u16 = 0x010;
+    /// All there are.
+    pub(crate) const DUMP: u16 = 0x300;
+    /// The refusal is followed by attributes, after the header alone of the request.
+    pub(crate) const ACK_TLVS: u16 = 0x200;
+    /// An error if it is there.
+    pub(crate) const EXCLUSIVE: u16 = 0x200;
+    /// Made if it is not there.
+    pub(crate) const CREATE: u16 = 0x400;
+    /// Behind those that are there.
+    pub(crate) const APPEND: u16 = 0x800;
+    /// Kind: an acknowledgement or a refusal.
+    pub(crate) const ERROR: u16 = 2;
+    /// Kind: the end of a dump.
+    pub(crate) const DONE: u16 = 3;
+}
+
 /// A request that is being written, with the command that would do the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {

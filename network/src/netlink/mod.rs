@@ -15,7 +15,7 @@ mod socket;
 
 pub(crate) use address::Address;
 pub(crate) use link::{Link, Veth, VethEnd};
-pub(crate) use message::{Message, attributes};
+pub(crate) use message::{Message, attributes, flag};
 pub(crate) use route::Route;
 pub use socket::NetlinkError;
 pub(crate) use socket::{Frame, RouteSocket, Socket};

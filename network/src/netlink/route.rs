@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::address::octets;
-use super::message::{Message, attributes, u32_at};
+use super::message::{Message, attributes, flag, u32_at};
 use super::socket::{NetlinkError, RouteSocket};
 use crate::subnet::Ipv4Net;
 
-const CREATE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
+const NEW: u16 = flag::CREATE | flag::EXCLUSIVE;
 
 /// A route as the kernel lists it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Route {
     pub(crate) fn add_default(gateway: IpAddr) -> Message {
         let family = if gateway.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
         let request = format!("ip route add default via {gateway}");
-        let mut message = Message::new(libc::RTM_NEWROUTE, CREATE, request);
+        let mut message = Message::new(libc::RTM_NEWROUTE, NEW, request);
         message.raw(&header(family, libc::RT_TABLE_MAIN, libc::RTPROT_STATIC, libc::RTN_UNICAST));
         message.bytes(libc::RTA_GATEWAY, &octets(gateway));
         message

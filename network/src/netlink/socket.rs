@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+use super::message::flag::{ACK, ACK_TLVS, DONE, DUMP, DUMP_INTERRUPTED, ERROR, REQUEST};
 use super::message::{Answer, HEADER, Message, answers, attributes, u32_at};
 
 /// A request that the kernel, or the road to it, refused.
@@ -31,14 +32,6 @@ impl NetlinkError {
     }
 }
 
-const ERROR: u16 = libc::NLMSG_ERROR as u16;
-const DONE: u16 = libc::NLMSG_DONE as u16;
-const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
-const ACK: u16 = libc::NLM_F_ACK as u16;
-const DUMP: u16 = libc::NLM_F_DUMP as u16;
-const DUMP_INTERRUPTED: u16 = libc::NLM_F_DUMP_INTR as u16;
-/// The refusal is followed by attributes, after the header alone of the request (linux/netlink.h).
-const ACK_TLVS: u16 = 0x200;
 /// `NLMSGERR_ATTR_MSG`.
 const EXPLANATION: u16 = 1;
 /// Room for a batch of some thousand rules; the default of 200 KiB ends in EMSGSIZE.
@@ -139,6 +132,33 @@ impl Socket {
                 if place + 1 == messages.len() {
                     return refusal.map_or(Ok(()), Err);
                 }
+            }
+        }
+    }
+
+    /// Reads the one thing that `message` asks for.
+    pub(crate) fn get<T>(
+        &mut self,
+        message: &Message,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<T, NetlinkError> {
+        let sequence = self.next();
+        self.send(&message.finish(sequence, REQUEST), message.request())?;
+        let failed = |source, explanation| NetlinkError {
+            request: message.request().to_owned(),
+            explanation,
+            source,
+        };
+        loop {
+            let length =
+                self.receive(RecvFlags::empty()).map_err(|errno| failed(errno.into(), None))?;
+            let answer = answers(&self.buffer[..length]).find(|answer| answer.sequence == sequence);
+            if let Some(answer) = answer {
+                if answer.kind == ERROR {
+                    verdict(answer).map_err(|(source, why)| failed(source, why))?;
+                }
+                return read(answer.payload)
+                    .ok_or_else(|| failed(io::ErrorKind::InvalidData.into(), None));
             }
         }
     }

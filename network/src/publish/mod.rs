@@ -1,6 +1,7 @@
 //! Published ports: a listener on the host for each, and the way from it to the container.
 
 mod holder;
+mod kernel;
 mod reserve;
 mod serve;
 mod tcp;

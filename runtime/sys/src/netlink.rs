@@ -17,6 +17,7 @@ pub fn explain_errors(socket: impl AsFd) -> io::Result<()> {
 
 fn enable(socket: &impl AsFd, option: libc::c_int) -> io::Result<()> {
     let on: libc::c_int = 1;
+    const LENGTH: libc::socklen_t = 4;
     // SAFETY: the descriptor is open for as long as `socket` is borrowed; the value is a live `c_int` and the
     // length is its size, which is what setsockopt(2) reads; nothing is kept after the call.
     let outcome = unsafe {
@@ -25,7 +26,7 @@ fn enable(socket: &impl AsFd, option: libc::c_int) -> io::Result<()> {
             libc::SOL_NETLINK,
             option,
             (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            LENGTH,
         )
     };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
