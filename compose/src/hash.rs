@@ -8,7 +8,7 @@
 //! Keys at their default are left out, so that a later version with more keys
 //! does not recreate everything there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub struct Definition {
 /// One key that differs between two definitions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// The key, as far down as the difference can be followed: `image`, `environment.DEBUG`.
+    /// The key of the file: `image`, `environment.DEBUG`.
     pub key: String,
     /// What it was, if that can be said in a few words and gives away no secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +61,7 @@ impl Definition {
     pub fn difference(&self, new: &Self) -> Option<Change> {
         let keys = self.keys.keys().chain(new.keys.keys());
         let key = keys.filter(|key| self.keys.get(*key) != new.keys.get(*key)).min()?;
-        Some(descend(key.clone(), self.keys.get(key), new.keys.get(key)))
+        Some(descend(key, self.keys.get(key), new.keys.get(key)))
     }
 
     fn insert(&mut self, key: &str, value: impl Serialize) {
@@ -70,39 +70,55 @@ impl Definition {
     }
 }
 
-/// Follows a difference into mappings as long as it is in one key only.
-fn descend(key: String, old: Option<&Value>, new: Option<&Value>) -> Change {
-    let empty = serde_json::Map::new();
-    let mapping = |value: Option<&'_ Value>| match value {
-        None => Some(empty.clone()),
-        Some(Value::Object(mapping)) => Some(mapping.clone()),
-        Some(_) => None,
-    };
-    if let (Some(old), Some(new)) = (mapping(old), mapping(new)) {
-        let mut differing: Vec<&String> =
-            old.keys().chain(new.keys()).filter(|key| old.get(*key) != new.get(*key)).collect();
-        differing.sort_unstable();
-        differing.dedup();
-        if let [only] = differing.as_slice() {
-            return descend(format!("{key}.{only}"), old.get(*only), new.get(*only));
+/// Names a difference. In a mapping whose keys are those of the file, a
+/// difference in one key only is named by that key.
+fn descend(key: &str, old: Option<&Value>, new: Option<&Value>) -> Change {
+    let hidden = SECRET_KEYS.iter().chain(&RESPELT_KEYS).any(|hidden| key.starts_with(hidden));
+    let words = |value: Option<&Value>| value.filter(|_| !hidden).and_then(in_few_words);
+    if MAPPINGS.contains(&key) {
+        let entries = |value: Option<&Value>| -> BTreeMap<String, Value> {
+            let mapping = value.and_then(Value::as_object);
+            mapping.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
+        };
+        let (old, new) = (entries(old), entries(new));
+        let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let mut differing = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));
+        if let (Some(only), None) = (differing.next(), differing.next()) {
+            let (old, new) = (words(old.get(only)), words(new.get(only)));
+            return Change { key: format!("{key}.{only}"), old, new };
         }
     }
-    let secret = SECRET_KEYS.iter().any(|secret| key.starts_with(secret));
-    let words = |value: Option<&Value>| value.filter(|_| !secret).and_then(in_few_words);
-    Change { old: words(old), new: words(new), key }
+    Change { key: key.to_owned(), old: words(old), new: words(new) }
 }
+
+/// Keys whose values are mappings with the keys of the file.
+const MAPPINGS: [&str; 8] = [
+    "annotations",
+    "environment",
+    "healthcheck",
+    "labels",
+    "logging",
+    "storage_opt",
+    "sysctls",
+    "ulimits",
+];
 
 /// Keys whose values are not for the eyes of whoever reads a plan.
 const SECRET_KEYS: [&str; 3] = ["environment", "secrets", "configs"];
 
-/// A value as one would write it in the file, if it is short.
+/// Keys whose values the model spells in its own way.
+const RESPELT_KEYS: [&str; 6] = ["restart", "pid", "ipc", "uts", "cgroup", "userns_mode"];
+
+/// A scalar or a list of scalars as one would write it in the file, if it is short.
 fn in_few_words(value: &Value) -> Option<String> {
+    let is_scalar = |value: &Value| !value.is_object() && !value.is_array() && !value.is_null();
     let words = match value {
-        Value::Null => return None,
         Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::Array(list) if list.iter().all(is_scalar) => value.to_string(),
+        scalar if is_scalar(scalar) => scalar.to_string(),
+        _ => return None,
     };
-    (words.len() <= 60).then_some(words)
+    (words.chars().count() <= 60).then_some(words)
 }
 
 /// Sorts the keys of all mappings: values that were kept as they are written
@@ -379,6 +395,6 @@ mod tests {
         let before = service(&project, &web);
         project.configs.insert(key, config("new"));
         let change = before.difference(&service(&project, &web)).unwrap();
-        assert_eq!(change.to_string(), "configs.site.Content changed");
+        assert_eq!(change.to_string(), "configs.site changed");
     }
 }

@@ -125,3 +125,6 @@ pub enum Warning {
         place: Option<Place>,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! What holds for all projects and all worlds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::sketch::{self, name};
+use super::world::{World, is_job};
+use crate::api::{DownOptions, Orphans, Recreate, UpOptions};
+use crate::model::Project;
+use crate::observe::Observed;
+use crate::plan::{self, Plan};
+use crate::record::{Container, Phase};
+
+const SERVICES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// A service that may depend on those before it, in the words of [`sketch`].
+fn service(position: usize) -> impl Strategy<Value = String> {
+    let earlier = &SERVICES[..position];
+    let dependency = (
+        proptest::sample::select(if earlier.is_empty() { &["none"] } else { earlier }.to_vec()),
+        proptest::sample::select(vec!["", ".healthy", ".completed"]),
+        proptest::sample::select(vec!["", "?", "!"]),
+    );
+    let dependencies = proptest::collection::vec(dependency, 0..3);
+    let words = proptest::sample::subsequence(
+        vec!["image=app:2", "env=1", "vol=data", "vol=logs", "anon", "port=80"],
+        0..4,
+    );
+    let network = proptest::sample::select(vec!["", "net=front", "net=back", "with"]);
+    (dependencies, words, network, 0..4u32, any::<Index>()).prop_map(
+        move |(dependencies, words, network, replicas, partner)| {
+            let mut text = format!("{} x{replicas} {}", SERVICES[position], words.join(" "));
+            if position > 0 {
+                for (dependency, condition, mark) in dependencies {
+                    text += &format!(" {dependency}{condition}{mark}");
+                }
+            }
+            match (network, position) {
+                ("with", 0) => {}
+                ("with", _) => text += &format!(" with={}", SERVICES[partner.index(position)]),
+                _ => text += &format!(" {network}"),
+            }
+            text
+        },
+    )
+}
+
+/// Some of the services, in a file.
+fn file() -> impl Strategy<Value = Vec<String>> {
+    let services = (service(0), service(1), service(2), service(3), service(4));
+    (services, proptest::collection::vec(any::<bool>(), 5)).prop_map(|((a, b, c, d, e), on)| {
+        let all = [a, b, c, d, e].into_iter().zip(on);
+        all.filter(|(_, on)| *on).map(|(service, _)| service).collect()
+    })
+}
+
+/// A project of which all dependencies and partners are there.
+fn project() -> impl Strategy<Value = Project> {
+    file().prop_filter_map("no service", |services| {
+        if services.is_empty() {
+            return None;
+        }
+        let mut project = sketch::project(&services.join("\n"));
+        let known: BTreeSet<_> = project.services.keys().cloned().collect();
+        for service in project.services.values_mut() {
+            service.depends_on.retain(|dependency, _| known.contains(dependency));
+            if let crate::model::Networking::Service(partner) = &service.networking
+                && !known.contains(partner)
+            {
+                service.networking = crate::model::Networking::None;
+            }
+        }
+        // Who shares with nobody can have no container.
+        while let Some(lonely) = lonely(&project) {
+            project.services.get_mut(&lonely).unwrap().replicas = 0;
+        }
+        Some(project)
+    })
+}
+
+fn lonely(project: &Project) -> Option<crate::model::ServiceName> {
+    let shares_with_nothing = |service: &&crate::model::Service| {
+        let crate::model::Networking::Service(partner) = &service.networking else { return false };
+        let nothing = project.services[partner].replicas == 0 || is_job(project, partner);
+        service.replicas > 0 && nothing
+    };
+    project.services.values().find(shares_with_nothing).map(|service| service.name.clone())
+}
+
+fn options() -> impl Strategy<Value = UpOptions> {
+    let recreate =
+        || proptest::sample::select(vec![Recreate::Diverged, Recreate::Diverged, Recreate::Always]);
+    (recreate(), recreate(), any::<bool>(), any::<bool>()).prop_map(
+        |(recreate, recreate_dependencies, renew_anonymous_volumes, remove)| UpOptions {
+            recreate,
+            recreate_dependencies,
+            renew_anonymous_volumes,
+            orphans: if remove { Orphans::Remove } else { Orphans::Ignore },
+            ..UpOptions::default()
+        },
+    )
+}
+
+/// How the steps of a plan are interleaved, and where a cut falls.
+#[derive(Debug, Clone)]
+struct Luck {
+    choices: Vec<Index>,
+    cut: Index,
+}
+
+fn luck() -> impl Strategy<Value = Luck> {
+    let choices = proptest::collection::vec(any::<Index>(), 1..20);
+    (choices, any::<Index>()).prop_map(|(choices, cut)| Luck { choices, cut })
+}
+
+impl Luck {
+    fn choose(&self) -> impl FnMut(usize) -> usize {
+        let mut turn = 0;
+        move |count| {
+            turn += 1;
+            self.choices[turn % self.choices.len()].index(count)
+        }
+    }
+}
+
+/// Some command on some file, cut off somewhere, and some containers that have exited since.
+fn past() -> impl Strategy<Value = World> {
+    (project(), options(), luck(), any::<bool>(), proptest::collection::vec(any::<bool>(), 20))
+        .prop_map(|(project, options, luck, whole, exits)| {
+            let mut world = World::with_images(&["app:1", "app:2"]);
+            let plan = up(&mut world, &project, &options);
+            let count = if whole { plan.steps.len() } else { luck.cut.index(plan.steps.len() + 1) };
+            world.carry_out_some(&project, &plan, count, luck.choose());
+            for (container, exited) in world.observed.containers.iter_mut().zip(exits) {
+                if exited && container.state.phase == Phase::Running {
+                    container.state.phase = Phase::Exited;
+                    container.state.health = None;
+                }
+            }
+            world
+        })
+}
+
+fn up(world: &mut World, project: &Project, options: &UpOptions) -> Plan {
+    let began = world.now();
+    plan::up(project, &world.observed, options, began).unwrap()
+}
+
+/// What a user can tell worlds apart by: how many containers of which make, and what is beside them.
+fn sight(project: &Project, observed: &Observed) -> BTreeMap<String, usize> {
+    let mut sight = BTreeMap::new();
+    let containers = observed.containers.iter().map(|container| {
+        let Container { record, state } = container;
+        let running = state.phase.is_up() || is_job(project, &record.service);
+        let known = project.services.contains_key(&record.service);
+        format!("{} {} {running} {known}", record.service, record.config_hash)
+    });
+    let networks = observed.networks.keys().map(|name| format!("network {name}"));
+    let volumes = observed.volumes.keys().map(|name| format!("volume {name}"));
+    for thing in containers.chain(networks).chain(volumes) {
+        *sight.entry(thing).or_default() += 1;
+    }
+    sight
+}
+
+/// The anonymous volumes of the service's places that are there in both worlds.
+fn anonymous(observed: &Observed) -> BTreeMap<(String, u32), String> {
+    let mut volumes = BTreeMap::new();
+    for Container { record, .. } in &observed.containers {
+        for (_, volume) in record.anonymous_volumes() {
+            volumes.insert((record.service.to_string(), record.number), volume.to_owned());
+        }
+    }
+    volumes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Carrying out a plan makes the world as the file says: the same command
+    /// finds nothing more to do. On the way no step protests.
+    #[test]
+    fn a_second_plan_is_empty(world in past(), project in project(), options in options(), luck in luck()) {
+        let mut world = world;
+        let began = world.now();
+        let plan = plan::up(&project, &world.observed, &options, began).unwrap();
+        world.carry_out(&project, &plan, luck.choose());
+        let second = plan::up(&project, &world.observed, &options, began).unwrap();
+        prop_assert!(second.is_empty(), "first:\n{plan}second:\n{second}");
+        for service in project.services.values() {
+            let containers = world.observed.containers.iter();
+            let count = containers.filter(|one| one.record.service == service.name).count();
+            prop_assert_eq!(count, service.replicas as usize, "{}", service.name);
+        }
+    }
+
+    /// A command that dies anywhere can be given again and reaches the same end.
+    #[test]
+    fn a_cut_and_a_new_plan_reach_the_same_end(world in past(), project in project(), options in options(), luck in luck()) {
+        let mut whole = world.clone();
+        let plan = up(&mut whole, &project, &options);
+        whole.carry_out(&project, &plan, luck.choose());
+
+        let mut cut = world.clone();
+        let plan = up(&mut cut, &project, &options);
+        cut.carry_out_some(&project, &plan, luck.cut.index(plan.steps.len() + 1), luck.choose());
+        let rest = up(&mut cut, &project, &options);
+        cut.carry_out(&project, &rest, luck.choose());
+        prop_assert_eq!(
+            sight(&project, &whole.observed), sight(&project, &cut.observed), "{}then\n{}", plan, rest
+        );
+    }
+
+    /// The anonymous volumes of a place stay with it, whatever is replaced and
+    /// wherever a command dies, unless the user wants new ones.
+    #[test]
+    fn anonymous_volumes_stay_in_their_place(world in past(), project in project(), options in options(), luck in luck()) {
+        let options = UpOptions { renew_anonymous_volumes: false, ..options };
+        let mut cut = world;
+        let plan = up(&mut cut, &project, &options);
+        let before = anonymous(&cut.observed);
+        cut.carry_out_some(&project, &plan, luck.cut.index(plan.steps.len() + 1), luck.choose());
+        let middle: BTreeSet<_> = cut.observed.containers.iter().flat_map(|one| {
+            one.record.anonymous_volumes().map(|(_, volume)| volume.to_owned()).collect::<Vec<_>>()
+        }).collect();
+        let kept: BTreeSet<(String, u32)> = anonymous(&cut.observed).into_keys().collect();
+        for (place, volume) in &before {
+            prop_assert!(!kept.contains(place) || middle.contains(volume), "{volume} is lost:\n{plan}");
+        }
+        let rest = up(&mut cut, &project, &options);
+        cut.carry_out(&project, &rest, luck.choose());
+        for (place, volume) in anonymous(&cut.observed) {
+            if let Some(old) = before.get(&place) && kept.contains(&place) {
+                prop_assert_eq!(old, &volume, "{}then\n{}", plan, rest);
+            }
+        }
+    }
+
+    /// `down` leaves nothing, in whatever state it finds the world, and with
+    /// or without a file.
+    #[test]
+    fn down_leaves_nothing(world in past(), project in project(), with_file in any::<bool>(), luck in luck()) {
+        let mut world = world;
+        let options = DownOptions { orphans: Orphans::Remove, volumes: true, ..DownOptions::default() };
+        let file = with_file.then_some(&project);
+        let plan = plan::down("shop", file, &world.observed, &options);
+        world.carry_out_some(&project, &plan, luck.cut.index(plan.steps.len() + 1), luck.choose());
+        let plan = plan::down("shop", file, &world.observed, &options);
+        world.carry_out(&project, &plan, luck.choose());
+        prop_assert!(world.observed.containers.is_empty());
+        prop_assert!(world.observed.networks.is_empty(), "{:?}", world.observed.networks);
+        prop_assert!(world.observed.volumes.is_empty(), "{:?}", world.observed.volumes);
+    }
+
+    /// Each step comes after steps with smaller ids, and a plan survives the way to the supervisor.
+    #[test]
+    fn plans_are_ordered_and_travel(world in past(), project in project(), options in options()) {
+        let mut world = world;
+        let plan = up(&mut world, &project, &options);
+        for (id, step) in plan.numbered() {
+            prop_assert!(step.after.iter().chain(&step.after_end).all(|before| *before < id));
+        }
+        let json = serde_json::to_string(&plan).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+    }
+
+    /// A plan for some services leaves the others as they are.
+    #[test]
+    fn a_selection_creates_nothing_else(project in project(), which in any::<Index>(), luck in luck()) {
+        let mut world = World::with_images(&["app:1", "app:2"]);
+        let services: Vec<_> = project.services.keys().cloned().collect();
+        let chosen = services[which.index(services.len())].clone();
+        let options = UpOptions { services: vec![name(chosen.as_str())], dependencies: true, ..UpOptions::default() };
+        let plan = up(&mut world, &project, &options);
+        world.carry_out(&project, &plan, luck.choose());
+        let graph = crate::graph::Graph::new(&project).unwrap();
+        let meant = graph.with_dependencies([&chosen]);
+        for container in &world.observed.containers {
+            prop_assert!(meant.contains(&container.record.service), "{plan}");
+        }
+    }
+}

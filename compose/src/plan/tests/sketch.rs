@@ -1,0 +1,143 @@
+//! Projects in a few words, for tests.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::model::{
+    Attachment, Dependency, DependencyCondition, Mount, MountKind, Network, Networking, Port,
+    PortMode, PortRange, Project, Protocol, Published, Service, ServiceName, Volume, VolumeSource,
+};
+
+/// Reads one service a line: its name, then words.
+///
+/// | word | meaning |
+/// |---|---|
+/// | `image=app:2` | the image; `app:1` without |
+/// | `x3` | replicas |
+/// | `db`, `db.healthy`, `db.completed` | depends on `db` |
+/// | `…?`, `…!` | and `required: false`, `restart: true` |
+/// | `net=back` | is on this network; on `default` without |
+/// | `with=db` | shares the network of `db` |
+/// | `vol=data` | has this volume |
+/// | `anon` | has an anonymous volume |
+/// | `port=80` | publishes this port |
+/// | `called=name` | `container_name` |
+/// | `env=1` | a variable |
+/// | `check` | has a health check |
+pub(super) fn project(text: &str) -> Project {
+    let mut project = Project {
+        name: name("shop"),
+        working_dir: "/shop".into(),
+        files: Vec::new(),
+        environment: BTreeMap::new(),
+        services: BTreeMap::new(),
+        disabled: BTreeMap::new(),
+        networks: BTreeMap::new(),
+        volumes: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        configs: BTreeMap::new(),
+        kept: BTreeMap::new(),
+    };
+    for line in text.split([';', '\n']).map(str::trim).filter(|line| !line.is_empty()) {
+        let mut words = line.split_whitespace();
+        let mut service = Service::new(name(words.next().unwrap()));
+        service.image = Some("app:1".to_owned());
+        for word in words {
+            describe(&mut service, word);
+        }
+        if service.networking == Networking::default() {
+            attach(&mut service, "default");
+        }
+        project.services.insert(service.name.clone(), service);
+    }
+    declare(&mut project);
+    project
+}
+
+pub(super) fn name<T: FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| panic!("{text} is no name"))
+}
+
+fn describe(service: &mut Service, word: &str) {
+    match word.split_once('=') {
+        Some(("image", image)) => service.image = Some(image.to_owned()),
+        Some(("net", network)) => attach(service, network),
+        Some(("with", partner)) => {
+            service.networking = Networking::Service(name(partner));
+            service.depends_on.entry(name(partner)).or_default();
+        }
+        Some(("vol", volume)) => {
+            mount(service, &format!("/{volume}"), VolumeSource::Named(name(volume)));
+        }
+        Some(("port", port)) => publish(service, port.parse().unwrap()),
+        Some(("called", name)) => service.container_name = Some(name.to_owned()),
+        Some(("env", value)) => {
+            service.environment.insert("VALUE".to_owned(), Some(value.to_owned()));
+        }
+        Some((key, _)) => panic!("{key} means nothing"),
+        None if word == "anon" => mount(service, "/anonymous", VolumeSource::Anonymous),
+        None if word == "check" => service.healthcheck = Some(Default::default()),
+        None => match word.strip_prefix('x').and_then(|count| count.parse().ok()) {
+            Some(replicas) => service.replicas = replicas,
+            None => depend(service, word),
+        },
+    }
+}
+
+fn attach(service: &mut Service, network: &str) {
+    if let Networking::Attached(attachments) = &mut service.networking {
+        attachments.insert(name(network), Attachment::default());
+    }
+}
+
+fn mount(service: &mut Service, target: &str, source: VolumeSource) {
+    let labels = BTreeMap::new();
+    let kind = MountKind::Volume { source, nocopy: false, subpath: None, labels };
+    service.mounts.push(Mount { target: Path::new(target).into(), read_only: false, kind });
+}
+
+fn publish(service: &mut Service, port: u16) {
+    service.ports.push(Port {
+        host_ip: None,
+        published: Published::Range(PortRange { first: port, last: port }),
+        target: port,
+        protocol: Protocol::Tcp,
+        mode: PortMode::Ingress,
+        name: None,
+        app_protocol: None,
+    });
+}
+
+fn depend(service: &mut Service, word: &str) {
+    let bare = word.trim_end_matches(['?', '!']);
+    let (dependency, condition) = match bare.split_once('.') {
+        None => (bare, DependencyCondition::Started),
+        Some((dependency, "healthy")) => (dependency, DependencyCondition::Healthy),
+        Some((dependency, "completed")) => (dependency, DependencyCondition::CompletedSuccessfully),
+        Some((_, other)) => panic!("{other} is no condition"),
+    };
+    let conditions =
+        Dependency { condition, restart: word.contains('!'), required: !word.contains('?') };
+    service.depends_on.insert(name::<ServiceName>(dependency), conditions);
+}
+
+/// Declares the networks and volumes that services name.
+fn declare(project: &mut Project) {
+    for service in project.services.values() {
+        if let Networking::Attached(attachments) = &service.networking {
+            for key in attachments.keys() {
+                let name = format!("shop_{key}");
+                let network = Network { name, ..Network::default() };
+                project.networks.insert(key.clone(), network);
+            }
+        }
+        for mount in &service.mounts {
+            if let MountKind::Volume { source: VolumeSource::Named(key), .. } = &mount.kind {
+                let name = format!("shop_{key}");
+                let volume = Volume { name, ..Volume::default() };
+                project.volumes.insert(key.clone(), volume);
+            }
+        }
+    }
+}

@@ -1,0 +1,522 @@
+//! What each command plans, as text.
+
+use std::collections::BTreeMap;
+
+use super::sketch::{name, project};
+use super::world::World;
+use crate::api::{
+    DownOptions, KillOptions, Orphans, Recreate, RestartOptions, RmOptions, RunOptions,
+    StartOptions, StopOptions, UpOptions, Wait,
+};
+use crate::model::Project;
+use crate::plan::{self, Plan};
+use crate::record::{Garbage, Health, HealthStatus, Phase};
+
+const IMAGES: [&str; 2] = ["app:1", "app:2"];
+
+/// The world after `up` of `text`.
+fn after_up(text: &str) -> World {
+    let mut world = World::with_images(&IMAGES);
+    if text.is_empty() {
+        return world;
+    }
+    let project = project(text);
+    let began = world.now();
+    let plan = plan::up(&project, &world.observed, &UpOptions::default(), began).unwrap();
+    world.carry_out(&project, &plan, |_| 0);
+    world
+}
+
+fn up(world: &mut World, project: &Project, options: &UpOptions) -> Plan {
+    let began = world.now();
+    plan::up(project, &world.observed, options, began).unwrap()
+}
+
+/// The plan without the prefix that all names of the project have.
+fn lines(plan: &Plan) -> Vec<String> {
+    plan.to_string().replace("shop-", "").replace("shop_", "").lines().map(str::to_owned).collect()
+}
+
+/// `up` of `after` in the world after `up` of `before`.
+fn check(case: &str, before: &str, after: &str, options: &UpOptions, expected: &[&str]) {
+    let mut world = after_up(before);
+    let after = project(after);
+    let plan = up(&mut world, &after, options);
+    assert_eq!(lines(&plan), expected, "{case}");
+}
+
+#[test]
+fn up_changes_what_the_file_changes() {
+    #[rustfmt::skip]
+    let table: [(&str, &str, &str, &[&str]); 15] = [
+        ("nothing runs yet", "", "web", &[
+            "#1 create network default (missing) after {}",
+            "#2 create web-1 (missing) after {}",
+            "#3 start web-1 (missing) after {1, 2}",
+        ]),
+        ("already converged", "web db; db x2", "web db; db x2", &["nothing to do"]),
+        ("new image", "web", "web image=app:2", &[
+            "#1 create web-1 (image app:1 -> app:2) after {}",
+            "#2 stop web-1 (image app:1 -> app:2) after {1}",
+            "#3 remove web-1 (image app:1 -> app:2) after {2}",
+            "#4 start web-1 (image app:1 -> app:2) after {1, 2}",
+        ]),
+        ("scaled up", "web x1", "web x3", &[
+            "#1 create web-2 (missing) after {}",
+            "#2 create web-3 (missing) after {}",
+            "#3 start web-2 (missing) after {1}",
+            "#4 start web-3 (missing) after {2}",
+        ]),
+        ("scaled to zero", "web", "web x0", &[
+            "#1 stop web-1 (scaled down) after {}",
+            "#2 remove web-1 (scaled down) after {1}",
+        ]),
+        ("starts in the order of dependencies, with waits", "", "web api.healthy; api job.completed db; job; db", &[
+            "#1 create network default (missing) after {}",
+            "#2 create db-1 (missing) after {}",
+            "#3 create job-1 (missing) after {}",
+            "#4 create api-1 (missing) after {}",
+            "#5 create web-1 (missing) after {}",
+            "#6 start db-1 (missing) after {1, 2}",
+            "#7 start job-1 (missing) after {1, 3}",
+            "#8 await job completed (api waits for it) after {7}",
+            "#9 start api-1 (missing) after {1, 4, 6, 8}",
+            "#10 await api healthy (web waits for it) after {9}",
+            "#11 start web-1 (missing) after {1, 5, 10}",
+        ]),
+        ("an optional dependency may fail", "", "web db?; db", &[
+            "#1 create network default (missing) after {}",
+            "#2 create db-1 (missing) after {}",
+            "#3 create web-1 (missing) after {}",
+            "#4 start db-1 (missing) after {1, 2}",
+            "#5 await db started if possible (web waits for it) after {} and the end of {4}",
+            "#6 start web-1 (missing) after {1, 3, 5}",
+        ]),
+        ("nobody waits for what is scaled to zero", "db x0; web db.healthy", "db x0; web db.healthy env=1", &[
+            "#1 create web-1 (environment.VALUE changed) after {}",
+            "#2 stop web-1 (environment.VALUE changed) after {1}",
+            "#3 remove web-1 (environment.VALUE changed) after {2}",
+            "#4 start web-1 (environment.VALUE changed) after {1, 2}",
+        ]),
+        ("dependents with restart: true go along", "web db!; db", "web db!; db env=1", &[
+            "#1 create db-1 (environment.VALUE changed) after {}",
+            "#2 stop web-1 (depends on db, which is restarted) after {}",
+            "#3 stop db-1 (environment.VALUE changed) after {1, 2}",
+            "#4 remove db-1 (environment.VALUE changed) after {3}",
+            "#5 start db-1 (environment.VALUE changed) after {1, 3}",
+            "#6 start web-1 (depends on db, which is restarted) after {2, 5}",
+        ]),
+        ("dependents without do not", "web db; db", "web db; db env=1", &[
+            "#1 create db-1 (environment.VALUE changed) after {}",
+            "#2 stop db-1 (environment.VALUE changed) after {1}",
+            "#3 remove db-1 (environment.VALUE changed) after {2}",
+            "#4 start db-1 (environment.VALUE changed) after {1, 2}",
+        ]),
+        ("who shares is replaced as well", "web with=db; db", "web with=db; db env=1", &[
+            "#1 create db-1 (environment.VALUE changed) after {}",
+            "#2 create web-1 (shares with db, which is replaced) after {1}",
+            "#3 stop web-1 (shares with db, which is replaced) after {2}",
+            "#4 remove web-1 (shares with db, which is replaced) after {3}",
+            "#5 stop db-1 (environment.VALUE changed) after {1, 3}",
+            "#6 remove db-1 (environment.VALUE changed) after {5}",
+            "#7 start db-1 (environment.VALUE changed) after {1, 5}",
+            "#8 start web-1 (shares with db, which is replaced) after {2, 3, 7}",
+        ]),
+        ("a port changes hands", "a port=80; b", "a; b port=80", &[
+            "#1 create a-1 (ports changed) after {}",
+            "#2 create b-1 (ports changed) after {}",
+            "#3 stop b-1 (ports changed) after {2}",
+            "#4 remove b-1 (ports changed) after {3}",
+            "#5 stop a-1 (ports changed) after {1}",
+            "#6 remove a-1 (ports changed) after {5}",
+            "#7 start a-1 (ports changed) after {1, 5}",
+            "#8 start b-1 (ports changed) after {2, 3, 5}",
+        ]),
+        ("a name changes hands", "a called=x; b called=y", "a called=y; b called=x", &[
+            "#1 stop y (container_name y -> x) after {}",
+            "#2 remove y (container_name y -> x) after {1}",
+            "#3 stop x (container_name x -> y) after {}",
+            "#4 remove x (container_name x -> y) after {3}",
+            "#5 create y (container_name x -> y) after {2}",
+            "#6 create x (container_name y -> x) after {4}",
+            "#7 start y (container_name x -> y) after {3, 5}",
+            "#8 start x (container_name y -> x) after {1, 6}",
+        ]),
+        ("volumes and networks first, and stale networks last", "web net=front", "web net=back vol=data", &[
+            "#1 create volume data (missing) after {}",
+            "#2 create network back (missing) after {}",
+            "#3 create web-1 (networks changed) after {1}",
+            "#4 stop web-1 (networks changed) after {3}",
+            "#5 remove web-1 (networks changed) after {4}",
+            "#6 start web-1 (networks changed) after {2, 3, 4}",
+            "#7 remove network front (orphan) after {4}",
+        ]),
+        ("a job runs again", "web job.completed; job", "web job.completed; job", &[
+            "#1 start job-1 (not running) after {}",
+        ]),
+    ];
+    for (case, before, after, expected) in table {
+        check(case, before, after, &UpOptions::default(), expected);
+    }
+}
+
+#[test]
+fn up_does_what_its_options_say() {
+    let only = |service: &str| UpOptions { services: vec![name(service)], ..UpOptions::default() };
+    let default = UpOptions::default;
+    #[rustfmt::skip]
+    let table: [(&str, &str, &str, UpOptions, &[&str]); 13] = [
+        ("a service brings its dependencies", "", "web db; db; other", only("web"), &[
+            "#1 create network default (missing) after {}",
+            "#2 create db-1 (missing) after {}",
+            "#3 create web-1 (missing) after {}",
+            "#4 start db-1 (missing) after {1, 2}",
+            "#5 start web-1 (missing) after {1, 3, 4}",
+        ]),
+        ("--no-deps", "", "web db.healthy; db", UpOptions { dependencies: false, ..only("web") }, &[
+            "#1 create network default (missing) after {}",
+            "#2 create web-1 (missing) after {}",
+            "#3 start web-1 (missing) after {1, 2}",
+        ]),
+        ("--force-recreate", "web db; db", "web db; db", UpOptions { recreate: Recreate::Always, ..only("web") }, &[
+            "#1 create web-1 (requested) after {}",
+            "#2 stop web-1 (requested) after {1}",
+            "#3 remove web-1 (requested) after {2}",
+            "#4 start web-1 (requested) after {1, 2}",
+        ]),
+        ("--always-recreate-deps", "web db; db", "web db; db", UpOptions { recreate_dependencies: Recreate::Always, ..only("web") }, &[
+            "#1 create db-1 (requested) after {}",
+            "#2 stop db-1 (requested) after {1}",
+            "#3 remove db-1 (requested) after {2}",
+            "#4 start db-1 (requested) after {1, 2}",
+        ]),
+        ("--no-recreate", "web", "web image=app:2", UpOptions { recreate: Recreate::Never, ..default() }, &["nothing to do"]),
+        ("--no-start", "", "web db.healthy; db", UpOptions { start: false, ..default() }, &[
+            "#1 create network default (missing) after {}",
+            "#2 create db-1 (missing) after {}",
+            "#3 create web-1 (missing) after {}",
+        ]),
+        ("--scale over the file", "web x2", "web x2", UpOptions { scale: BTreeMap::from([(name("web"), 1)]), ..default() }, &[
+            "#1 stop web-2 (scaled down) after {}",
+            "#2 remove web-2 (scaled down) after {1}",
+        ]),
+        ("orphans are named", "old; web", "web", default(), &[
+            "warning: found orphan containers (old-1) for project shop; if a service was removed or renamed in the file, `--remove-orphans` cleans them up",
+            "nothing to do",
+        ]),
+        ("orphans are passed over", "old; web", "web", UpOptions { orphans: Orphans::Ignore, ..default() }, &["nothing to do"]),
+        ("orphans are removed", "old; web", "web", UpOptions { orphans: Orphans::Remove, ..default() }, &[
+            "#1 stop old-1 (orphan) after {}",
+            "#2 remove old-1 (orphan) after {1}",
+        ]),
+        ("--wait", "", "web job.completed; job", UpOptions { wait: Some(Wait::default()), ..default() }, &[
+            "#1 create network default (missing) after {}",
+            "#2 create job-1 (missing) after {}",
+            "#3 create web-1 (missing) after {}",
+            "#4 start job-1 (missing) after {1, 2}",
+            "#5 await job completed (web waits for it) after {4}",
+            "#6 start web-1 (missing) after {1, 3, 5}",
+            "#7 await web ready (requested) after {6}",
+        ]),
+        ("--wait for what is there", "web check", "web check", UpOptions { wait: Some(Wait::default()), ..default() }, &["nothing to do"]),
+        ("-V", "web anon", "web anon env=1", UpOptions { renew_anonymous_volumes: true, ..default() }, &[
+            "#1 create web-1 (environment.VALUE changed) after {}",
+            "#2 stop web-1 (environment.VALUE changed) after {1}",
+            "#3 remove web-1 with its volumes (environment.VALUE changed) after {2}",
+            "#4 start web-1 (environment.VALUE changed) after {1, 2}",
+        ]),
+    ];
+    for (case, before, after, options, expected) in table {
+        check(case, before, after, &options, expected);
+    }
+}
+
+#[test]
+fn up_repairs_the_world() {
+    type Damage = fn(&mut World);
+    #[rustfmt::skip]
+    let table: [(&str, &str, Damage, &[&str]); 8] = [
+        ("a container has exited", "web", |world| world.observed.containers[0].state.phase = Phase::Exited, &[
+            "#1 start web-1 (not running) after {}",
+        ]),
+        ("who shares with it must restart", "web with=db; db", |world| world.observed.containers[0].state.phase = Phase::Dead, &[
+            "#1 stop web-1 (shares with db, which is restarted) after {}",
+            "#2 start db-1 (not running) after {}",
+            "#3 start web-1 (shares with db, which is restarted) after {1, 2}",
+        ]),
+        ("a dependency is unhealthy", "web db.healthy; db", |world| {
+            let health = Health { status: HealthStatus::Unhealthy, failing_streak: 3, log: vec![] };
+            world.observed.containers[0].state.health = Some(health);
+            world.observed.containers[1].state.phase = Phase::Exited;
+        }, &[
+            "#1 await db healthy (web waits for it) after {}",
+            "#2 start web-1 (not running) after {1}",
+        ]),
+        ("the machine was rebooted", "web", |world| {
+            world.observed.containers[0].state.phase = Phase::Exited;
+            world.observed.networks.get_mut("shop_default").unwrap().live = false;
+        }, &[
+            "#1 create network default (not running) after {}",
+            "#2 start web-1 (not running) after {1}",
+        ]),
+        ("a network is gone", "web", |world| world.observed.networks.clear(), &[
+            "#1 create network default (missing) after {}",
+            "#2 stop web-1 (network default is replaced) after {}",
+            "#3 start web-1 (network default is replaced) after {1, 2}",
+        ]),
+        ("a creation was cut off", "web", |world| {
+            world.observed.containers.clear();
+            world.observed.garbage.push(Garbage { project: "shop".into(), id: "0123456789abcdef".into() });
+        }, &[
+            "#1 remove the remains of 0123456789ab (cut off) after {}",
+            "#2 create web-1 (missing) after {1}",
+            "#3 start web-1 (missing) after {2}",
+        ]),
+        ("an image was updated", "web", |world| { world.observed.images.insert("app:1".into(), "newer".into()); }, &[
+            "#1 create web-1 (image updated) after {}",
+            "#2 stop web-1 (image updated) after {1}",
+            "#3 remove web-1 (image updated) after {2}",
+            "#4 start web-1 (image updated) after {1, 2}",
+        ]),
+        ("a replacement was cut off", "web", |world| {
+            let mut old = world.observed.containers[0].clone();
+            old.record.id = "old".into();
+            old.record.config_hash = "old".into();
+            world.observed.containers[0].state.phase = Phase::Created;
+            world.observed.containers.push(old);
+        }, &[
+            "#1 stop web-1 (superseded) after {}",
+            "#2 remove web-1 (superseded) after {1}",
+            "#3 start web-1 (not running) after {1}",
+        ]),
+    ];
+    for (case, text, damage, expected) in table {
+        let mut world = after_up(text);
+        damage(&mut world);
+        let project = project(text);
+        let plan = up(&mut world, &project, &UpOptions::default());
+        assert_eq!(lines(&plan), expected, "{case}");
+    }
+}
+
+#[test]
+fn up_replaces_a_network_under_its_containers() {
+    let mut world = after_up("web db; db; old; off x0");
+    let mut project = project("web db; db; off x0");
+    project.networks.get_mut("default").unwrap().internal = true;
+    let plan = up(&mut world, &project, &UpOptions::default());
+    #[rustfmt::skip]
+    assert_eq!(lines(&plan)[1..], [
+        "#1 stop old-1 (network default is replaced) after {}",
+        "#2 stop web-1 (network default is replaced) after {}",
+        "#3 stop db-1 (network default is replaced) after {2}",
+        "#4 remove network default (definition changed) after {1, 2, 3}",
+        "#5 create network default (definition changed) after {4}",
+        "#6 start db-1 (network default is replaced) after {3, 5}",
+        "#7 start web-1 (network default is replaced) after {2, 5, 6}",
+        "#8 start old-1 (network default is replaced) after {1, 5}",
+    ]);
+}
+
+#[test]
+fn up_refuses_before_anything_is_changed() {
+    type Edit = fn(&mut Project, &mut World, &mut UpOptions);
+    #[rustfmt::skip]
+    let table: [(&str, Edit, &str); 10] = [
+        ("", |_, _, _| {}, "no service selected"),
+        ("web", |_, _, options| options.services.push(name("wbe")), "no such service: wbe"),
+        ("a b; b c; c a", |_, _, _| {}, "services depend on each other in a cycle: a -> b -> c -> a"),
+        ("web image=none", |_, _, _| {}, "service web: there is no image none"),
+        ("web", |project, _, _| project.networks.get_mut("default").unwrap().external = true, "network shop_default is declared as external, but does not exist"),
+        ("web vol=data", |project, _, _| project.volumes.get_mut("data").unwrap().external = true, "volume shop_data is declared as external, but does not exist"),
+        ("web called=x x2", |_, _, _| {}, "service web: 2 containers cannot all be called x"),
+        ("web with=db; db x0", |_, _, _| {}, "service web shares with service db, which has no container"),
+        ("web", |_, world, _| {
+            let holder = crate::record::names::NameHolder { project: "shop-web".into(), id: "0123456789abcdef".into() };
+            world.observed.foreign_names.insert("shop-web-1".into(), holder);
+        }, "service web: the container name shop-web-1 is in use by container 0123456789ab of project shop-web"),
+        ("web image=none; api image=nil", |_, _, _| {}, "service api: there is no image nil; service web: there is no image none"),
+    ];
+    for (text, edit, expected) in table {
+        let (mut project, mut world) = (project(text), World::with_images(&IMAGES));
+        let mut options = UpOptions::default();
+        edit(&mut project, &mut world, &mut options);
+        let began = world.now();
+        let refused = plan::up(&project, &world.observed, &options, began).unwrap_err();
+        assert_eq!(refused.to_string(), expected, "{text}");
+    }
+}
+
+#[test]
+fn run_brings_what_the_service_needs() {
+    let options = RunOptions {
+        service: name("web"),
+        name: None,
+        remove: false,
+        detach: true,
+        dependencies: true,
+        publish: false,
+        use_aliases: false,
+        orphans: Orphans::Warn,
+    };
+    #[rustfmt::skip]
+    let table: [(&str, RunOptions, &[&str]); 2] = [
+        ("with dependencies", options.clone(), &[
+            "#1 create volume data (missing) after {}",
+            "#2 create network default (missing) after {}",
+            "#3 create db-1 (missing) after {1}",
+            "#4 start db-1 (missing) after {2, 3}",
+            "#5 await db healthy (web waits for it) after {4}",
+            "#6 create web-run-1a (requested) after {1, 2, 5}",
+            "#7 start web-run-1a (requested) after {6}",
+        ]),
+        ("without, attached", RunOptions { dependencies: false, detach: false, ..options }, &[
+            "#1 create volume data (missing) after {}",
+            "#2 create network default (missing) after {}",
+            "#3 create web-run-1a (requested) after {1, 2}",
+        ]),
+    ];
+    for (case, options, expected) in table {
+        let project = project("web db.healthy vol=data; db");
+        let mut world = World::with_images(&IMAGES);
+        let began = world.now();
+        let name = "shop-web-run-1a";
+        let plan = plan::run(&project, &world.observed, &options, name, began).unwrap();
+        assert_eq!(lines(&plan), expected, "{case}");
+        world.carry_out(&project, &plan, |_| 0);
+        assert!(
+            !up(&mut world, &project, &UpOptions::default()).is_empty(),
+            "web itself is missing"
+        );
+    }
+}
+
+#[test]
+fn down_takes_away_what_up_has_made() {
+    let text = "web db; db vol=data anon; cache net=back";
+    let default = DownOptions::default;
+    #[rustfmt::skip]
+    let table: [(&str, DownOptions, &[&str]); 4] = [
+        ("all", default(), &[
+            "#1 stop web-1 (requested) after {}",
+            "#2 remove web-1 (requested) after {1}",
+            "#3 stop db-1 (requested) after {1}",
+            "#4 remove db-1 (requested) after {3}",
+            "#5 stop cache-1 (requested) after {}",
+            "#6 remove cache-1 (requested) after {5}",
+            "#7 remove network back (requested) after {5}",
+            "#8 remove network default (requested) after {1, 3}",
+        ]),
+        ("one service and what depends on it", DownOptions { services: vec![name("db")], ..default() }, &[
+            "#1 stop web-1 (requested) after {}",
+            "#2 remove web-1 (requested) after {1}",
+            "#3 stop db-1 (requested) after {1}",
+            "#4 remove db-1 (requested) after {3}",
+            "#5 remove network default (requested) after {1, 3}",
+        ]),
+        ("a network in use stays", DownOptions { services: vec![name("web")], ..default() }, &[
+            "#1 stop web-1 (requested) after {}",
+            "#2 remove web-1 (requested) after {1}",
+        ]),
+        ("-v", DownOptions { services: vec![name("db")], volumes: true, ..default() }, &[
+            "#1 stop web-1 (requested) after {}",
+            "#2 remove web-1 (requested) after {1}",
+            "#3 stop db-1 (requested) after {1}",
+            "#4 remove db-1 with its volumes (requested) after {3}",
+            "#5 remove network default (requested) after {1, 3}",
+            "#6 remove volume data (requested) after {4}",
+        ]),
+    ];
+    let project = project(text);
+    for (case, options, expected) in table {
+        let mut world = after_up(text);
+        for file in [Some(&project), None] {
+            let plan = plan::down("shop", file, &world.observed, &options);
+            assert_eq!(lines(&plan), expected, "{case}, with a file: {}", file.is_some());
+        }
+        let plan = plan::down("shop", None, &world.observed, &options);
+        world.carry_out(&project, &plan, |_| 0);
+        let plan = plan::down("shop", Some(&project), &world.observed, &options);
+        assert!(plan.is_empty(), "{case}:\n{plan}");
+    }
+}
+
+#[test]
+fn down_leaves_strays_unless_told_otherwise() {
+    let world = after_up("web; old");
+    let project = project("web");
+    let plan = plan::down("shop", Some(&project), &world.observed, &DownOptions::default());
+    #[rustfmt::skip]
+    assert_eq!(lines(&plan)[1..], [
+        "#1 stop web-1 (requested) after {}",
+        "#2 remove web-1 (requested) after {1}",
+    ]);
+    let options = DownOptions { orphans: Orphans::Remove, ..DownOptions::default() };
+    let plan = plan::down("shop", Some(&project), &world.observed, &options);
+    #[rustfmt::skip]
+    assert_eq!(lines(&plan), [
+        "#1 stop web-1 (requested) after {}",
+        "#2 remove web-1 (requested) after {1}",
+        "#3 stop old-1 (requested) after {}",
+        "#4 remove old-1 (requested) after {3}",
+        "#5 remove network default (requested) after {1, 3}",
+    ]);
+}
+
+#[test]
+fn commands_on_containers_that_exist() {
+    let text = "web db!; db";
+    let project = project(text);
+    let mut world = after_up(text);
+
+    let restart = RestartOptions { services: vec![name("db")], ..RestartOptions::default() };
+    #[rustfmt::skip]
+    assert_eq!(lines(&plan::restart(Some(&project), &world.observed, &restart)), [
+        "#1 stop web-1 (depends on db, which is restarted) after {}",
+        "#2 stop db-1 (requested) after {1}",
+        "#3 start db-1 (requested) after {2}",
+        "#4 start web-1 (depends on db, which is restarted) after {1, 3}",
+    ]);
+    let restart = RestartOptions { dependents: false, ..restart };
+    #[rustfmt::skip]
+    assert_eq!(lines(&plan::restart(Some(&project), &world.observed, &restart)), [
+        "#1 stop db-1 (requested) after {}",
+        "#2 start db-1 (requested) after {1}",
+    ]);
+    let kill = KillOptions { services: vec![name("db")], ..KillOptions::default() };
+    #[rustfmt::skip]
+    assert_eq!(lines(&plan::kill(Some(&project), &world.observed, &kill)), [
+        "#1 send SIGKILL to db-1 (requested) after {}",
+    ]);
+    let rm = RmOptions::default();
+    assert!(plan::rm(Some(&project), &world.observed, &rm).is_empty(), "both run");
+
+    let stop = plan::stop(Some(&project), &world.observed, &StopOptions::default());
+    #[rustfmt::skip]
+    assert_eq!(lines(&stop), [
+        "#1 stop web-1 (requested) after {}",
+        "#2 stop db-1 (requested) after {1}",
+    ]);
+    world.carry_out(&project, &stop, |_| 0);
+    let web = StartOptions { services: vec![name("web")], wait: Some(Wait::default()) };
+    let start = plan::start(Some(&project), &world.observed, &web).unwrap();
+    #[rustfmt::skip]
+    assert_eq!(lines(&start), [
+        "#1 start db-1 (requested) after {}",
+        "#2 start web-1 (requested) after {1}",
+        "#3 await db ready (requested) after {1}",
+        "#4 await web ready (requested) after {2}",
+    ]);
+    #[rustfmt::skip]
+    assert_eq!(lines(&plan::rm(Some(&project), &world.observed, &rm)), [
+        "#1 remove web-1 (requested) after {}",
+        "#2 remove db-1 (requested) after {}",
+    ]);
+
+    let nothing = World::default();
+    let refused = plan::start(Some(&project), &nothing.observed, &StartOptions::default());
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "service db has no container to start; service web has no container to start"
+    );
+}
