@@ -39,7 +39,7 @@ proptest! {
             let mut header = TestArchive::header(kind, &name, 0);
             header.set_size(blocks * 300);
             header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
-            archive = archive.raw(header, "11 path=ab\n".repeat(60)[..usize::try_from(blocks * 300).unwrap()].as_bytes());
+            archive = archive.raw(header, &"11 path=ab\n".repeat(60).as_bytes()[..usize::try_from(blocks * 300).unwrap()]);
         }
         let _ = Scratch::new().unpack_within(&archive.end(), SMALL);
     }

@@ -1,0 +1,56 @@
+//! Archives and stores for the tests.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::fs;
+use std::path::Path;
+
+use images::{Image, Import, Store};
+
+/// An archive with these files; a name that ends with a slash is a directory.
+pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        let directory = name.ends_with('/');
+        header.set_entry_type(if directory {
+            tar::EntryType::Directory
+        } else {
+            tar::EntryType::Regular
+        });
+        header.set_mode(if directory { 0o755 } else { 0o644 });
+        header.set_size(content.len() as u64);
+        header.set_mtime(1_000_000_000);
+        builder.append_data(&mut header, name, *content).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A store in a fresh directory.
+pub fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("images")).unwrap();
+    (dir, store)
+}
+
+/// Imports an archive under a name.
+pub fn import(store: &Store, name: &str, archive: &[u8]) -> Image {
+    let import = Import { reference: Some(name.parse().unwrap()), ..Import::default() };
+    store.import(archive, &import).unwrap()
+}
+
+/// The names in a directory of the store, sorted.
+pub fn names(store: &Path, directory: &str) -> Vec<String> {
+    let entries = fs::read_dir(store.join(directory)).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
