@@ -20,8 +20,7 @@ const ARCHIVE: &str = "IMAGES_TEST_KILLED_ARCHIVE";
 fn victim(store: &Path, archive: &Path) {
     let store = Store::open(store).unwrap();
     let bytes = fs::read(archive).unwrap();
-    println!("ready");
-    std::io::stdout().flush().unwrap();
+    writeln!(std::io::stdout(), "ready").unwrap();
     loop {
         store
             .import(

@@ -16,6 +16,9 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
+/// A way to compress a layer.
+type Pack<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+
 /// An archive of images in the making: its files by name.
 #[derive(Default, Clone)]
 struct Saved {
@@ -111,7 +114,7 @@ fn refusal(saved: &Saved) -> LoadError {
 #[test]
 fn an_oci_archive_in_every_compression() {
     let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
-    let packs: [(&dyn Fn(&[u8]) -> Vec<u8>, String); 3] = [
+    let packs: [(Pack<'_>, String); 3] = [
         (&<[u8]>::to_vec, LAYER.to_owned()),
         (&gzip, format!("{LAYER}+gzip")),
         (&zstd, format!("{LAYER}+zstd")),

@@ -34,7 +34,7 @@ fn an_import_becomes_an_image() {
     assert_eq!(layer.file_name().unwrap().to_str().unwrap(), Digest::of(&archive).hex());
     assert_eq!(fs::read_to_string(layer.join("etc/hosts")).unwrap(), "localhost");
     assert_eq!(store.find("app:v1").unwrap().unwrap(), image);
-    assert_eq!(store.list().unwrap(), [image.clone()]);
+    assert_eq!(store.list().unwrap(), std::slice::from_ref(&image));
 
     // It is an OCI layout: the blobs are what their names say, and programs of others find their way.
     let root = dir.path().join("images");

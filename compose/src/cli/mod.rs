@@ -8,6 +8,7 @@ pub mod context;
 pub mod create;
 pub mod down;
 pub mod error;
+pub mod image;
 pub mod kill;
 pub mod ls;
 pub mod pick;
@@ -50,6 +51,7 @@ struct Cli {
 enum Command {
     Create(create::CreateArgs),
     Down(down::DownArgs),
+    Image(image::ImageArgs),
     Kill(kill::KillArgs),
     Ls(ls::LsArgs),
     Port(port::PortArgs),
@@ -68,6 +70,7 @@ impl Command {
         match self {
             Self::Create(_) => "create",
             Self::Down(_) => "down",
+            Self::Image(_) => "image",
             Self::Kill(_) => "kill",
             Self::Ls(_) => "ls",
             Self::Port(_) => "port",
@@ -85,6 +88,7 @@ impl Command {
         match self {
             Self::Create(args) => create::run(args, context, terminal),
             Self::Down(args) => down::run(args, context, terminal),
+            Self::Image(args) => image::run(args, context, terminal),
             Self::Kill(args) => kill::run(args, context, terminal),
             Self::Ls(args) => ls::run(&args, context, terminal),
             Self::Port(args) => port::run(args, context, terminal),
