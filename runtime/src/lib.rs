@@ -16,5 +16,6 @@ mod init;
 pub mod keeper;
 pub mod launch;
 pub mod log;
+pub mod pty;
 pub mod seccomp;
 pub mod spec;

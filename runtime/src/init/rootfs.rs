@@ -1,9 +1,9 @@
 //! The root file system: an overlay of layers, or a directory; and the change into it.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, XattrFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, XattrFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, UnmountFlags};
 use sys::mount::{Attributes, Extent};
@@ -42,8 +42,20 @@ pub(super) fn pivot(stage: &mut Stage) -> Result<(), StepError> {
     let root = root_of(stage)?.open_dir(Path::new(".")).attempt(|| "the new root".to_owned())?;
     rustix::process::fchdir(&root).attempt(|| "entering the new root".to_owned())?;
     rustix::process::pivot_root(".", ".").attempt(|| "pivot_root".to_owned())?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).attempt(|| "unmounting the old root".to_owned())?;
-    rustix::process::chdir("/").attempt(|| "entering the new root".to_owned())
+    unmount(&root, "the old root")?;
+    // What is left on top of the new root would be the root of everyone who joins this namespace later: setns(2) enters
+    // the topmost mount, as `..` in the root does.
+    let top = mount_id(CWD, "..")?;
+    if top == mount_id(root.as_fd(), "")? {
+        return Ok(());
+    }
+    Err(StepError::refused(libc::EBUSY, "a part of the old root could not be unmounted"))
+}
+
+fn mount_id(directory: BorrowedFd<'_>, path: &str) -> Result<u64, StepError> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+    let stat = rustix::fs::statx(directory, path, flags, StatxFlags::MNT_ID).attempt(|| "statx".to_owned())?;
+    Ok(stat.stx_mnt_id)
 }
 
 fn open_path(path: &Path) -> Result<OwnedFd, StepError> {
@@ -84,9 +96,19 @@ fn overlay(lower: &[PathBuf], upper: &Upper, top: &OwnedFd) -> Result<OwnedFd, S
             set(&context, "workdir", &format!("{}/work", by_descriptor(&memory)))?;
             volatile(&context)?;
             layers.add(&context)?;
-            finish(&context)
+            let tree = finish(&context)?;
+            // The overlay keeps it; attached it would stay on top of the old root when that is unmounted.
+            unmount(&memory, "the tmpfs of changes")?;
+            Ok(tree)
         }
     }
+}
+
+/// Unmounts the topmost mount of the place that a mount's own descriptor stands for.
+fn unmount(mount: &OwnedFd, what: &str) -> Result<(), StepError> {
+    rustix::process::fchdir(mount).attempt(|| what.to_owned())?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).attempt(|| format!("unmounting {what}"))?;
+    rustix::process::chdir("/").attempt(|| "/".to_owned())
 }
 
 fn read_only(tree: OwnedFd) -> Result<OwnedFd, StepError> {

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     // This program is its own keeper and supervisor: both are started from a sealed copy of it.
     match words.next().as_deref().and_then(|word| word.to_str()) {
         Some("keeper") => return finish(runtime::keeper::main(words).map_err(|error| error.to_string())),
+        Some("exec") => return exec::command(words),
         Some("supervisor") => return finish(crash::supervisor().map_err(|error| error.to_string())),
         _ => {}
     }
