@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -37,10 +38,13 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileEr
 }
 
 /// Replaces a record, so that a reader finds the old one or the new one and never a part of either.
+///
+/// The caller holds the lock of the store or the network: there is one next record at a time, and that of a process
+/// that was killed is overwritten.
 pub(crate) fn replace<T: Serialize>(path: &Path, record: &T) -> Result<(), FileError> {
-    let next = path.with_file_name(format!(".{:016x}", crate::random::number()));
+    let next = next(path);
     let write = || {
-        let mut file = fs::File::create_new(&next)?;
+        let mut file = fs::File::create(&next)?;
         serde_json::to_writer(&mut file, record)?;
         file.write_all(b"\n")?;
         fs::rename(&next, path)
@@ -52,19 +56,31 @@ pub(crate) fn replace<T: Serialize>(path: &Path, record: &T) -> Result<(), FileE
     })
 }
 
-/// Removes a file; one that is not there is no error.
-pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
-    gone(fs::remove_file(path)).map_err(|source| FileError::new("remove", path, source))
+fn next(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    path.with_file_name(name)
 }
 
-/// Removes a folder with the temporary files in it that a killed process left; one that is not there is no error.
-pub(crate) fn remove_folder(path: &Path) -> Result<(), FileError> {
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            remove(&entry.path())?;
-        }
+/// Removes a file, and what a killed process left of its next version; one that is not there is no error.
+pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
+    for path in [&next(path), path] {
+        gone(fs::remove_file(path)).map_err(|source| FileError::new("remove", path, source))?;
     }
+    Ok(())
+}
+
+/// Removes an empty folder; one that is not there is no error.
+pub(crate) fn remove_folder(path: &Path) -> Result<(), FileError> {
     gone(fs::remove_dir(path)).map_err(|source| FileError::new("remove", path, source))
+}
+
+/// Holds a folder for one change at a time, over all processes, until the result is dropped.
+pub(crate) fn lock(folder: &Path) -> Result<fs::File, FileError> {
+    let file = fs::File::open(folder).map_err(|source| FileError::new("open", folder, source))?;
+    let locked = flock(&file, FlockOperation::LockExclusive);
+    locked.map_err(|errno| FileError::new("flock", folder, errno.into()))?;
+    Ok(file)
 }
 
 fn gone(outcome: io::Result<()>) -> io::Result<()> {
@@ -98,9 +114,9 @@ mod tests {
         assert_eq!(read::<Vec<u8>>(&path).unwrap(), None);
         fs::write(&path, "{").unwrap();
         assert!(read::<Vec<u8>>(&path).is_err());
+        fs::write(folder.path().join(".record.json"), "left by a killed process").unwrap();
         remove(&path).unwrap();
         remove(&path).unwrap();
-        fs::write(folder.path().join(".0123"), "").unwrap();
         remove_folder(folder.path()).unwrap();
         remove_folder(folder.path()).unwrap();
     }

@@ -2,13 +2,11 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{FlockOperation, flock};
 
 use crate::bridge;
 use crate::endpoint::{Endpoint, EndpointWish, Mac, Member};
@@ -134,6 +132,18 @@ impl Network {
         Ok(uplink.map(|uplink| uplink.inner.address()))
     }
 
+    /// Where a container finds the host: the outer end of the uplink, for `host-gateway`; `None` without uplink.
+    ///
+    /// Another one each time that the network is brought up.
+    ///
+    /// # Errors
+    ///
+    /// When the record of the uplink cannot be read.
+    pub fn host_address(&self) -> Result<Option<Ipv4Addr>, FileError> {
+        let uplink: Option<Uplink> = file::read(&self.uplink)?;
+        Ok(uplink.map(|uplink| uplink.outer.address()))
+    }
+
     /// Attaches a container: an address, and a pair of links between its sandbox and the bridge.
     ///
     /// The pair is made in one request, its far end in the sandbox from the start; address, link and route follow
@@ -149,7 +159,7 @@ impl Network {
         {
             return Err(AttachError::Container { container: wish.container.clone() });
         }
-        let _lock = self.lock()?;
+        let _lock = file::lock(&self.data)?;
         let address = self.lease_address(&wish.lease_key, wish.ipv4)?;
         let endpoint = self.endpoint(wish, address);
         self.add_pair(sandbox, &endpoint).map_err(|error| self.link_error(error))?;
@@ -222,7 +232,7 @@ impl Network {
     ///
     /// [`AttachError::Lease`] when there is no address for it.
     pub fn lease(&self, lease_key: &str, fixed: Option<Ipv4Addr>) -> Result<Ipv4Net, AttachError> {
-        let _lock = self.lock()?;
+        let _lock = file::lock(&self.data)?;
         self.lease_address(lease_key, fixed)
     }
 
@@ -232,7 +242,7 @@ impl Network {
     ///
     /// [`MemberError::File`].
     pub fn release(&self, lease_key: &str) -> Result<(), MemberError> {
-        let _lock = self.lock()?;
+        let _lock = file::lock(&self.data)?;
         let path = self.data.join("leases.json");
         let mut leases: Leases = file::read(&path)?.unwrap_or_default();
         if leases.release(lease_key) {
@@ -358,14 +368,5 @@ impl Network {
 
     fn member_file(&self, container: &str) -> PathBuf {
         self.endpoints.join(format!("{container}.json"))
-    }
-
-    /// One change of leases and members at a time, over all processes.
-    fn lock(&self) -> Result<File, FileError> {
-        let folder =
-            File::open(&self.data).map_err(|source| FileError::new("open", &self.data, source))?;
-        let locked = flock(&folder, FlockOperation::LockExclusive);
-        locked.map_err(|errno| FileError::new("flock", &self.data, errno.into()))?;
-        Ok(folder)
     }
 }

@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock, statfs};
+use rustix::fs::statfs;
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
 use crate::bridge;
@@ -129,7 +129,7 @@ impl Store {
     ///
     /// [`StoreError::Differs`] when there is one of the name with other attributes; else by step.
     pub fn create(&self, wanted: &Wanted) -> Result<Network, StoreError> {
-        let _lock = self.lock()?;
+        let _lock = file::lock(&self.data)?;
         let name = &wanted.name;
         let live = |step| {
             let name = name.clone();
@@ -206,7 +206,10 @@ impl Store {
     ///
     /// [`StoreError::InUse`] while containers are attached; then nothing has changed.
     pub fn remove(&self, name: &NetworkName) -> Result<(), StoreError> {
-        let _lock = self.lock()?;
+        let _lock = file::lock(&self.data)?;
+        let folder = self.data.join(name.as_str());
+        // Nobody attaches in the meantime.
+        let _members = folder.exists().then(|| file::lock(&folder)).transpose()?;
         if let (Some(record), Some(namespace)) = (self.record(name)?, self.namespace(name)?) {
             let network = Network::new(record, namespace, &self.data, &self.run);
             let containers: Vec<String> = network
@@ -220,21 +223,11 @@ impl Store {
         }
         let failed = |source| StoreError::Live { name: name.clone(), step: "take down", source };
         self.take_down(name).map_err(failed)?;
-        let folder = self.data.join(name.as_str());
         for file in ["leases.json", "network.json"] {
             file::remove(&folder.join(file))?;
         }
         file::remove_folder(&folder)?;
         Ok(())
-    }
-
-    /// One creation or removal at a time.
-    fn lock(&self) -> Result<File, FileError> {
-        let path = self.data.join(".lock");
-        let file = File::create(&path).map_err(|source| FileError::new("open", &path, source))?;
-        let locked = flock(&file, FlockOperation::LockExclusive);
-        locked.map_err(|errno| FileError::new("flock", &path, errno.into()))?;
-        Ok(file)
     }
 
     fn decide(&self, wanted: &Wanted, surroundings: Surroundings) -> Result<Record, StoreError> {

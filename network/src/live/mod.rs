@@ -2,6 +2,7 @@
 //!
 //! They need root, and fail without it.
 
+mod kills;
 mod names;
 mod networks;
 mod ports;
