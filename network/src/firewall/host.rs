@@ -15,7 +15,8 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::nft::{Holds, Hook, NftSocket, Port, Side, Term};
+use super::nft::{Holds, Hook, NftSocket, Port};
+use super::term::{Side, Term};
 use super::{PORTS, TABLE};
 use crate::name::InterfaceName;
 use crate::netlink::{Message, NetlinkError};
@@ -120,5 +121,31 @@ impl HostTable {
         let ports =
             ports.iter().filter_map(|element| Port::of_key(&element.key)).map(|port| port.port);
         Ok((uplinks, ports.collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_reads_as_nft_would_write_it() {
+        let text: Vec<_> = skeleton().iter().map(|message| message.request().to_owned()).collect();
+        let expected = [
+            "nft add table ip compose",
+            "nft add set ip compose uplinks { type ifname; }",
+            "nft add map ip compose published { type inet_proto . inet_service : ipv4_addr . inet_service; }",
+            "nft add chain ip compose prerouting { type nat hook prerouting priority dstnat; policy accept; }",
+            "nft add rule ip compose prerouting iifname != \"lo\" iifname != @uplinks fib daddr type local dnat to meta l4proto . th dport map @published",
+            "nft add chain ip compose forward { type filter hook forward priority filter; policy accept; }",
+            "nft add rule ip compose forward iifname @uplinks oifname @uplinks drop",
+            "nft add rule ip compose forward iifname @uplinks accept",
+            "nft add rule ip compose forward oifname @uplinks ct state established,related accept",
+            "nft add rule ip compose forward oifname @uplinks ct status dnat accept",
+            "nft add rule ip compose forward oifname @uplinks drop",
+            "nft add chain ip compose postrouting { type nat hook postrouting priority srcnat; policy accept; }",
+            "nft add rule ip compose postrouting ip saddr 198.18.0.0/15 oifname != @uplinks masquerade",
+        ];
+        assert_eq!(text, expected);
     }
 }

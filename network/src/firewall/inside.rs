@@ -2,7 +2,8 @@
 
 use std::net::SocketAddrV4;
 
-use super::nft::{Holds, Hook, NftSocket, Port, Side, Term};
+use super::nft::{Holds, Hook, NftSocket, Port};
+use super::term::{Side, Term};
 use super::{PORTS, TABLE};
 use crate::netlink::NetlinkError;
 

@@ -7,6 +7,7 @@ mod host;
 mod inside;
 mod nft;
 mod redirect;
+mod term;
 
 pub(crate) use host::HostTable;
 pub(crate) use inside::InsideTable;

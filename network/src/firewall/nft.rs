@@ -1,18 +1,18 @@
-//! Our own nfnetlink encoder: tables, chains, rules, sets; and each of them as `nft` would write it.
+//! Our own nfnetlink encoder: tables, chains, sets and their elements; and each of them as `nft` would write it.
 //!
 //! Numbers are those of linux/netfilter/nf_tables.h; all integers are in the order of the network.
 
 use std::fmt;
 
+use super::term::{Term, protocol_name};
 use crate::name::InterfaceName;
 use crate::netlink::flag::{APPEND, CREATE, EXCLUSIVE};
 use crate::netlink::{Frame, Message, NetlinkError, Socket, attributes};
-use crate::subnet::Ipv4Net;
 
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
-const FAMILY_IPV4: u8 = 2;
+pub(super) const FAMILY_IPV4: u8 = 2;
 
 /// The kinds of message.
 #[derive(Debug, Clone, Copy)]
@@ -28,14 +28,9 @@ enum Kind {
     DeleteElement = 14,
 }
 
-/// `NFTA_LIST_ELEM`, `NFTA_DATA_VALUE`, `NFTA_DATA_VERDICT`: the same everywhere.
-const ELEMENT: u16 = 1;
-const VALUE: u16 = 1;
-const VERDICT: u16 = 2;
-/// Registers: the verdict, and the first and second of four bytes.
-const REGISTER_VERDICT: u32 = 0;
-const REGISTER_1: u32 = 8;
-const REGISTER_2: u32 = 9;
+/// `NFTA_LIST_ELEM`, `NFTA_DATA_VALUE`: the same everywhere.
+pub(super) const ELEMENT: u16 = 1;
+pub(super) const VALUE: u16 = 1;
 
 /// A table of IPv4 rules.
 #[derive(Debug, Clone, Copy)]
@@ -61,46 +56,6 @@ pub(super) enum Holds {
     Interfaces,
     /// From protocol and port to address and port.
     Ports,
-}
-
-/// Which way a packet passes an interface.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Side {
-    In,
-    Out,
-}
-
-/// A part of a rule.
-#[derive(Debug, Clone)]
-pub(super) enum Term {
-    /// `iifname "lo"`
-    Is(Side, &'static str),
-    /// `iifname != "lo"`
-    IsNot(Side, &'static str),
-    /// `iifname @set`
-    In(Side, &'static str),
-    /// `iifname != @set`
-    NotIn(Side, &'static str),
-    /// `ip saddr 10.0.0.0/8`
-    From(Ipv4Net),
-    /// `ip daddr 10.0.0.0/8`
-    To(Ipv4Net),
-    /// `fib daddr type local`
-    ToThisHost,
-    /// `ct state established,related`
-    Established,
-    /// `ct status dnat`
-    Translated,
-    /// `masquerade`
-    Masquerade,
-    /// `dnat to meta l4proto . th dport map @map`
-    TranslateBy(&'static str),
-    /// `udp dport 53 dnat to 127.0.0.11:10053`
-    Redirect { protocol: u8, port: u16, to: std::net::SocketAddrV4 },
-    /// `accept`
-    Accept,
-    /// `drop`
-    Drop,
 }
 
 /// An nfnetlink socket of the namespace in which it was opened.
@@ -224,7 +179,11 @@ impl Table {
 
     /// The request that makes a set or a map; `id` tells it from others of the same transaction.
     pub(super) fn set(self, name: &str, holds: Holds, id: u32) -> Message {
-        let text = format!("nft add {holds} ip {} {name}", self.0);
+        let (kind, of) = match holds {
+            Holds::Interfaces => ("set", "ifname"),
+            Holds::Ports => ("map", "inet_proto . inet_service : ipv4_addr . inet_service"),
+        };
+        let text = format!("nft add {kind} ip {} {name} {{ type {of}; }}", self.0);
         let mut message = request(Kind::NewSet, CREATE, text);
         message.text(1, self.0).text(2, name);
         match holds {
@@ -326,10 +285,6 @@ impl fmt::Display for Port {
     }
 }
 
-fn protocol_name(protocol: u8) -> &'static str {
-    if i32::from(protocol) == libc::IPPROTO_TCP { "tcp" } else { "udp" }
-}
-
 /// Types of data as nft(8) knows them; the kernel only keeps them for it.
 const TYPE_ADDRESS: u32 = 7;
 const TYPE_PROTOCOL: u32 = 12;
@@ -338,7 +293,7 @@ const TYPE_INTERFACE: u32 = 41;
 const SET_MAP: u32 = 8;
 
 /// The name of an interface as the kernel compares it: 16 bytes, zeroes behind.
-fn padded(name: &str) -> [u8; 16] {
+pub(super) fn padded(name: &str) -> [u8; 16] {
     let mut bytes = [0; 16];
     let length = name.len().min(bytes.len());
     bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
@@ -357,173 +312,6 @@ impl Hook {
     }
 }
 
-/// Ways of comparing.
-const EQUAL: u32 = 0;
-const NOT_EQUAL: u32 = 1;
-
-impl Term {
-    fn encode(&self, rule: &mut Message) {
-        match self {
-            Self::Is(side, name) => {
-                side.load(rule);
-                compare(rule, EQUAL, &padded(name));
-            }
-            Self::IsNot(side, name) => {
-                side.load(rule);
-                compare(rule, NOT_EQUAL, &padded(name));
-            }
-            Self::In(side, set) => {
-                side.load(rule);
-                look_up(rule, set, 0);
-            }
-            Self::NotIn(side, set) => {
-                side.load(rule);
-                look_up(rule, set, 1);
-            }
-            Self::From(net) => within(rule, 12, *net),
-            Self::To(net) => within(rule, 16, *net),
-            Self::ToThisHost => {
-                // The type of the route to the destination, into the first register.
-                expression(rule, "fib", |data| {
-                    data.be32(1, REGISTER_1).be32(2, 3).be32(3, 2);
-                });
-                compare(rule, EQUAL, &u32::from(libc::RTN_LOCAL).to_ne_bytes());
-            }
-            // Key 0 is the state: established 2, related 4. Key 2 is the status: translated destination 32.
-            Self::Established => tracked(rule, 0, 2 | 4),
-            Self::Translated => tracked(rule, 2, 32),
-            Self::Masquerade => expression(rule, "masq", |_| {}),
-            Self::TranslateBy(map) => {
-                meta(rule, META_PROTOCOL, REGISTER_1);
-                payload(rule, TRANSPORT, 2, 2, REGISTER_2);
-                expression(rule, "lookup", |data| {
-                    data.text(1, map).be32(2, REGISTER_1).be32(3, REGISTER_1);
-                });
-                translate(rule);
-            }
-            Self::Redirect { protocol, port, to } => {
-                meta(rule, META_PROTOCOL, REGISTER_1);
-                compare(rule, EQUAL, &[*protocol]);
-                payload(rule, TRANSPORT, 2, 2, REGISTER_1);
-                compare(rule, EQUAL, &port.to_be_bytes());
-                immediate(rule, REGISTER_1, &to.ip().octets());
-                immediate(rule, REGISTER_2, &to.port().to_be_bytes());
-                translate(rule);
-            }
-            Self::Accept => verdict(rule, libc::NF_ACCEPT),
-            Self::Drop => verdict(rule, libc::NF_DROP),
-        }
-    }
-}
-
-const META_IN_NAME: u32 = 6;
-const META_OUT_NAME: u32 = 7;
-const META_PROTOCOL: u32 = 16;
-const NETWORK: u32 = 1;
-const TRANSPORT: u32 = 2;
-
-impl Side {
-    fn load(self, rule: &mut Message) {
-        let key = match self {
-            Self::In => META_IN_NAME,
-            Self::Out => META_OUT_NAME,
-        };
-        meta(rule, key, REGISTER_1);
-    }
-}
-
-fn expression(rule: &mut Message, name: &str, fill: impl FnOnce(&mut Message)) {
-    rule.nest(ELEMENT, |element| {
-        element.text(1, name).nest(2, fill);
-    });
-}
-
-fn meta(rule: &mut Message, key: u32, register: u32) {
-    expression(rule, "meta", |data| {
-        data.be32(1, register).be32(2, key);
-    });
-}
-
-fn payload(rule: &mut Message, base: u32, offset: u32, length: u32, register: u32) {
-    expression(rule, "payload", |data| {
-        data.be32(1, register).be32(2, base).be32(3, offset).be32(4, length);
-    });
-}
-
-fn compare(rule: &mut Message, how: u32, with: &[u8]) {
-    expression(rule, "cmp", |data| {
-        data.be32(1, REGISTER_1).be32(2, how).nest(3, |value| {
-            value.bytes(VALUE, with);
-        });
-    });
-}
-
-fn mask(rule: &mut Message, mask: [u8; 4]) {
-    expression(rule, "bitwise", |data| {
-        data.be32(1, REGISTER_1).be32(2, REGISTER_1).be32(3, 4);
-        for (attribute, bytes) in [(4, mask), (5, [0; 4])] {
-            data.nest(attribute, |value| {
-                value.bytes(VALUE, &bytes);
-            });
-        }
-    });
-}
-
-fn look_up(rule: &mut Message, set: &str, inverted: u32) {
-    expression(rule, "lookup", |data| {
-        data.text(1, set).be32(2, REGISTER_1).be32(5, inverted);
-    });
-}
-
-fn within(rule: &mut Message, offset: u32, net: Ipv4Net) {
-    payload(rule, NETWORK, offset, 4, REGISTER_1);
-    mask(rule, net.mask().to_be_bytes());
-    compare(rule, EQUAL, &net.network().address().octets());
-}
-
-/// Whether connection tracking has one of `bits` under `key`.
-fn tracked(rule: &mut Message, key: u32, bits: u32) {
-    expression(rule, "ct", |data| {
-        data.be32(1, REGISTER_1).be32(2, key);
-    });
-    mask(rule, bits.to_ne_bytes());
-    compare(rule, NOT_EQUAL, &[0; 4]);
-}
-
-fn immediate(rule: &mut Message, register: u32, bytes: &[u8]) {
-    expression(rule, "immediate", |data| {
-        data.be32(1, register).nest(2, |value| {
-            value.bytes(VALUE, bytes);
-        });
-    });
-}
-
-/// Sends the packet to the address in the first register and the port in the second.
-fn translate(rule: &mut Message) {
-    expression(rule, "nat", |data| {
-        data.be32(1, 1).be32(2, u32::from(FAMILY_IPV4)).be32(3, REGISTER_1).be32(5, REGISTER_2);
-    });
-}
-
-fn verdict(rule: &mut Message, code: i32) {
-    expression(rule, "immediate", |data| {
-        data.be32(1, REGISTER_VERDICT).nest(2, |value| {
-            value.nest(VERDICT, |verdict| {
-                verdict.be32(1, code.cast_unsigned());
-            });
-        });
-    });
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::In => "iifname",
-            Self::Out => "oifname",
-        })
-    }
-}
-
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -532,37 +320,5 @@ impl fmt::Display for Hook {
             Self::Forward => "type filter hook forward priority filter",
             Self::NatPostrouting => "type nat hook postrouting priority srcnat",
         })
-    }
-}
-
-impl fmt::Display for Holds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Interfaces => "set",
-            Self::Ports => "map",
-        })
-    }
-}
-
-impl fmt::Display for Term {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Is(side, name) => write!(f, "{side} \"{name}\""),
-            Self::IsNot(side, name) => write!(f, "{side} != \"{name}\""),
-            Self::In(side, set) => write!(f, "{side} @{set}"),
-            Self::NotIn(side, set) => write!(f, "{side} != @{set}"),
-            Self::From(net) => write!(f, "ip saddr {net}"),
-            Self::To(net) => write!(f, "ip daddr {net}"),
-            Self::ToThisHost => f.write_str("fib daddr type local"),
-            Self::Established => f.write_str("ct state established,related"),
-            Self::Translated => f.write_str("ct status dnat"),
-            Self::Masquerade => f.write_str("masquerade"),
-            Self::TranslateBy(map) => write!(f, "dnat to meta l4proto . th dport map @{map}"),
-            Self::Redirect { protocol, port, to } => {
-                write!(f, "{} dport {port} dnat to {to}", protocol_name(*protocol))
-            }
-            Self::Accept => f.write_str("accept"),
-            Self::Drop => f.write_str("drop"),
-        }
     }
 }

@@ -3,7 +3,8 @@
 use std::net::SocketAddrV4;
 
 use super::TABLE;
-use super::nft::{Hook, NftSocket, Term};
+use super::nft::{Hook, NftSocket};
+use super::term::Term;
 use crate::netlink::NetlinkError;
 use crate::subnet::Ipv4Net;
 

@@ -51,7 +51,8 @@ fn a_kill_at_any_moment_leaves_nothing_that_is_not_found() {
             let network = host.network("shop_default");
             let (web, _) = container(&network, "again");
             let listener = listen(&host.outside, "0.0.0.0:80");
-            connect(&web, (OUTSIDE, 80)).unwrap_or_else(|error| panic!("after {moment:?}: {error}"));
+            connect(&web, (OUTSIDE, 80))
+                .unwrap_or_else(|error| panic!("after {moment:?}: {error}"));
             listener.accept().unwrap();
             network.forget("again").unwrap();
             drop((network, web));

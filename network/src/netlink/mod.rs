@@ -10,6 +10,8 @@
 mod address;
 mod link;
 mod message;
+#[cfg(test)]
+mod oracle;
 mod route;
 mod socket;
 
