@@ -311,6 +311,13 @@ pub struct Place {
     pub column: u32,
 }
 
+impl From<crate::model::Place> for Place {
+    fn from(place: crate::model::Place) -> Self {
+        let crate::model::Place { file, line, column } = place;
+        Self { file: file.to_path_buf(), line, column }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)

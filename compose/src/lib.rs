@@ -4,6 +4,7 @@
 //! `runtime`, `network`, `volumes` and `images`, which know nothing of compose files.
 
 pub mod api;
+pub mod apply;
 pub mod cli;
 pub mod client;
 pub mod diagnostic;
@@ -16,3 +17,4 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod record;
+pub mod supervisor;

@@ -1,7 +1,25 @@
-//! The `compose` binary; see [`compose::cli`].
+//! The `compose` binary: the command line, and the two processes behind a project; see [`compose::cli`].
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    compose::cli::main()
+    let mut words = std::env::args_os().skip(1);
+    match words.next().as_deref().and_then(std::ffi::OsStr::to_str) {
+        // These two are started by the other commands only and are in no help.
+        Some("keeper") => end(runtime::keeper::main(words)),
+        Some("supervisor") => end(compose::supervisor::main(words)),
+        _ => compose::cli::main(),
+    }
+}
+
+/// Both log to the file that is their standard error.
+fn end<E: std::error::Error + 'static>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+            tracing::error!("{}", compose::event::Failure::new(&error).message);
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -79,6 +79,16 @@ pub enum NamespaceKind {
 }
 
 impl NamespaceKind {
+    /// The name of its file in `/proc/PID/ns`: namespaces(7).
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Network => "net",
+            Self::Pid => "pid",
+            Self::Ipc => "ipc",
+            Self::Uts => "uts",
+        }
+    }
+
     /// The same thing in the words of the OCI spec.
     pub fn oci(self) -> LinuxNamespaceType {
         match self {

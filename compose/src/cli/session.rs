@@ -199,5 +199,9 @@ fn launch(
     name: &str,
     paths: &ProjectPaths,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    Err(format!("no keeper for {name} at {}", paths.run().display()).into())
+    Ok(runtime::keeper::launch(&runtime::keeper::Config {
+        project: name.to_owned(),
+        data: paths.data().to_owned(),
+        run: paths.run().to_owned(),
+    })?)
 }

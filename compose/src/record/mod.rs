@@ -23,6 +23,7 @@ pub mod names;
 pub mod project;
 pub mod replace;
 pub mod roots;
+pub mod start;
 pub mod state;
 
 use std::path::Path;
@@ -35,6 +36,7 @@ pub use lock::{LockError, ProjectLock};
 pub use project::ProjectRecord;
 pub use replace::{RecordError, read_record, replace_record, replace_volatile_record};
 pub use roots::{ContainerPaths, ProjectPaths, Roots};
+pub use start::StartRecord;
 pub use state::{
     ContainerState, EndpointState, Health, HealthStatus, Phase, ProbeRecord, PublishedPort,
 };

@@ -194,6 +194,18 @@ impl ContainerPaths {
         self.folder.join("launch.json")
     }
 
+    /// What the supervisor needs to start it, a [`super::StartRecord`].
+    #[must_use]
+    pub fn start(&self) -> PathBuf {
+        self.folder.join("start.json")
+    }
+
+    /// Secrets and configs whose content stands in the compose file or the environment.
+    #[must_use]
+    pub fn grants(&self) -> PathBuf {
+        self.folder.join("grants")
+    }
+
     /// The writable layer.
     #[must_use]
     pub fn upper(&self) -> PathBuf {

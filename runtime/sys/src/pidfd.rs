@@ -41,6 +41,34 @@ pub fn start_time(pid: i32) -> io::Result<u64> {
     field.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in /proc/PID/stat"))
 }
 
+/// Sends a signal by number, the real-time ones included: pidfd_send_signal(2).
+///
+/// # Errors
+///
+/// ESRCH when the process has ended, EINVAL for what is no signal.
+pub fn send(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    let pidfd = pidfd.as_fd().as_raw_fd();
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is borrowed for the call, the kernel checks the number of the signal, and a null `info`
+    // means that of kill(2).
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, info, 0) };
+    if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Opens a namespace of a process, by its name in `/proc/PID/ns`, and makes sure that it is that of this process and
+/// not of a later one with the same number.
+///
+/// # Errors
+///
+/// ESRCH when the process has ended, and what opening the file says.
+pub fn open_namespace(pid: i32, started: u64, name: &str) -> io::Result<OwnedFd> {
+    let pidfd = open_same(pid, started)?;
+    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/{name}"))?;
+    // Signal 0 reaches a process that has not been waited for: its number was not another's meanwhile.
+    send(&pidfd, 0)?;
+    Ok(namespace.into())
+}
+
 /// The number of a process in our namespace, or `None` if it has ended: `PIDFD_GET_INFO`, Linux 6.13.
 pub fn number(pidfd: impl AsFd) -> io::Result<Option<i32>> {
     match info(pidfd, libc::PIDFD_INFO_PID) {

@@ -1,0 +1,544 @@
+//! Making and removing containers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use images::{FindError, Image, Origin};
+use jiff::Timestamp;
+use network::{EndpointWish, Mac};
+use runtime::launch::{Launch, Rootfs, Upper};
+use runtime::{seccomp, spec};
+
+use super::mounts::{MountError, Mounts, Sources};
+use super::run::Walk;
+use super::wishes::{self, NoCommand};
+use crate::event::Change;
+use crate::model::{
+    Attachment, HealthTest, Healthcheck, IpcMode, MacAddress, Networking, PidMode, Project,
+    RestartPolicy, Service, Signal, UtsMode, VolumesFrom, VolumesFromSource,
+};
+use crate::plan::{CreateContainer, PlannedJoin};
+use crate::record::start::{LogLimit, NetworkStart, Place, Resolver};
+use crate::record::{
+    ContainerPaths, ContainerRecord, ContainerState, EndpointRecord, Join, JoinKind, MountRecord,
+    ProjectRecord, RECORD_VERSION, RecordError, StartRecord, list, names, new_id,
+    replace_volatile_record,
+};
+use crate::supervisor::{Live, Supervisor};
+
+/// How long a container may take to stop where the file does not say.
+pub const DEFAULT_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A container could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// The image is not in the store.
+    #[error("image {image} does not exist here")]
+    NoImage {
+        /// As the file names it.
+        image: String,
+    },
+    /// The image cannot be used.
+    #[error(transparent)]
+    Image(#[from] FindError),
+    /// Neither the service nor the image says what to run.
+    #[error(transparent)]
+    NoCommand(#[from] NoCommand),
+    /// A mount.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// Something the kernel would refuse.
+    #[error(transparent)]
+    Spec(#[from] spec::SpecError),
+    /// The system call filter.
+    #[error(transparent)]
+    Filter(#[from] seccomp::SeccompError),
+    /// Another container has the name.
+    #[error(transparent)]
+    Name(#[from] names::NameError),
+    /// A container that it shares something with.
+    #[error("there is no container {container} to share with")]
+    NoPartner {
+        /// Its name or id.
+        container: String,
+    },
+    /// An interface name that the kernel does not take.
+    #[error(transparent)]
+    Interface(#[from] network::InterfaceNameError),
+    /// Its records.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Its folder.
+    #[error("cannot make the folder {}", path.display())]
+    Folder {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl CreateError {
+    /// The attribute of the service that has most to do with it.
+    pub const fn attribute(&self) -> &'static str {
+        match self {
+            Self::NoImage { .. } | Self::Image(_) => "image",
+            Self::NoCommand(_) => "command",
+            Self::Mount(_) => "volumes",
+            Self::Name(_) => "container_name",
+            Self::Filter(_) => "security_opt",
+            Self::Interface(_) => "networks",
+            Self::NoPartner { .. } | Self::Spec(_) | Self::Record(_) | Self::Folder { .. } => "",
+        }
+    }
+}
+
+/// Makes the container that `create` describes, and gives its id.
+///
+/// # Errors
+///
+/// [`CreateError`]; nothing of the container is left.
+pub async fn create(walk: &Rc<Walk>, create: &CreateContainer) -> Result<String, CreateError> {
+    let supervisor = &walk.supervisor;
+    let project = Rc::clone(walk.job.project.as_ref().expect("containers are made from a project"));
+    let id = new_id().map_err(|source| CreateError::Folder { path: "/dev/urandom".into(), source })?;
+    let paths = supervisor.roots.container(&supervisor.project, &id);
+    let made = make(walk, create, &project, &id, &paths);
+    match made {
+        Ok(live) => {
+            walk.tell(&live, Change::Created);
+            Ok(id)
+        }
+        Err(error) => {
+            let _ = names::release(&supervisor.roots, &create.instance.name, &id);
+            let _ = fs::remove_dir_all(paths.folder());
+            Err(error)
+        }
+    }
+}
+
+fn make(
+    walk: &Walk,
+    create: &CreateContainer,
+    project: &Project,
+    id: &str,
+    paths: &ContainerPaths,
+) -> Result<Rc<Live>, CreateError> {
+    let supervisor = &walk.supervisor;
+    let service = &project.services[&create.instance.service];
+    let image = supervisor.images.find(&create.image)?;
+    let image = image.ok_or_else(|| CreateError::NoImage { image: create.image.clone() })?;
+    let name = &create.instance.name;
+    make_folders(paths)?;
+    names::claim(&supervisor.roots, name, &supervisor.project, id, create.replaces.as_deref())?;
+
+    let joins = joins(walk, create, service)?;
+    let network = network_start(walk, project, create, id, &joins)?;
+    let partner = joins.iter().find(|join| join.kind == JoinKind::Network);
+    let partner = partner.and_then(|join| supervisor.container(&join.container));
+    let hostname = hostname(service, id, partner.as_deref());
+    let etc = partner.as_ref().map_or_else(|| paths.etc(), |partner| partner.paths.etc());
+    let others = volumes_from(supervisor, service)?;
+    let sources = Sources {
+        volumes: &supervisor.volumes,
+        project,
+        service,
+        image: &image,
+        paths,
+        etc: &etc,
+        inherited: &create.inherits,
+        others: &others,
+    };
+    let Mounts { wishes: mounts, records: mount_records } = sources.resolve()?;
+
+    let execution = image.execution();
+    let wishes = wishes::wishes(service, &execution, &hostname, mounts)?;
+    let launch = Launch {
+        id: id.to_owned(),
+        spec: spec::spec(&wishes)?,
+        rootfs: rootfs(supervisor, &image, paths),
+        user: service.user.clone().or_else(|| execution.user().clone()).unwrap_or_default(),
+        groups: service.group_add.clone(),
+        init: service.init,
+        filter: seccomp::filter(&wishes, &supervisor.roots.cache())?,
+        cgroup: None,
+    };
+    replace_volatile_record(&paths.launch(), &launch)?;
+
+    let start = StartRecord {
+        version: RECORD_VERSION,
+        hostname,
+        network,
+        limits: service.limits.clone(),
+        oom_kill_disable: service.oom_kill_disable,
+        extra_hosts: service.extra_hosts.clone(),
+        links: links(service),
+        uses_dns_port: service.expose.iter().any(|expose| (expose.ports.first..=expose.ports.last).contains(&53)),
+        resolver: Resolver {
+            servers: service.dns.clone(),
+            options: service.dns_opt.clone(),
+            search: service.dns_search.clone(),
+        },
+        log: log_limit(service),
+        post_start: service.post_start.clone(),
+        pre_stop: service.pre_stop.clone(),
+        remove: walk.job.run.as_ref().is_some_and(|run| create.oneoff && run.remove),
+    };
+    start.write(paths)?;
+
+    let record = record(Parts {
+        project,
+        service,
+        image: &image,
+        create,
+        id,
+        command: wishes.args,
+        mounts: mount_records,
+        joins,
+        network: &start.network,
+    });
+    record.write(&supervisor.roots)?;
+    let live = Live::new(&supervisor.roots, record, start, ContainerState::default());
+    Ok(supervisor.add(live))
+}
+
+fn make_folders(paths: &ContainerPaths) -> Result<(), CreateError> {
+    for path in [paths.upper(), paths.work(), paths.log(), paths.etc()] {
+        fs::create_dir_all(&path).map_err(|source| CreateError::Folder { path, source })?;
+    }
+    // What the container's files are is nobody's business but root's; its own root is open to all of its users.
+    let closed = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .map_err(|source| CreateError::Folder { path: path.to_owned(), source })
+    };
+    closed(paths.folder(), 0o700)?;
+    closed(&paths.upper(), 0o755)
+}
+
+/// Where the root comes from. Overlayfs refuses an upper directory that lies in one of the layers, so changes to a
+/// directory that holds our own data stay in memory.
+fn rootfs(supervisor: &Supervisor, image: &Image, paths: &ContainerPaths) -> Rootfs {
+    let holds_our_data = image.origin == Origin::Directory
+        && image.layers.iter().any(|layer| contains(layer, &supervisor.roots.data));
+    let upper = if holds_our_data {
+        Upper::Memory
+    } else {
+        Upper::Directory { upper: paths.upper(), work: paths.work() }
+    };
+    Rootfs::Overlay { lower: image.layers.clone(), upper }
+}
+
+fn contains(layer: &Path, path: &Path) -> bool {
+    match (layer.canonicalize(), path.canonicalize()) {
+        (Ok(layer), Ok(path)) => path.starts_with(layer),
+        _ => false,
+    }
+}
+
+fn hostname(service: &Service, id: &str, partner: Option<&Live>) -> String {
+    if let Some(partner) = partner {
+        return partner.start.hostname.clone();
+    }
+    let of_host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    match (&service.hostname, &service.networking, &service.uts) {
+        (Some(hostname), _, _) => hostname.clone(),
+        (None, Networking::Host, _) | (None, _, UtsMode::Host) => of_host(),
+        (None, _, _) => id[..12].to_owned(),
+    }
+}
+
+/// Whose namespaces the container shares: those of containers of the project, which the plan names, and of others,
+/// which the file names.
+fn joins(walk: &Walk, create: &CreateContainer, service: &Service) -> Result<Vec<Join>, CreateError> {
+    let mut joins = Vec::new();
+    for PlannedJoin { kind, target } in &create.joins {
+        let container = walk
+            .id_of(target)
+            .ok_or_else(|| CreateError::NoPartner { container: format!("{target:?}") })?;
+        joins.push(Join { kind: *kind, container });
+    }
+    let mut named = Vec::new();
+    if let Networking::Container(name) = &service.networking {
+        named.push((JoinKind::Network, name));
+    }
+    if let PidMode::Container(name) = &service.pid {
+        named.push((JoinKind::Pid, name));
+    }
+    if let IpcMode::Container(name) = &service.ipc {
+        named.push((JoinKind::Ipc, name));
+    }
+    if let UtsMode::Container(name) = &service.uts {
+        named.push((JoinKind::Uts, name));
+    }
+    for (kind, name) in named {
+        let found = list::find(&walk.supervisor.roots, name)
+            .map_err(|_| CreateError::NoPartner { container: name.clone() })?;
+        joins.push(Join { kind, container: found.record.id });
+    }
+    Ok(joins)
+}
+
+/// By which names a container is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aliases {
+    /// Those of its service too.
+    OfService,
+    /// Its own only: a one-off.
+    OwnOnly,
+}
+
+fn network_start(
+    walk: &Walk,
+    project: &Project,
+    create: &CreateContainer,
+    id: &str,
+    joins: &[Join],
+) -> Result<NetworkStart, CreateError> {
+    if let Some(join) = joins.iter().find(|join| join.kind == JoinKind::Network) {
+        return Ok(NetworkStart::Shared(join.container.clone()));
+    }
+    let service = &project.services[&create.instance.service];
+    let of_service = !create.oneoff || walk.job.run.as_ref().is_some_and(|run| run.use_aliases);
+    let aliases = if of_service { Aliases::OfService } else { Aliases::OwnOnly };
+    let mut attachments: Vec<(String, Attachment)> = match &service.networking {
+        Networking::Host => return Ok(NetworkStart::Host),
+        Networking::Attached(attached) => attached
+            .iter()
+            .map(|(key, attachment)| (project.networks[key].name.clone(), attachment.clone()))
+            .collect(),
+        Networking::Bridge => vec![("bridge".to_owned(), Attachment::default())],
+        Networking::Named(name) => vec![(name.clone(), Attachment::default())],
+        Networking::None | Networking::Service(_) | Networking::Container(_) => Vec::new(),
+    };
+    // Interfaces are numbered by priority, the highest first; the sort is stable, so names decide among equals.
+    attachments.sort_by_key(|(_, attachment)| std::cmp::Reverse(attachment.priority));
+    let way_out = way_out(project, &attachments);
+    let mut places = Vec::new();
+    for (index, (network, attachment)) in attachments.into_iter().enumerate() {
+        let interface = attachment.interface_name.clone().unwrap_or_else(|| format!("eth{index}"));
+        let mac = attachment.mac.or(service.mac_address.filter(|_| index == 0));
+        let wish = EndpointWish {
+            names: names_on_network(service, create, id, &attachment, aliases),
+            mac: mac.map(|mac| Mac(mac.0)),
+            ipv4: attachment.ipv4,
+            default_route: way_out == Some(index),
+            ..EndpointWish::new(id, &lease_key(project, create), interface.parse()?)
+        };
+        places.push(Place { network, wish });
+    }
+    Ok(NetworkStart::Own(places))
+}
+
+/// The attachment that gives the default route: the highest `gw_priority` among those that have a way out.
+fn way_out(project: &Project, attachments: &[(String, Attachment)]) -> Option<usize> {
+    let internal = |name: &str| {
+        project.networks.values().any(|network| network.name == name && network.internal)
+    };
+    let mut best: Option<(usize, i64)> = None;
+    for (index, (name, attachment)) in attachments.iter().enumerate() {
+        let better = best.is_none_or(|(_, priority)| attachment.gateway_priority > priority);
+        if !internal(name) && better {
+            best = Some((index, attachment.gateway_priority));
+        }
+    }
+    best.map(|(index, _)| index)
+}
+
+/// Who keeps an address: the replica, through all containers that it will be.
+fn lease_key(project: &Project, create: &CreateContainer) -> String {
+    let instance = &create.instance;
+    if create.oneoff {
+        format!("{}/{}", project.name, instance.name)
+    } else {
+        format!("{}/{}/{}", project.name, instance.service, instance.number)
+    }
+}
+
+/// The names by which the others find it: service, container, short id and aliases. A one-off answers to its own
+/// name only, unless it was given those of the service (S44).
+fn names_on_network(
+    service: &Service,
+    create: &CreateContainer,
+    id: &str,
+    attachment: &Attachment,
+    aliases: Aliases,
+) -> Vec<String> {
+    let mut names = vec![create.instance.name.clone(), id[..12].to_owned()];
+    if aliases == Aliases::OfService {
+        names.push(service.name.to_string());
+        names.extend(attachment.aliases.iter().cloned());
+    }
+    names.extend(service.hostname.clone());
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Aliases by which only this container finds others.
+fn links(service: &Service) -> BTreeMap<String, String> {
+    let of_project = service.links.iter().filter_map(|link| {
+        Some((link.alias.clone()?, link.service.to_string()))
+    });
+    let external = service.external_links.iter().filter_map(|link| {
+        Some((link.alias.clone()?, link.container.clone()))
+    });
+    of_project.chain(external).collect()
+}
+
+fn volumes_from(
+    supervisor: &Supervisor,
+    service: &Service,
+) -> Result<Vec<(VolumesFrom, ContainerRecord)>, CreateError> {
+    let mut others = Vec::new();
+    for from in &service.volumes_from {
+        let record = match &from.source {
+            VolumesFromSource::Service(name) => {
+                let first = supervisor.of_service(name.as_str()).into_iter().next();
+                first.map(|live| live.record.clone())
+            }
+            VolumesFromSource::Container(name) => {
+                list::find(&supervisor.roots, name).ok().map(|found| found.record)
+            }
+        };
+        let missing = || CreateError::NoPartner { container: format!("{:?}", from.source) };
+        others.push((from.clone(), record.ok_or_else(missing)?));
+    }
+    Ok(others)
+}
+
+/// `logging.options`: `max-size` and `max-file`, as Docker's json-file driver has them.
+fn log_limit(service: &Service) -> LogLimit {
+    let option = |name: &str| {
+        service.logging.as_ref().and_then(|logging| logging.options.get(name))
+    };
+    let segment_bytes = option("max-size").and_then(|size| size_in_bytes(size));
+    let segments = option("max-file").and_then(|count| count.parse().ok());
+    LogLimit { segment_bytes, segments: segments.or(segment_bytes.map(|_| 1)) }
+}
+
+/// What the record of a new container is put together from.
+struct Parts<'a> {
+    project: &'a Project,
+    service: &'a Service,
+    image: &'a Image,
+    create: &'a CreateContainer,
+    id: &'a str,
+    command: Vec<String>,
+    mounts: Vec<MountRecord>,
+    joins: Vec<Join>,
+    network: &'a NetworkStart,
+}
+
+fn record(parts: Parts<'_>) -> ContainerRecord {
+    let Parts { project, service, image, create, id, command, mounts, joins, network } = parts;
+    let places = match network {
+        NetworkStart::Own(places) => places.as_slice(),
+        NetworkStart::Shared(_) | NetworkStart::Host => &[],
+    };
+    let stop_signal = service.stop_signal.or_else(|| {
+        image.execution().stop_signal().as_ref().and_then(|signal| signal.parse().ok())
+    });
+    let mut record = ContainerRecord {
+        version: RECORD_VERSION,
+        id: id.to_owned(),
+        name: create.instance.name.clone(),
+        project: project.name.to_string(),
+        service: service.name.clone(),
+        number: create.instance.number,
+        oneoff: create.oneoff,
+        image: create.image.clone(),
+        image_id: image.id.to_string(),
+        config_hash: create.config_hash.clone(),
+        definition: crate::hash::service(project, service),
+        depends_on: service.depends_on.clone(),
+        created: Timestamp::now(),
+        labels: service.labels.clone(),
+        command,
+        tty: service.tty,
+        stdin_open: service.stdin_open,
+        stop_signal: stop_signal.unwrap_or(Signal::TERM),
+        stop_grace: service.stop_grace_period.unwrap_or(DEFAULT_GRACE),
+        restart: if create.oneoff { RestartPolicy::No } else { service.restart },
+        healthcheck: healthcheck(service.healthcheck.as_ref(), image.health_check.as_ref()),
+        networks: places.iter().map(endpoint_record).collect(),
+        ports: service.ports.clone(),
+        mounts,
+        joins,
+    };
+    let of_project = ProjectRecord::new(
+        project.name.to_string(),
+        project.working_dir.clone(),
+        project.files.clone(),
+    );
+    record.labels.extend(record.compose_labels(&of_project));
+    record
+}
+
+fn endpoint_record(place: &Place) -> EndpointRecord {
+    let Place { network, wish } = place;
+    EndpointRecord {
+        network: network.clone(),
+        aliases: wish.names.clone(),
+        lease_key: wish.lease_key.clone(),
+        ipv4: wish.ipv4,
+        mac: wish.mac.map(|mac| MacAddress(mac.0)),
+    }
+}
+
+/// The health check of the service over that of its image, field by field (A084).
+fn healthcheck(
+    own: Option<&Healthcheck>,
+    of_image: Option<&images::HealthCheck>,
+) -> Option<Healthcheck> {
+    let base = of_image.map(|check| Healthcheck {
+        test: health_test(&check.test),
+        interval: check.interval,
+        timeout: check.timeout,
+        retries: check.retries,
+        start_period: check.start_period,
+        start_interval: check.start_interval,
+    });
+    let (own, base) = match (own, base) {
+        (None, base) => return base.filter(runs),
+        (Some(own), base) => (own, base.unwrap_or_default()),
+    };
+    let merged = Healthcheck {
+        test: own.test.clone().or(base.test),
+        interval: own.interval.or(base.interval),
+        timeout: own.timeout.or(base.timeout),
+        retries: own.retries.or(base.retries),
+        start_period: own.start_period.or(base.start_period),
+        start_interval: own.start_interval.or(base.start_interval),
+    };
+    Some(merged).filter(runs)
+}
+
+fn runs(check: &Healthcheck) -> bool {
+    matches!(check.test, Some(HealthTest::Exec(_) | HealthTest::Shell(_)))
+}
+
+fn health_test(words: &[String]) -> Option<HealthTest> {
+    match words {
+        [] => None,
+        [none] if none == "NONE" => Some(HealthTest::Disabled),
+        [shell, line] if shell == "CMD-SHELL" => Some(HealthTest::Shell(line.clone())),
+        [cmd, args @ ..] if cmd == "CMD" => Some(HealthTest::Exec(args.to_vec())),
+        words => Some(HealthTest::Exec(words.to_vec())),
+    }
+}
+
+fn size_in_bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" => 10,
+        "m" | "mb" => 20,
+        "g" | "gb" => 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_shl(unit)
+}

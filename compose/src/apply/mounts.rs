@@ -1,0 +1,397 @@
+//! What is mounted into a container: from the mounts of the file to binds of host paths.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use images::Image;
+use runtime::spec::{Bind, MountWish, Recursion, Tmpfs};
+use volumes::bind::{self, BindError, Missing};
+use volumes::{Volume, Wanted};
+
+use crate::model::{
+    FileSource, Grant, Mount, MountKind, Project, Propagation, Recursive, Service, TmpfsOptions,
+    VolumeSource, VolumesFrom,
+};
+use crate::record::{ContainerPaths, ContainerRecord, MountRecord, MountSource};
+
+/// A mount could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// A bind.
+    #[error("cannot mount {}", target.display())]
+    Bind {
+        /// Where it was to appear.
+        target: PathBuf,
+        /// Why.
+        source: BindError,
+    },
+    /// A volume that was to be there.
+    #[error("volume {name} does not exist")]
+    NoVolume {
+        /// Its real name.
+        name: String,
+    },
+    /// A volume that could not be made.
+    #[error(transparent)]
+    Create(#[from] volumes::CreateError),
+    /// A volume that could not be read.
+    #[error(transparent)]
+    Store(#[from] volumes::StoreError),
+    /// A name that no volume can have.
+    #[error(transparent)]
+    Name(#[from] volumes::NameError),
+    /// A volume with options that could not be mounted.
+    #[error(transparent)]
+    Options(#[from] volumes::MountError),
+    /// A part of a volume.
+    #[error(transparent)]
+    Subpath(#[from] volumes::SubpathError),
+    /// What the image has at the place could not be copied.
+    #[error("cannot fill volume {name} from the image")]
+    Populate {
+        /// The volume.
+        name: String,
+        /// Why.
+        source: volumes::PopulateError,
+    },
+    /// A secret or config.
+    #[error("cannot make the file for {}", target.display())]
+    Grant {
+        /// Where it was to appear.
+        target: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A secret or config whose variable is not set.
+    #[error("environment variable {variable} is not set; it is the source of {}", target.display())]
+    Unset {
+        /// The variable.
+        variable: String,
+        /// Where it was to appear.
+        target: PathBuf,
+    },
+    /// A kind of mount that does not exist on this system, or not yet.
+    #[error("{}: {kind} mounts are not possible here", target.display())]
+    Impossible {
+        /// Where it was to appear.
+        target: PathBuf,
+        /// Which kind.
+        kind: &'static str,
+    },
+}
+
+/// Everything that decides what is mounted into one container.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// The volumes.
+    pub volumes: &'a volumes::Store,
+    /// The whole project, for the names of volumes and the content of secrets.
+    pub project: &'a Project,
+    /// The service.
+    pub service: &'a Service,
+    /// Its image.
+    pub image: &'a Image,
+    /// Where the container's own files are.
+    pub paths: &'a ContainerPaths,
+    /// The folder whose `hosts`, `hostname` and `resolv.conf` it sees: its own, or that of whose network it shares.
+    pub etc: &'a Path,
+    /// Anonymous volumes of the container that this one replaces, by target.
+    pub inherited: &'a BTreeMap<PathBuf, String>,
+    /// The containers whose mounts it takes over.
+    pub others: &'a [(VolumesFrom, ContainerRecord)],
+}
+
+/// The mounts of a container, for the runtime and for its record.
+#[derive(Debug, Default)]
+pub struct Mounts {
+    /// For the runtime.
+    pub wishes: Vec<MountWish>,
+    /// For the record.
+    pub records: Vec<MountRecord>,
+}
+
+impl Mounts {
+    fn bind(&mut self, bind: Bind, source: MountSource) {
+        self.records.push(MountRecord {
+            source,
+            target: bind.target.clone(),
+            read_only: bind.read_only,
+        });
+        self.wishes.push(MountWish::Bind(bind));
+    }
+
+    fn targets(&self) -> BTreeSet<&Path> {
+        self.records.iter().map(|mount| mount.target.as_path()).collect()
+    }
+}
+
+impl Sources<'_> {
+    /// Makes everything ready that is to be mounted: sources are there, volumes exist and are filled.
+    ///
+    /// # Errors
+    ///
+    /// The first mount that cannot be made ready. Volumes that were made meanwhile stay: they are empty or whole.
+    pub fn resolve(&self) -> Result<Mounts, MountError> {
+        let mut mounts = Mounts::default();
+        self.etc_files(&mut mounts);
+        for mount in &self.service.mounts {
+            self.mount(mount, &mut mounts)?;
+        }
+        for tmpfs in &self.service.tmpfs {
+            add_tmpfs(&tmpfs.target, false, &tmpfs.options, &mut mounts);
+        }
+        for grant in &self.service.secrets {
+            let secret = &self.project.secrets[&grant.source];
+            self.grant(grant, grant.source.as_str(), &secret.source, &mut mounts)?;
+        }
+        for grant in &self.service.configs {
+            let config = &self.project.configs[&grant.source];
+            self.grant(grant, grant.source.as_str(), &config.source, &mut mounts)?;
+        }
+        for (from, other) in self.others {
+            self.taken_over(from, other, &mut mounts)?;
+        }
+        self.volumes_of_image(&mut mounts)?;
+        Ok(mounts)
+    }
+
+    /// The three files that say who and where the container is; not in the record, like Docker's.
+    fn etc_files(&self, mounts: &mut Mounts) {
+        for name in ["hosts", "hostname", "resolv.conf"] {
+            mounts.wishes.push(MountWish::Bind(Bind {
+                source: self.etc.join(name),
+                target: Path::new("/etc").join(name),
+                ..Bind::default()
+            }));
+        }
+    }
+
+    fn mount(&self, mount: &Mount, mounts: &mut Mounts) -> Result<(), MountError> {
+        let Mount { target, read_only, kind } = mount;
+        let impossible =
+            |kind| Err(MountError::Impossible { target: target.clone(), kind });
+        match kind {
+            MountKind::Bind { source, create_host_path, propagation, recursive, selinux: _ } => {
+                let missing = if *create_host_path { Missing::Create } else { Missing::Refuse };
+                let found = bind::check(source, missing)
+                    .map_err(|source| MountError::Bind { target: target.clone(), source })?;
+                let bind = Bind {
+                    source: found.path.clone(),
+                    target: target.clone(),
+                    read_only: *read_only,
+                    propagation: propagation.map(propagate).unwrap_or_default(),
+                    recursion: recursion(*recursive),
+                };
+                mounts.bind(bind, MountSource::Bind { path: found.path });
+                Ok(())
+            }
+            MountKind::Volume { source, nocopy, subpath, labels } => {
+                let volume = match source {
+                    VolumeSource::Named(key) => self.named(&self.project.volumes[key].name)?,
+                    VolumeSource::Anonymous => self.anonymous(target, labels)?,
+                };
+                self.add_volume(volume, mount, !nocopy, subpath.as_deref(), mounts)
+            }
+            MountKind::Tmpfs(options) => {
+                add_tmpfs(target, *read_only, options, mounts);
+                Ok(())
+            }
+            MountKind::Image { .. } => impossible("image"),
+            MountKind::NamedPipe { .. } => impossible("named pipe"),
+            MountKind::Cluster { .. } => impossible("cluster volume"),
+        }
+    }
+
+    fn named(&self, name: &str) -> Result<Volume, MountError> {
+        let found = self.volumes.find(name)?;
+        found.ok_or_else(|| MountError::NoVolume { name: name.to_owned() })
+    }
+
+    /// The anonymous volume at `target`: that of the container which is replaced, or a new one.
+    fn anonymous(
+        &self,
+        target: &Path,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Volume, MountError> {
+        if let Some(name) = self.inherited.get(target)
+            && let Some(volume) = self.volumes.find(name)?
+        {
+            return Ok(volume);
+        }
+        let wanted = Wanted::anonymous(labels.clone())
+            .map_err(|source| MountError::Grant { target: target.to_owned(), source })?;
+        Ok(self.volumes.create(&wanted)?)
+    }
+
+    fn add_volume(
+        &self,
+        volume: Volume,
+        mount: &Mount,
+        fill: bool,
+        subpath: Option<&Path>,
+        mounts: &mut Mounts,
+    ) -> Result<(), MountError> {
+        let root = volume.mount()?;
+        if fill && volume.local_mount()?.is_none() {
+            volumes::populate(&volume, &self.image.layers, &mount.target).map_err(|source| {
+                MountError::Populate { name: volume.name.to_string(), source }
+            })?;
+        }
+        let source = match subpath {
+            Some(subpath) => volume.subpath(&root, subpath)?.1,
+            None => root,
+        };
+        let bind = Bind {
+            source,
+            target: mount.target.clone(),
+            read_only: mount.read_only,
+            ..Bind::default()
+        };
+        let record = MountSource::Volume {
+            name: volume.name.to_string(),
+            anonymous: volume.is_anonymous(),
+        };
+        mounts.bind(bind, record);
+        Ok(())
+    }
+
+    /// A secret or config: the file itself, or one that we write.
+    fn grant<K>(
+        &self,
+        grant: &Grant<K>,
+        key: &str,
+        source: &FileSource,
+        mounts: &mut Mounts,
+    ) -> Result<(), MountError> {
+        let target = grant.target.clone();
+        let content = match source {
+            FileSource::File(path) => {
+                let found = bind::check(path, Missing::Refuse)
+                    .map_err(|source| MountError::Bind { target: target.clone(), source })?;
+                let bind =
+                    Bind { source: found.path.clone(), target, read_only: true, ..Bind::default() };
+                mounts.bind(bind, MountSource::Bind { path: found.path });
+                return Ok(());
+            }
+            FileSource::Content(content) => content,
+            FileSource::Environment { value: Some(value), .. } => value,
+            FileSource::Environment { variable, value: None } => {
+                return Err(MountError::Unset { variable: variable.clone(), target });
+            }
+            FileSource::External => return Err(MountError::Impossible { target, kind: "external" }),
+            FileSource::Driver(_) => return Err(MountError::Impossible { target, kind: "driver" }),
+        };
+        let failed = |source| MountError::Grant { target: target.clone(), source };
+        let file = self.paths.grants().join(key);
+        fs::create_dir_all(self.paths.grants()).map_err(failed)?;
+        fs::write(&file, content).map_err(failed)?;
+        let mode = grant.mode.unwrap_or(0o444);
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).map_err(failed)?;
+        std::os::unix::fs::chown(&file, grant.uid, grant.gid).map_err(failed)?;
+        let bind =
+            Bind { source: file.clone(), target: target.clone(), read_only: true, ..Bind::default() };
+        mounts.bind(bind, MountSource::Bind { path: file });
+        Ok(())
+    }
+
+    /// Binds and volumes of another container, at the same places; what the service says itself goes before.
+    fn taken_over(
+        &self,
+        from: &VolumesFrom,
+        other: &ContainerRecord,
+        mounts: &mut Mounts,
+    ) -> Result<(), MountError> {
+        for mount in &other.mounts {
+            if mounts.targets().contains(mount.target.as_path()) {
+                continue;
+            }
+            let source = match &mount.source {
+                MountSource::Bind { path } => path.clone(),
+                MountSource::Volume { name, .. } => self.named(name)?.mount()?,
+                MountSource::Tmpfs => continue,
+            };
+            let bind = Bind {
+                source,
+                target: mount.target.clone(),
+                read_only: mount.read_only || from.read_only,
+                ..Bind::default()
+            };
+            // The volume belongs to the other container: it goes when that one goes.
+            let record = match &mount.source {
+                MountSource::Volume { name, .. } => {
+                    MountSource::Volume { name: name.clone(), anonymous: false }
+                }
+                source => source.clone(),
+            };
+            mounts.bind(bind, record);
+        }
+        Ok(())
+    }
+
+    /// `VOLUME` of the image: an anonymous volume wherever the service mounts nothing itself.
+    fn volumes_of_image(&self, mounts: &mut Mounts) -> Result<(), MountError> {
+        for target in self.image.execution().volumes().iter().flatten() {
+            let target = PathBuf::from(target);
+            if mounts.targets().contains(target.as_path()) {
+                continue;
+            }
+            let volume = self.anonymous(&target, &BTreeMap::new())?;
+            let mount = Mount {
+                target,
+                read_only: false,
+                kind: MountKind::Volume {
+                    source: VolumeSource::Anonymous,
+                    nocopy: false,
+                    subpath: None,
+                    labels: BTreeMap::new(),
+                },
+            };
+            self.add_volume(volume, &mount, true, None, mounts)?;
+        }
+        Ok(())
+    }
+}
+
+fn add_tmpfs(target: &Path, read_only: bool, options: &TmpfsOptions, mounts: &mut Mounts) {
+    let TmpfsOptions { size_bytes, mode, uid, gid, other } = options;
+    let mut further = other.clone();
+    if read_only {
+        further.push("ro".to_owned());
+    }
+    mounts.records.push(MountRecord {
+        source: MountSource::Tmpfs,
+        target: target.to_owned(),
+        read_only,
+    });
+    mounts.wishes.push(MountWish::Tmpfs(Tmpfs {
+        target: target.to_owned(),
+        size: *size_bytes,
+        mode: *mode,
+        uid: *uid,
+        gid: *gid,
+        options: further,
+    }));
+}
+
+const fn propagate(propagation: Propagation) -> runtime::spec::Propagation {
+    use runtime::spec::Propagation as To;
+    match propagation {
+        Propagation::Private => To::Private,
+        Propagation::Rprivate => To::RPrivate,
+        Propagation::Shared => To::Shared,
+        Propagation::Rshared => To::RShared,
+        Propagation::Slave => To::Slave,
+        Propagation::Rslave => To::RSlave,
+    }
+}
+
+const fn recursion(recursive: Recursive) -> Recursion {
+    match recursive {
+        Recursive::Enabled | Recursive::Readonly => Recursion::Recursive,
+        Recursive::Disabled => Recursion::Off,
+        Recursive::Writable => Recursion::WritableBelow,
+    }
+}

@@ -1,0 +1,99 @@
+//! Making and removing networks.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use network::{NetworkName, SubnetWish, Wanted};
+
+use super::run::Walk;
+use crate::model::{IpamPool, Network, NetworkKey};
+use crate::record::labels;
+
+/// A network could not be made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// A name that no network can have.
+    #[error(transparent)]
+    Name(#[from] network::NameError),
+    /// Something in `ipam` that is no address.
+    #[error("`{value}` is not {wanted}")]
+    Address {
+        /// What was written.
+        value: String,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// A driver that does not exist here.
+    #[error("network driver `{driver}` is not available: use `bridge`")]
+    Driver {
+        /// What was written.
+        driver: String,
+    },
+    /// The network itself.
+    #[error(transparent)]
+    Store(#[from] network::StoreError),
+}
+
+/// Makes the network of the project under `key`.
+pub fn create(walk: &Walk, key: &NetworkKey) -> Result<(), NetworkError> {
+    let Some(project) = &walk.job.project else { return Ok(()) };
+    let Some(wanted) = project.networks.get(key) else { return Ok(()) };
+    let mut wish = wish(wanted)?;
+    wish.labels.insert(labels::PROJECT.to_owned(), project.name.to_string());
+    wish.labels.insert(labels::NETWORK.to_owned(), key.to_string());
+    wish.labels.insert(labels::CONFIG_HASH.to_owned(), crate::hash::network(wanted).hash());
+    walk.supervisor.networks.create(&wish)?;
+    Ok(())
+}
+
+/// Removes the network called `name`.
+pub fn remove(walk: &Walk, name: &str) -> Result<(), NetworkError> {
+    walk.supervisor.names.forget(name);
+    walk.supervisor.networks.remove(&name.parse::<NetworkName>()?)?;
+    Ok(())
+}
+
+/// The network of the file in the words of the store.
+pub fn wish(wanted: &Network) -> Result<Wanted, NetworkError> {
+    let driver = wanted.driver.as_deref().unwrap_or("bridge");
+    if !matches!(driver, "bridge" | "default") {
+        return Err(NetworkError::Driver { driver: driver.to_owned() });
+    }
+    let mut wish = Wanted::new(wanted.name.parse()?);
+    wish.labels = wanted.labels.clone();
+    wish.internal = wanted.internal;
+    wish.ipv6 = wanted.enable_ipv6.unwrap_or(false);
+    wish.mtu = match wanted.driver_opts.get("com.docker.network.driver.mtu") {
+        Some(mtu) => Some(parse(mtu, "a number of bytes")?),
+        None => None,
+    };
+    for pool in &wanted.ipam.pools {
+        wish.subnets.extend(subnet(pool)?);
+    }
+    Ok(wish)
+}
+
+fn subnet(pool: &IpamPool) -> Result<Option<SubnetWish>, NetworkError> {
+    let Some(subnet) = &pool.subnet else { return Ok(None) };
+    let mut aux_addresses = BTreeMap::new();
+    for (host, address) in &pool.aux_addresses {
+        aux_addresses.insert(host.clone(), parse(address, "an IP address")?);
+    }
+    Ok(Some(SubnetWish {
+        subnet: parse(subnet, "a subnet like 10.1.2.0/24")?,
+        gateway: optional(pool.gateway.as_ref(), "an IP address")?,
+        ip_range: optional(pool.ip_range.as_ref(), "a subnet like 10.1.2.128/25")?,
+        aux_addresses,
+    }))
+}
+
+fn optional<T: FromStr>(
+    value: Option<&String>,
+    wanted: &'static str,
+) -> Result<Option<T>, NetworkError> {
+    value.map(|value| parse(value, wanted)).transpose()
+}
+
+fn parse<T: FromStr>(value: &str, wanted: &'static str) -> Result<T, NetworkError> {
+    value.parse().map_err(|_| NetworkError::Address { value: value.to_owned(), wanted })
+}

@@ -1,0 +1,98 @@
+//! Removing containers, what is left of half-made ones, and images.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use super::run::Walk;
+use crate::event::Change;
+use crate::record::{RecordError, names};
+use crate::supervisor::{Supervisor, exit};
+
+/// Something could not be removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// It runs.
+    #[error("it is running: stop it first")]
+    Running,
+    /// Its folder.
+    #[error("cannot remove {}", path.display())]
+    Folder {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An anonymous volume of it.
+    #[error(transparent)]
+    Volume(#[from] volumes::RemoveError),
+    /// Its name.
+    #[error(transparent)]
+    Name(#[from] names::NameError),
+    /// Its records.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// An image.
+    #[error(transparent)]
+    Image(#[from] images::RemoveError),
+}
+
+/// Removes the container with this id, and these anonymous volumes of it. One that is gone already is no error.
+///
+/// # Errors
+///
+/// [`RemoveError`]; the record goes first, so that whatever resists is garbage and no container.
+pub async fn remove(
+    supervisor: &std::rc::Rc<Supervisor>,
+    id: &str,
+    volumes: &[String],
+) -> Result<(), RemoveError> {
+    let Some(live) = supervisor.container(id) else { return Ok(()) };
+    let _gate = live.gate.lock().await;
+    if live.is_running() {
+        return Err(RemoveError::Running);
+    }
+    let record = live.paths.record();
+    match fs::remove_file(&record) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(RemoveError::Folder { path: record, source });
+        }
+        _ => {}
+    }
+    names::release(&supervisor.roots, &live.record.name, id)?;
+    exit::remove_cgroup(&live);
+    supervisor.forget(id);
+    supervisor.tell(&live, Change::Removed);
+    remove_garbage(supervisor, id)?;
+    for volume in volumes {
+        supervisor.volumes.remove(volume, &supervisor.users_of_volume(volume))?;
+    }
+    Ok(())
+}
+
+/// Removes the folder of a container that has no record.
+///
+/// # Errors
+///
+/// [`RemoveError::Folder`].
+pub fn remove_garbage(supervisor: &Supervisor, id: &str) -> Result<(), RemoveError> {
+    let paths = supervisor.roots.container(&supervisor.project, id);
+    match fs::remove_dir_all(paths.folder()) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(RemoveError::Folder { path: paths.folder().to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes an image, unless a container still uses it.
+///
+/// # Errors
+///
+/// [`RemoveError::Image`].
+pub fn remove_image(walk: &Walk, reference: &str) -> Result<(), RemoveError> {
+    let supervisor = &walk.supervisor;
+    let used = |image: &images::Image| supervisor.user_of_image(&image.id.to_string());
+    supervisor.images.remove(reference, images::Force::No, used)?;
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! One step: which room carries it out, what is told meanwhile, what a failure means to the user.
+
+use std::error::Error;
+use std::rc::Rc;
+
+use tokio::sync::watch;
+
+use super::run::{StepFailure, Walk};
+use super::{container, network, ready, removal, volume};
+use crate::event::{Failure, Kind, Status, Subject};
+use crate::model::{Place, ServiceName};
+use crate::plan::{Action, Instance, StepId};
+use crate::supervisor::start::{Occasion, StartError};
+use crate::supervisor::{exit, hook, start};
+
+/// Carries out `action`, which is step `id` of the walk.
+pub async fn carry_out(
+    walk: &Rc<Walk>,
+    id: StepId,
+    action: &Action,
+    interrupts: watch::Receiver<u64>,
+) -> Result<(), StepFailure> {
+    match action {
+        Action::CreateNetwork { key, name } => {
+            told(walk, Kind::Network, name, [Status::Creating, Status::Created], async {
+                network::create(walk, key).map_err(|error| failed(&error, 1))
+            })
+            .await
+        }
+        Action::RemoveNetwork { name } => {
+            told(walk, Kind::Network, name, [Status::Removing, Status::Removed], async {
+                network::remove(walk, name).map_err(|error| failed(&error, 1))
+            })
+            .await
+        }
+        Action::CreateVolume { key, name } => {
+            told(walk, Kind::Volume, name, [Status::Creating, Status::Created], async {
+                volume::create(walk, key).map_err(|error| failed(&error, 1))
+            })
+            .await
+        }
+        Action::RemoveVolume { name } => {
+            told(walk, Kind::Volume, name, [Status::Removing, Status::Removed], async {
+                volume::remove(walk, name).map_err(|error| failed(&error, 1))
+            })
+            .await
+        }
+        Action::CreateContainer(create) => {
+            let words = match create.replaces {
+                Some(_) => [Status::Recreate, Status::Recreated],
+                None => [Status::Creating, Status::Created],
+            };
+            let name = &create.instance.name;
+            told(walk, Kind::Container, name, words, async {
+                let made = container::create(walk, create).await;
+                let container_id = made.map_err(|error| {
+                    failed(&error, 1).at(place_of(walk, &create.instance.service, error.attribute()))
+                })?;
+                walk.created.borrow_mut().insert(id, container_id);
+                Ok(())
+            })
+            .await
+        }
+        Action::StartContainer { instance, target } => {
+            let container = walk.id_of(target).and_then(|id| walk.supervisor.container(&id));
+            let Some(live) = container else { return Err(vanished(instance)) };
+            let words = [Status::Starting, Status::Started];
+            told(walk, Kind::Container, &instance.name, words, async {
+                let started = start::start(&walk.supervisor, &live, Occasion::Request).await;
+                started.map_err(|error| {
+                    let place = place_of(walk, &instance.service, attribute_of(&error));
+                    failed(&error, error.shell_code()).with_help(help_for(&error)).at(place)
+                })?;
+                hook::post_start(&walk.supervisor, &live)
+                    .await
+                    .map_err(|error| failed(&error, 1).at(place_of(walk, &instance.service, "post_start")))
+            })
+            .await
+        }
+        Action::Await { service, condition, need } => {
+            ready::wait(walk, service, *condition, *need, interrupts).await
+        }
+        Action::StopContainer { instance, id, signal, grace } => {
+            let Some(live) = walk.supervisor.container(id) else { return Ok(()) };
+            let words = [Status::Stopping, Status::Stopped];
+            told(walk, Kind::Container, &instance.name, words, async {
+                let stopped = exit::stop(&walk.supervisor, &live, *signal, *grace).await;
+                stopped.map_err(|error| failed(&error, 1))
+            })
+            .await
+        }
+        Action::SignalContainer { instance, id, signal } => {
+            let Some(live) = walk.supervisor.container(id) else { return Ok(()) };
+            let words = [Status::Killing, Status::Killed];
+            told(walk, Kind::Container, &instance.name, words, async {
+                exit::signal(&walk.supervisor, &live, *signal).await.map_err(|error| failed(&error, 1))
+            })
+            .await
+        }
+        Action::RemoveContainer { instance, id, volumes } => {
+            let words = [Status::Removing, Status::Removed];
+            told(walk, Kind::Container, &instance.name, words, async {
+                removal::remove(&walk.supervisor, id, volumes)
+                    .await
+                    .map_err(|error| failed(&error, 1))
+            })
+            .await
+        }
+        Action::RemoveGarbage { id } => {
+            removal::remove_garbage(&walk.supervisor, id).map_err(|error| failed(&error, 1))
+        }
+        Action::RemoveImage { reference } => {
+            told(walk, Kind::Image, reference, [Status::Removing, Status::Removed], async {
+                removal::remove_image(walk, reference).map_err(|error| failed(&error, 1))
+            })
+            .await
+        }
+    }
+}
+
+/// Tells the two words of a step around it, or that it failed.
+async fn told(
+    walk: &Walk,
+    kind: Kind,
+    name: &str,
+    [working, done]: [Status; 2],
+    work: impl Future<Output = Result<(), StepFailure>>,
+) -> Result<(), StepFailure> {
+    walk.report(kind, name, working);
+    let result = work.await;
+    walk.report(kind, name, if result.is_ok() { done } else { Status::Error });
+    result.map_err(|mut failed| {
+        let subject = Subject { kind, name: name.to_owned() };
+        failed.failure.message = format!("{subject}: {}", failed.failure.message);
+        failed
+    })
+}
+
+/// A failure with its causes and the exit code that stands for it.
+pub fn failed(error: &dyn Error, code: i32) -> StepFailure {
+    StepFailure { failure: Failure::new(error), code }
+}
+
+impl StepFailure {
+    fn at(mut self, place: Option<Place>) -> Self {
+        self.failure.place = place.map(Into::into);
+        self
+    }
+
+    fn with_help(mut self, help: Option<String>) -> Self {
+        self.failure.help = help;
+        self
+    }
+}
+
+fn vanished(instance: &Instance) -> StepFailure {
+    let message = format!("Container {instance}: it was removed by somebody else");
+    StepFailure { failure: Failure { message, ..Failure::default() }, code: 1 }
+}
+
+/// Where `attribute` of a service is written, or the service itself.
+fn place_of(walk: &Walk, service: &ServiceName, attribute: &str) -> Option<Place> {
+    let service = walk.job.project.as_ref()?.services.get(service)?;
+    service.places.of(attribute).or(service.place.as_ref()).cloned()
+}
+
+/// The attribute that a failed start has most to do with.
+fn attribute_of(error: &StartError) -> &'static str {
+    use crate::supervisor::keeper::KeeperError;
+    use runtime::failure::Failure;
+    match error {
+        StartError::Publish(_) => "ports",
+        StartError::Network(_) => "networks",
+        StartError::Keeper(KeeperError::Failed(failure)) => match failure.step.as_str() {
+            Failure::EXECUTE => "command",
+            "user" => "user",
+            _ => "",
+        },
+        _ => "",
+    }
+}
+
+/// What to do about a failed start.
+fn help_for(error: &StartError) -> Option<String> {
+    use ::network::publish::PublishError;
+    match error {
+        StartError::Keeper(crate::supervisor::keeper::KeeperError::Failed(failure)) => {
+            match failure.shell_code() {
+                127 => Some("check `command` and `entrypoint`: the program must exist in the image".into()),
+                126 => Some("the program is there but cannot be executed: look at its mode, its `#!` line and its architecture".into()),
+                _ => None,
+            }
+        }
+        StartError::Publish(PublishError::InUse { .. }) => {
+            Some("stop that process, or publish another host port".into())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,247 @@
+//! What follows when a container has ended, and ending one on purpose.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use runtime::cgroup::Place;
+use runtime::launch::Launch;
+use rustix::process::{Signal as KernelSignal, pidfd_send_signal};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, timeout_at};
+
+use super::keeper::Ended;
+use super::live::{Descriptors, Live};
+use super::start::{self, Occasion};
+use super::{Supervisor, hook, names, restart};
+use crate::event::Change;
+use crate::model::Signal;
+use crate::record::{Phase, read_record};
+
+/// Why a container could not be stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// One of its `pre_stop` commands.
+    #[error("a pre_stop hook failed")]
+    Hook(#[from] hook::HookError),
+    /// The kernel did not take the signal.
+    #[error("cannot send {signal}")]
+    Signal {
+        /// Which one.
+        signal: Signal,
+        /// The kernel's words.
+        source: std::io::Error,
+    },
+}
+
+/// Sees to the end of a container: its last output is kept, its state is written down, what served it goes, and it is
+/// started again if its restart policy says so.
+pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
+    let Some(live) = supervisor.container(&ended.key) else { return };
+    let _gate = live.gate.lock().await;
+    if live.state().process.as_ref().map(|process| process.pid) != Some(ended.pid) {
+        return;
+    }
+    let pumps = std::mem::take(&mut live.tasks.borrow_mut().pumps);
+    for pump in pumps {
+        let _ = pump.await;
+    }
+    live.tasks.borrow_mut().end_services();
+    *live.pidfd.borrow_mut() = None;
+    let oom = remove_cgroup(&live);
+    let again = if live.stopping.get() { None } else { restart::delay(&live, ended.status, ended.at) };
+    settle_descriptors(supervisor, &live, again.is_some());
+    let written = live.change(|state| {
+        state.phase = if again.is_some() { Phase::Restarting } else { Phase::Exited };
+        state.process = None;
+        state.exit = ended.status.map(Into::into);
+        state.finished = Some(ended.at);
+        state.oom = oom;
+        state.health = None;
+        state.published = Vec::new();
+        state.stop_requested = live.stopping.get();
+    });
+    if let Err(error) = written {
+        tracing::warn!(%error, "state");
+    }
+    let code = ended.status.map_or(255, |status| status.shell_code());
+    supervisor.tell(&live, Change::Exited { code, oom, restarting: again.is_some() });
+    if let Some(delay) = again {
+        schedule(supervisor, &live, delay);
+    }
+    supervisor.idle.notify_one();
+}
+
+/// A container that will run again keeps its namespace and so its addresses; another one gives everything back.
+fn settle_descriptors(supervisor: &Rc<Supervisor>, live: &Rc<Live>, again: bool) {
+    if again {
+        let mut descriptors = live.descriptors.borrow_mut();
+        *descriptors = Descriptors { sandbox: descriptors.sandbox.take(), ..Descriptors::default() };
+        return;
+    }
+    names::detach(supervisor, live);
+    *live.descriptors.borrow_mut() = Descriptors::default();
+    supervisor.keeper.release(&live.record.id);
+}
+
+/// Starts `live` again after `delay`, unless it is stopped meanwhile.
+pub fn schedule(supervisor: &Rc<Supervisor>, live: &Rc<Live>, delay: Duration) {
+    let (supervisor, live) = (Rc::clone(supervisor), Rc::clone(live));
+    spawn_local(async move {
+        let mut changes = live.watch();
+        let due = Instant::now() + delay;
+        while live.state().phase == Phase::Restarting {
+            if timeout_at(due, changes.changed()).await.is_err() {
+                break;
+            }
+        }
+        if live.state().phase != Phase::Restarting || live.stopping.get() {
+            return;
+        }
+        if let Err(error) = start::start(&supervisor, &live, Occasion::Restart).await {
+            tracing::warn!(container = live.record.name, %error, "restart");
+            let delay = restart::delay_after_failure(&live);
+            if let Some(delay) = delay {
+                let _ = live.change(|state| state.phase = Phase::Restarting);
+                schedule(&supervisor, &live, delay);
+            }
+        }
+    });
+}
+
+/// Stops `live`: `pre_stop`, its signal, and SIGKILL when `grace` has passed.
+///
+/// # Errors
+///
+/// [`StopError`]. A container that is gone already is no error.
+pub async fn stop(
+    supervisor: &Rc<Supervisor>,
+    live: &Rc<Live>,
+    signal: Signal,
+    grace: Duration,
+) -> Result<(), StopError> {
+    drop(live.gate.lock().await);
+    live.stopping.set(true);
+    if live.state().phase == Phase::Restarting {
+        give_up_restart(supervisor, live);
+    }
+    if !live.is_running() {
+        return Ok(());
+    }
+    hook::pre_stop(supervisor, live).await?;
+    send(live, signal)?;
+    if live.state().phase == Phase::Paused {
+        thaw(live);
+    }
+    let mut changes = live.watch();
+    let due = Instant::now() + grace;
+    while live.is_running() {
+        if timeout_at(due, changes.changed()).await.is_err() {
+            kill(live);
+            break;
+        }
+    }
+    gone(live).await;
+    Ok(())
+}
+
+/// Kills `live` and returns when it is gone.
+async fn kill_and_wait(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+    drop(live.gate.lock().await);
+    live.stopping.set(true);
+    if live.state().phase == Phase::Restarting {
+        give_up_restart(supervisor, live);
+    }
+    if live.is_running() {
+        kill(live);
+        gone(live).await;
+    }
+}
+
+/// Sends one signal to PID 1.
+///
+/// # Errors
+///
+/// [`StopError::Signal`], but not for a process that is gone.
+fn send(live: &Live, signal: Signal) -> Result<(), StopError> {
+    let pidfd = live.pidfd.borrow();
+    let Some(pidfd) = pidfd.as_ref() else { return Ok(()) };
+    match sys::pidfd::send(pidfd, signal.number()) {
+        Err(source) if source.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+            Err(StopError::Signal { signal, source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Sends one signal, and for SIGKILL waits until the container is gone: nothing survives that.
+///
+/// # Errors
+///
+/// As [`send`].
+pub async fn signal(
+    supervisor: &Rc<Supervisor>,
+    live: &Rc<Live>,
+    signal: Signal,
+) -> Result<(), StopError> {
+    if signal == Signal::KILL {
+        kill_and_wait(supervisor, live).await;
+        return Ok(());
+    }
+    send(live, signal)
+}
+
+async fn gone(live: &Live) {
+    let mut changes = live.watch();
+    while live.is_running() {
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn give_up_restart(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+    settle_descriptors(supervisor, live, false);
+    let written = live.change(|state| {
+        state.phase = Phase::Exited;
+        state.stop_requested = true;
+    });
+    if let Err(error) = written {
+        tracing::warn!(%error, "state");
+    }
+    supervisor.idle.notify_one();
+}
+
+/// Kills every process of the container at once.
+fn kill(live: &Live) {
+    let killed = place(live).map(|place| place.kill());
+    if !matches!(killed, Some(Ok(())))
+        && let Some(pidfd) = live.pidfd.borrow().as_ref()
+    {
+        let _ = pidfd_send_signal(pidfd, KernelSignal::KILL);
+    }
+}
+
+fn thaw(live: &Live) {
+    if let Some(place) = place(live)
+        && let Err(error) = place.thaw()
+    {
+        tracing::warn!(%error, "thaw");
+    }
+}
+
+/// The control groups of the last start.
+fn place(live: &Live) -> Option<Place> {
+    let launch: Option<Launch> = read_record(&live.paths.launch()).ok()?;
+    launch?.cgroup
+}
+
+/// Removes the control groups of the last start, and says whether the kernel killed something in them for want of
+/// memory.
+pub fn remove_cgroup(live: &Live) -> bool {
+    let Some(place) = place(live) else { return false };
+    let oom = place.was_oom_killed();
+    if let Err(error) = place.remove() {
+        tracing::warn!(container = live.record.name, %error, "cgroup");
+    }
+    oom
+}

@@ -1,0 +1,459 @@
+//! The process that decides for a project, for as long as the project is up.
+//!
+//! One thread, one event loop. It carries out the requests of the command line (observe, plan, apply), and between
+//! them it serves the running containers: output into logs, exits and restarts, health, names, published ports. It may
+//! be killed at any moment: the keeper starts the next one, which takes everything up again ([`Supervisor::take_up`]).
+//! It leaves when nothing of the project runs and nobody is connected.
+
+mod attach;
+mod command;
+pub mod exit;
+pub mod hook;
+pub mod keeper;
+mod live;
+mod names;
+mod output;
+mod probe;
+mod publish;
+mod readiness;
+mod requests;
+mod restart;
+mod server;
+pub mod start;
+mod stores;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use jiff::Timestamp;
+use runtime::keeper::{Config, Keeper, LaunchError};
+use runtime::launch::NamespaceKind;
+use tokio::net::UnixListener;
+use tokio::sync::{Mutex, Notify, broadcast, watch};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::event::{Change, ContainerEvent, Event};
+use crate::record::{
+    BootId, LockError, MountSource, Phase, ProjectLock, RecordError, Roots, StartRecord, list,
+};
+use keeper::{Held, Link, News};
+pub use live::Live;
+use live::Descriptors;
+
+/// Events that a slow listener may be behind before it loses some.
+const EVENT_BACKLOG: usize = 4096;
+
+/// Why the supervisor could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// The command line was not one that a keeper makes.
+    #[error("`supervisor` is started by the keeper and takes PROJECT")]
+    Arguments,
+    /// Another one is there.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Its records.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The image store.
+    #[error(transparent)]
+    Images(#[from] images::StoreError),
+    /// The volume store.
+    #[error(transparent)]
+    Volumes(#[from] volumes::StoreError),
+    /// The network store.
+    #[error(transparent)]
+    Networks(#[from] network::StoreError),
+    /// Its socket, its event loop.
+    #[error("{step}")]
+    Host {
+        /// What was being done.
+        step: &'static str,
+        /// The kernel's words.
+        source: io::Error,
+    },
+    /// The keeper.
+    #[error(transparent)]
+    Keeper(#[from] keeper::KeeperError),
+    /// A keeper in the place of one that has died.
+    #[error("cannot start another keeper")]
+    Launch(#[from] LaunchError),
+}
+
+/// The process that decides for a project.
+#[derive(Debug)]
+pub struct Supervisor {
+    /// The project's name.
+    pub project: String,
+    /// Where everything is.
+    pub roots: Roots,
+    /// This boot of the machine.
+    pub boot: BootId,
+    /// The keeper of this project.
+    pub keeper: Link,
+    /// Networks of the machine.
+    pub networks: network::Store,
+    /// Volumes of the machine.
+    pub volumes: volumes::Store,
+    /// Images of the machine.
+    pub images: images::Store,
+    /// Names and addresses of the containers.
+    pub names: names::Directory,
+    /// Host ports that are taken for containers which do not run yet.
+    pub ports: publish::Reservations,
+    /// Counts the requests that cut others short.
+    pub interrupts: watch::Sender<u64>,
+    /// Held by the request that is being carried out.
+    pub work: Mutex<()>,
+    events: broadcast::Sender<Event>,
+    containers: RefCell<BTreeMap<String, Rc<Live>>>,
+    clients: Cell<usize>,
+    idle: Notify,
+}
+
+/// What a supervisor is started with.
+#[derive(Debug)]
+pub struct Beginning {
+    /// The project.
+    pub project: String,
+    /// Where everything is.
+    pub roots: Roots,
+    /// The connection to the keeper.
+    pub keeper: Keeper,
+}
+
+/// Is a supervisor: what `compose supervisor PROJECT` does, with the words after that.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn main(mut words: impl Iterator<Item = OsString>) -> Result<(), SupervisorError> {
+    let project = words.next().and_then(|word| word.into_string().ok());
+    let (Some(project), None) = (project, words.next()) else {
+        return Err(SupervisorError::Arguments);
+    };
+    let keeper = Keeper::inherited()
+        .map_err(|source| SupervisorError::Host { step: "cannot reach the keeper", source })?;
+    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).finish();
+    // Whatever was set before logs as well.
+    let _ = tracing::subscriber::set_global_default(log);
+    run(Beginning { project, roots: Roots::from_env(), keeper })
+}
+
+/// Serves the project until nothing of it runs and nobody is connected.
+///
+/// # Errors
+///
+/// [`SupervisorError`] when it cannot begin. What goes wrong later is told to those who asked.
+pub fn run(beginning: Beginning) -> Result<(), SupervisorError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| SupervisorError::Host { step: "cannot make an event loop", source })?;
+    runtime.block_on(LocalSet::new().run_until(serve(beginning)))
+}
+
+async fn serve(beginning: Beginning) -> Result<(), SupervisorError> {
+    let Beginning { project, roots, keeper } = beginning;
+    let _lock = ProjectLock::acquire(&roots, &project)?;
+    let socket = roots.project(&project).socket();
+    let supervisor = Rc::new(Supervisor::new(project, roots, keeper)?);
+    let news = spawn_local(listen_to_keeper(Rc::clone(&supervisor)));
+    supervisor.take_up().await?;
+    let listener = listen(&socket)?;
+    runtime::keeper::announce_ready()
+        .map_err(|source| SupervisorError::Host { step: "cannot say that it is ready", source })?;
+    spawn_local(names::follow_others(Rc::clone(&supervisor)));
+    let server = spawn_local(server::serve(listener, Rc::clone(&supervisor)));
+    supervisor.until_idle().await;
+    let _ = std::fs::remove_file(&socket);
+    server.abort();
+    news.abort();
+    supervisor.keeper.quit();
+    Ok(())
+}
+
+fn listen(socket: &PathBuf) -> Result<UnixListener, SupervisorError> {
+    let failed = |source| SupervisorError::Host { step: "cannot listen on the project's socket", source };
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    UnixListener::bind(socket).map_err(failed)
+}
+
+/// Obeys what comes from the keeper, each end of a container in a task of its own.
+async fn listen_to_keeper(supervisor: Rc<Supervisor>) {
+    loop {
+        match supervisor.keeper.next().await {
+            News::Ended(ended) => {
+                let supervisor = Rc::clone(&supervisor);
+                spawn_local(async move { exit::ended(&supervisor, ended).await });
+            }
+            News::Lost => {
+                if let Err(error) = replace_keeper(&supervisor).await {
+                    tracing::error!(%error, "no new keeper: the containers run on without one");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Starts a new keeper in the place of one that has died, and gives it everything.
+async fn replace_keeper(supervisor: &Rc<Supervisor>) -> Result<(), SupervisorError> {
+    tracing::warn!("the keeper is gone: starting another one");
+    let paths = supervisor.roots.project(&supervisor.project);
+    let keeper = Keeper::replace(&Config {
+        project: supervisor.project.clone(),
+        data: paths.data().to_owned(),
+        run: paths.run().to_owned(),
+    })?;
+    supervisor
+        .keeper
+        .replace(keeper)
+        .map_err(|source| SupervisorError::Host { step: "cannot watch the keeper", source })?;
+    for live in supervisor.all() {
+        hand_over(supervisor, &live)?;
+    }
+    Ok(())
+}
+
+fn hand_over(supervisor: &Supervisor, live: &Live) -> Result<(), SupervisorError> {
+    let host = |source| SupervisorError::Host { step: "cannot duplicate a descriptor", source };
+    let mut copies = Vec::new();
+    if let Some(pidfd) = live.pidfd.borrow().as_ref() {
+        copies.push(pidfd.try_clone().map_err(host)?);
+    }
+    for descriptor in live.descriptors.borrow().lend() {
+        copies.push(descriptor.try_clone_to_owned().map_err(host)?);
+    }
+    let running = {
+        let state = live.state();
+        state.process.as_ref().zip(state.started).map(|(process, started)| {
+            runtime::keeper::Running {
+                ticket: 0,
+                pid: process.pid,
+                pid_started: process.started_ticks,
+                started,
+            }
+        })
+    };
+    let descriptors = keeper::lend(&copies);
+    match running {
+        Some(running) => supervisor.keeper.adopt(&live.record.id, running, &descriptors)?,
+        None if !copies.is_empty() => supervisor.keeper.hold(&live.record.id, &descriptors)?,
+        None => {}
+    }
+    Ok(())
+}
+
+impl Supervisor {
+    fn new(project: String, roots: Roots, keeper: Keeper) -> Result<Self, SupervisorError> {
+        let host = |step| move |source| SupervisorError::Host { step, source };
+        Ok(Self {
+            boot: BootId::current().map_err(host("cannot tell this boot from others"))?,
+            keeper: Link::new(keeper).map_err(host("cannot watch the keeper"))?,
+            networks: network::Store::open(&roots.networks(), &roots.network_namespaces())?,
+            volumes: volumes::Store::open(&roots.volumes())?,
+            images: images::Store::open(&roots.images())?,
+            names: names::Directory::default(),
+            ports: publish::Reservations::default(),
+            interrupts: watch::Sender::new(0),
+            work: Mutex::new(()),
+            events: broadcast::Sender::new(EVENT_BACKLOG),
+            containers: RefCell::default(),
+            clients: Cell::new(0),
+            idle: Notify::new(),
+            project,
+            roots,
+        })
+    }
+
+    /// Takes up what runs: the records say what there is, the keeper has the descriptors.
+    async fn take_up(self: &Rc<Self>) -> Result<(), SupervisorError> {
+        let mut held: BTreeMap<String, Held> =
+            self.keeper.list().await?.into_iter().map(|held| (held.key.clone(), held)).collect();
+        let listing = list::containers(&self.roots, &self.project)?;
+        for container in listing.containers {
+            let paths = container.record.paths(&self.roots);
+            let Some(start) = StartRecord::read(&paths)? else { continue };
+            let phase = container.state.phase;
+            let live = self.add(Live::new(&self.roots, container.record, start, container.state));
+            match held.remove(&live.record.id) {
+                Some(held) if held.running.is_some() => self.take_up_running(&live, held),
+                _ if phase == Phase::Running => self.adopt(&live).await?,
+                _ if phase.is_up() => self.take_up_lost(&live).await,
+                _ => {}
+            }
+        }
+        for key in held.into_keys() {
+            self.keeper.release(&key);
+        }
+        Ok(())
+    }
+
+    fn take_up_running(self: &Rc<Self>, live: &Rc<Live>, held: Held) {
+        let Held { running, descriptors, .. } = held;
+        let Some(running) = running else { return };
+        let mut descriptors = descriptors.into_iter();
+        *live.pidfd.borrow_mut() = descriptors.next();
+        match Descriptors::from_list(descriptors.collect(), live.shape()) {
+            Some(found) => *live.descriptors.borrow_mut() = found,
+            None => tracing::error!(container = live.record.name, "its descriptors are not what they should be"),
+        }
+        let process = crate::record::ProcessName {
+            pid: running.pid,
+            started_ticks: running.pid_started,
+            boot_id: self.boot.clone(),
+        };
+        // A predecessor may have been killed between the start and its record.
+        let unknown = live.state().process.as_ref() != Some(&process);
+        if unknown {
+            let health = probe::initial(live);
+            let written = live.change(|state| {
+                state.phase = Phase::Running;
+                state.process = Some(process);
+                state.started = Some(running.started);
+                state.exit = None;
+                state.finished = None;
+                state.health = health;
+            });
+            if let Err(error) = written {
+                tracing::warn!(%error, "state");
+            }
+        }
+        output::begin(live);
+        names::take_up(self, live);
+        publish::take_up(self, live);
+        probe::begin(self, live);
+    }
+
+    /// Takes up a container that runs although neither keeper nor supervisor had survived. Its output is lost from
+    /// then on, because nobody holds the other ends of its pipes.
+    async fn adopt(self: &Rc<Self>, live: &Rc<Live>) -> Result<(), SupervisorError> {
+        let process = live.state().process.clone();
+        let pidfd = process.and_then(|process| {
+            sys::pidfd::open_same(process.pid, process.started_ticks).ok()
+        });
+        let Some(pidfd) = pidfd else {
+            self.take_up_lost(live).await;
+            return Ok(());
+        };
+        tracing::warn!(container = live.record.name, "adopted without its output");
+        *live.pidfd.borrow_mut() = Some(pidfd);
+        if live.shape().sandbox {
+            let sandbox = self.namespace_of(&live.record.id, NamespaceKind::Network).ok();
+            live.descriptors.borrow_mut().sandbox = sandbox;
+        }
+        hand_over(self, live)?;
+        names::take_up(self, live);
+        publish::take_up(self, live);
+        probe::begin(self, live);
+        Ok(())
+    }
+
+    /// A container that is to run and does not: it ended while nobody looked, or was waiting to be started again.
+    async fn take_up_lost(self: &Rc<Self>, live: &Rc<Live>) {
+        exit::remove_cgroup(live);
+        if live.state().phase == Phase::Restarting {
+            exit::schedule(self, live, std::time::Duration::ZERO);
+        }
+    }
+
+    /// Comes back when nothing of the project runs, nothing is about to, and nobody is connected.
+    async fn until_idle(&self) {
+        loop {
+            let busy = self.clients.get() > 0
+                || self.all().iter().any(|live| live.state().phase.is_up());
+            if !busy {
+                return;
+            }
+            self.idle.notified().await;
+        }
+    }
+
+    /// Adds a container to those that are known.
+    pub fn add(&self, live: Live) -> Rc<Live> {
+        let live = Rc::new(live);
+        self.containers.borrow_mut().insert(live.record.id.clone(), Rc::clone(&live));
+        live
+    }
+
+    /// Takes a container out of those that are known.
+    pub fn forget(&self, id: &str) {
+        self.containers.borrow_mut().remove(id);
+    }
+
+    /// The container with this id.
+    pub fn container(&self, id: &str) -> Option<Rc<Live>> {
+        self.containers.borrow().get(id).cloned()
+    }
+
+    /// All containers of the project, sorted by id.
+    pub fn all(&self) -> Vec<Rc<Live>> {
+        self.containers.borrow().values().cloned().collect()
+    }
+
+    /// The replicas of a service, by number.
+    pub fn of_service(&self, service: &str) -> Vec<Rc<Live>> {
+        let mut found = self.all();
+        found.retain(|live| live.record.service == service && !live.record.oneoff);
+        found.sort_by_key(|live| live.record.number);
+        found
+    }
+
+    /// The names of the containers, of whichever project, that mount the volume called `name`.
+    pub fn users_of_volume(&self, name: &str) -> Vec<String> {
+        let uses = |mount: &crate::record::MountRecord| {
+            matches!(&mount.source, MountSource::Volume { name: used, .. } if used == name)
+        };
+        let listing = list::all_containers(&self.roots).unwrap_or_default();
+        let users = listing.containers.into_iter().filter(|found| found.record.mounts.iter().any(uses));
+        users.map(|found| found.record.name).collect()
+    }
+
+    /// The name of a container, of whichever project, that is made of the image with this id.
+    pub fn user_of_image(&self, image_id: &str) -> Option<String> {
+        let listing = list::all_containers(&self.roots).unwrap_or_default();
+        let user = listing.containers.into_iter().find(|found| found.record.image_id == image_id);
+        user.map(|found| found.record.name)
+    }
+
+    /// A namespace of a running container, of this project or another one.
+    pub fn namespace_of(
+        &self,
+        id: &str,
+        kind: NamespaceKind,
+    ) -> Result<OwnedFd, start::StartError> {
+        let not_running = || start::StartError::NotRunning { container: id.chars().take(12).collect() };
+        let process = match self.container(id) {
+            Some(live) => live.state().process.clone(),
+            None => list::find(&self.roots, id).ok().and_then(|found| found.state.process),
+        };
+        let process = process.filter(|process| process.is_alive(&self.boot)).ok_or_else(not_running)?;
+        sys::pidfd::open_namespace(process.pid, process.started_ticks, kind.file_name())
+            .map_err(|source| start::StartError::Host { step: "cannot open a namespace to share", source })
+    }
+
+    /// Tells everybody what happened to a container, and gives what was told.
+    pub fn tell(&self, live: &Live, change: Change) -> Event {
+        let record = &live.record;
+        let event = Event::Container(ContainerEvent {
+            at: Timestamp::now(),
+            id: record.id.clone(),
+            name: record.name.clone(),
+            service: record.service.to_string(),
+            number: record.number,
+            oneoff: record.oneoff,
+            change,
+        });
+        let _ = self.events.send(event.clone());
+        event
+    }
+}

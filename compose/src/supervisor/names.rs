@@ -1,0 +1,400 @@
+//! Where the containers are on their networks, and by which names they find each other.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use network::dns::{Door, Names, Outside, Resolver, Server, Upstreams, Zone};
+use network::{Endpoint, Member, Network, NetworkName, Sandbox, Wanted};
+use rustix::fs::inotify;
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+
+use super::Supervisor;
+use super::live::Live;
+use super::readiness::{self, Descriptor};
+use crate::model::{HostAddress, MacAddress};
+use crate::record::EndpointState;
+use crate::record::start::{NetworkStart, Place};
+
+/// The network for `network_mode: bridge`, which belongs to no project.
+const BRIDGE: &str = "bridge";
+
+/// Where name servers listen.
+const DNS_PORT: u16 = 53;
+
+/// A container could not be attached to its networks.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// Its own namespace.
+    #[error("cannot make its network namespace")]
+    Sandbox(#[from] network::SandboxError),
+    /// A name that no network can have.
+    #[error(transparent)]
+    Name(#[from] network::NameError),
+    /// The network is not there.
+    #[error("network {name} does not exist")]
+    Missing {
+        /// Its real name.
+        name: String,
+    },
+    /// The network cannot be used.
+    #[error(transparent)]
+    Store(#[from] network::StoreError),
+    /// Its place on the network.
+    #[error("network {network}")]
+    Attach {
+        /// The network's real name.
+        network: String,
+        /// Why.
+        source: network::AttachError,
+    },
+    /// Its server for names.
+    #[error("cannot answer names at 127.0.0.11")]
+    Names(#[from] network::dns::BindError),
+    /// A descriptor.
+    #[error("cannot duplicate a descriptor")]
+    Host(#[source] std::io::Error),
+}
+
+/// The networks that are in use, who is on them, and what each container may look up.
+#[derive(Debug)]
+pub struct Directory {
+    networks: RefCell<BTreeMap<String, Joined>>,
+    views: RefCell<BTreeMap<String, View>>,
+    watcher: Option<Descriptor>,
+    upstreams: Arc<Upstreams>,
+}
+
+/// A network that is in use.
+#[derive(Debug)]
+struct Joined {
+    network: Rc<Network>,
+    members: BTreeMap<String, Member>,
+    names: Arc<Names>,
+}
+
+/// What one container may look up.
+#[derive(Debug)]
+struct View {
+    networks: Vec<String>,
+    links: BTreeMap<String, String>,
+    outside: Outside,
+    zone: watch::Sender<Zone>,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        let watcher = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
+        Self {
+            networks: RefCell::default(),
+            views: RefCell::default(),
+            watcher: watcher.ok().and_then(|watcher| readiness::register(watcher).ok()),
+            upstreams: Arc::new(Upstreams::of_file("/etc/resolv.conf")),
+        }
+    }
+}
+
+impl Directory {
+    /// Lets go of a network that is to be removed.
+    pub fn forget(&self, name: &str) {
+        self.networks.borrow_mut().remove(name);
+    }
+
+    fn joined(&self, name: &str, member: Member) {
+        if let Some(joined) = self.networks.borrow_mut().get_mut(name) {
+            joined.members.insert(member.endpoint.container.clone(), member);
+            joined.names = Arc::new(Names::new(name, joined.members.values()));
+        }
+        self.publish(name);
+    }
+
+    fn left(&self, name: &str, container: &str) {
+        if let Some(joined) = self.networks.borrow_mut().get_mut(name)
+            && joined.members.remove(container).is_some()
+        {
+            joined.names = Arc::new(Names::new(name, joined.members.values()));
+        }
+        self.publish(name);
+    }
+
+    /// Lets every container on the network see its names as they are.
+    fn publish(&self, network: &str) {
+        for view in self.views.borrow().values() {
+            if view.networks.iter().any(|name| name == network) {
+                view.zone.send_replace(self.zone(view));
+            }
+        }
+    }
+
+    fn zone(&self, view: &View) -> Zone {
+        let networks = self.networks.borrow();
+        let names = view.networks.iter().filter_map(|name| networks.get(name));
+        let names = names.map(|joined| Arc::clone(&joined.names)).collect();
+        Zone::new(names, view.links.clone(), view.outside)
+    }
+
+    /// Waits until somebody, of whichever project, joins or leaves one of the networks that are in use.
+    async fn changed(&self) {
+        let Some(watcher) = &self.watcher else { return std::future::pending().await };
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        loop {
+            let Ok(mut ready) = watcher.readable().await else { return };
+            let mut reader = inotify::Reader::new(&watcher.get_ref().0, &mut buffer);
+            let mut seen = false;
+            while reader.next().is_ok() {
+                seen = true;
+            }
+            ready.clear_ready();
+            if seen {
+                return;
+            }
+        }
+    }
+}
+
+/// Keeps the names of containers of other projects on shared networks up to date.
+pub async fn follow_others(supervisor: Rc<Supervisor>) {
+    loop {
+        supervisor.names.changed().await;
+        let networks: Vec<(String, Rc<Network>)> = {
+            let networks = supervisor.names.networks.borrow();
+            networks.iter().map(|(name, joined)| (name.clone(), Rc::clone(&joined.network))).collect()
+        };
+        for (name, network) in networks {
+            if refresh(&supervisor, &name, &network) {
+                supervisor.names.publish(&name);
+            }
+        }
+    }
+}
+
+/// Reads anew who of other projects is on a network, and says whether that has changed. Our own are known.
+fn refresh(supervisor: &Supervisor, name: &str, network: &Network) -> bool {
+    let is_ours = |id: &str| supervisor.container(id).is_some();
+    let mut networks = supervisor.names.networks.borrow_mut();
+    let Some(joined) = networks.get_mut(name) else { return false };
+    let seen = foreign_members(network, is_ours);
+    let known = joined.members.keys().filter(|id| !is_ours(id)).count();
+    if known == seen.len() && seen.iter().all(|member| joined.members.contains_key(&member.endpoint.container)) {
+        return false;
+    }
+    joined.members.retain(|id, _| is_ours(id));
+    joined.members.extend(seen.into_iter().map(|member| (member.endpoint.container.clone(), member)));
+    joined.names = Arc::new(Names::new(name, joined.members.values()));
+    true
+}
+
+fn foreign_members(network: &Network, is_ours: impl Fn(&str) -> bool) -> Vec<Member> {
+    let mut members = network.members().unwrap_or_default();
+    members.retain(|member| !is_ours(&member.endpoint.container));
+    members
+}
+
+/// The network with this real name, brought up if a reboot has left only its record.
+///
+/// # Errors
+///
+/// [`AttachError::Missing`] and [`AttachError::Store`].
+pub fn network(supervisor: &Supervisor, name: &str) -> Result<Rc<Network>, AttachError> {
+    if let Some(known) = supervisor.names.networks.borrow().get(name) {
+        return Ok(Rc::clone(&known.network));
+    }
+    let wanted: NetworkName = name.parse()?;
+    let found = if name == BRIDGE {
+        Some(supervisor.networks.create(&Wanted::new(wanted))?)
+    } else {
+        supervisor.networks.find(&wanted)?
+    };
+    let network = Rc::new(found.ok_or_else(|| AttachError::Missing { name: name.to_owned() })?);
+    let members: BTreeMap<String, Member> = network
+        .members()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|member| (member.endpoint.container.clone(), member))
+        .collect();
+    if let Some(watcher) = &supervisor.names.watcher {
+        let _ = fs::create_dir_all(network.endpoints());
+        let events = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE;
+        if let Err(error) = inotify::add_watch(&watcher.get_ref().0, network.endpoints(), events) {
+            tracing::warn!(network = name, %error, "names of other projects will not be seen");
+        }
+    }
+    let names = Arc::new(Names::new(name, members.values()));
+    let joined = Joined { network: Rc::clone(&network), members, names };
+    supervisor.names.networks.borrow_mut().insert(name.to_owned(), joined);
+    Ok(network)
+}
+
+/// Gives `live` its network namespace with its endpoints, unless it still has it from its last run, and begins to
+/// answer names in it.
+///
+/// # Errors
+///
+/// [`AttachError`]; nothing is attached then.
+pub fn attach(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError> {
+    let NetworkStart::Own(places) = &live.start.network else { return Ok(()) };
+    if live.descriptors.borrow().sandbox.is_none() {
+        let sandbox = Sandbox::create()?;
+        let endpoints = match attach_all(supervisor, &sandbox, places) {
+            Ok(endpoints) => endpoints,
+            Err(error) => {
+                detach(supervisor, live);
+                return Err(error);
+            }
+        };
+        live.descriptors.borrow_mut().sandbox = Some(OwnedFd::from(sandbox));
+        live.remember_endpoints(endpoints);
+    }
+    serve(supervisor, live)
+}
+
+fn attach_all(
+    supervisor: &Supervisor,
+    sandbox: &Sandbox,
+    places: &[Place],
+) -> Result<Vec<EndpointState>, AttachError> {
+    let mut endpoints = Vec::new();
+    for Place { network: name, wish } in places {
+        let network = network(supervisor, name)?;
+        let endpoint = network
+            .attach(sandbox, wish)
+            .map_err(|source| AttachError::Attach { network: name.clone(), source })?;
+        endpoints.push(endpoint_state(&endpoint));
+        supervisor.names.joined(name, Member { endpoint, names: wish.names.clone() });
+    }
+    Ok(endpoints)
+}
+
+/// Answers names in the namespace of `live`, for as long as it runs.
+fn serve(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError> {
+    let NetworkStart::Own(places) = &live.start.network else { return Ok(()) };
+    if places.is_empty() {
+        return Ok(());
+    }
+    let sandbox = live.descriptors.borrow().sandbox.as_ref().map(OwnedFd::try_clone);
+    let Some(sandbox) = sandbox.transpose().map_err(AttachError::Host)? else { return Ok(()) };
+    let wants_port = live.record.ports.iter().any(|port| port.target == 53) || live.start.uses_dns_port;
+    let door = if wants_port { Door::Redirected } else { Door::Direct };
+    let server = Server::bind(&Sandbox::from(sandbox), door)?;
+    let networks = places.iter().map(|place| place.network.clone()).collect();
+    let has_way_out = places.iter().any(|place| place.wish.default_route);
+    let outside = if has_way_out { Outside::Asked } else { Outside::Unknown };
+    let zone = watch::Sender::new(Zone::default());
+    let receiver = zone.subscribe();
+    let view = View { networks, links: live.start.links.clone(), outside, zone };
+    view.zone.send_replace(supervisor.names.zone(&view));
+    supervisor.names.views.borrow_mut().insert(live.record.id.clone(), view);
+    let upstreams = match live.start.resolver.servers.as_slice() {
+        [] => Arc::clone(&supervisor.names.upstreams),
+        servers => {
+            let servers = servers.iter().map(|ip| SocketAddr::new(*ip, DNS_PORT)).collect();
+            Arc::new(Upstreams::fixed(servers))
+        }
+    };
+    let name = live.record.name.clone();
+    live.tasks.borrow_mut().services.push(spawn_local(async move {
+        if let Err(error) = server.run(receiver, upstreams).await {
+            tracing::error!(container = name, %error, "names");
+        }
+    }));
+    Ok(())
+}
+
+fn endpoint_state(endpoint: &Endpoint) -> EndpointState {
+    EndpointState {
+        network: endpoint.network.to_string(),
+        interface: endpoint.interface.to_string(),
+        address: endpoint.address.address(),
+        prefix: endpoint.address.prefix(),
+        gateway: endpoint.gateway,
+        mac: MacAddress(endpoint.mac.0),
+    }
+}
+
+/// Takes `live` off its networks: its namespace goes with the last descriptor of it, and its links with that.
+pub fn detach(supervisor: &Supervisor, live: &Live) {
+    let NetworkStart::Own(places) = &live.start.network else { return };
+    supervisor.names.views.borrow_mut().remove(&live.record.id);
+    for Place { network: name, .. } in places {
+        let Ok(network) = network(supervisor, name) else { continue };
+        if let Err(error) = network.forget(&live.record.id) {
+            tracing::warn!(container = live.record.name, network = name, %error, "detach");
+        }
+        supervisor.names.left(name, &live.record.id);
+    }
+    live.remember_endpoints(Vec::new());
+}
+
+/// Answers names again for a container that runs already.
+pub fn take_up(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+    if let Err(error) = serve(supervisor, live) {
+        tracing::error!(container = live.record.name, %error, "names");
+    }
+}
+
+/// `/etc/hosts` of a container.
+pub fn hosts(supervisor: &Supervisor, live: &Live) -> String {
+    let mut text = String::from(
+        "127.0.0.1\tlocalhost\n\
+         ::1\tlocalhost ip6-localhost ip6-loopback\n\
+         fe00::\tip6-localnet\n\
+         ff00::\tip6-mcastprefix\n\
+         ff02::1\tip6-allnodes\n\
+         ff02::2\tip6-allrouters\n",
+    );
+    for extra in &live.start.extra_hosts {
+        let address = match extra.address {
+            HostAddress::Ip(address) => Some(address),
+            HostAddress::HostGateway => host_gateway(supervisor, live).map(IpAddr::V4),
+        };
+        if let Some(address) = address {
+            let _ = writeln!(text, "{address}\t{}", extra.host);
+        }
+    }
+    let state = live.state();
+    if state.endpoints.is_empty() {
+        let _ = writeln!(text, "127.0.1.1\t{}", live.start.hostname);
+    }
+    for endpoint in &state.endpoints {
+        let _ = writeln!(text, "{}\t{}", endpoint.address, live.start.hostname);
+    }
+    text
+}
+
+/// The address at which a container reaches the host: the host's end of the uplink of its way out.
+fn host_gateway(supervisor: &Supervisor, live: &Live) -> Option<Ipv4Addr> {
+    let NetworkStart::Own(places) = &live.start.network else { return Some(Ipv4Addr::LOCALHOST) };
+    let way_out = places.iter().find(|place| place.wish.default_route)?;
+    supervisor.networks.host_address(&way_out.network.parse().ok()?)
+}
+
+/// `/etc/resolv.conf` of a container.
+pub fn resolv_conf(live: &Live) -> String {
+    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let wanted = &live.start.resolver;
+    let has_server = matches!(&live.start.network, NetworkStart::Own(places) if !places.is_empty());
+    if !has_server && *wanted == crate::record::start::Resolver::default() {
+        return host;
+    }
+    let mut resolver = Resolver::parse(&host);
+    if !wanted.search.is_empty() {
+        // A single dot means none at all (resolv.conf(5)).
+        resolver.search = wanted.search.iter().filter(|domain| *domain != ".").cloned().collect();
+    }
+    if !wanted.options.is_empty() {
+        resolver.options.clone_from(&wanted.options);
+    }
+    if has_server {
+        return resolver.for_container().to_string();
+    }
+    if !wanted.servers.is_empty() {
+        resolver.servers = wanted.servers.iter().map(|ip| SocketAddr::new(*ip, DNS_PORT)).collect();
+    }
+    resolver.to_string()
+}

@@ -1,0 +1,62 @@
+//! From the pipes of a container into its log.
+
+use std::cell::RefCell;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use runtime::log::{Rotation, Stream, Writer};
+use tokio::task::{spawn_local, yield_now};
+
+use super::live::Live;
+use super::readiness;
+
+/// Begins to move what the container says into its log.
+///
+/// The bytes go from the pipe to the file inside of the kernel: a supervisor that is killed at any moment has taken
+/// nothing out of the pipe that is not in the file.
+pub fn begin(live: &Rc<Live>) {
+    let limit = live.start.log;
+    let rotation =
+        Rotation { segment_bytes: limit.segment_bytes, segments: limit.segments };
+    let writer = match Writer::open(&live.paths.log(), rotation) {
+        Ok(writer) => Rc::new(RefCell::new(writer)),
+        Err(error) => {
+            tracing::error!(container = live.record.name, %error, "no log can be kept");
+            return;
+        }
+    };
+    let descriptors = live.descriptors.borrow();
+    let streams = [(Stream::Stdout, &descriptors.output), (Stream::Stderr, &descriptors.errors)];
+    let mut tasks = live.tasks.borrow_mut();
+    for (stream, source) in streams {
+        let Some(source) = source.as_ref().and_then(|source| source.try_clone().ok()) else {
+            continue;
+        };
+        let name = live.record.name.clone();
+        tasks.pumps.push(spawn_local(pump(name, stream, source, Rc::clone(&writer))));
+    }
+}
+
+async fn pump(name: String, stream: Stream, source: OwnedFd, writer: Rc<RefCell<Writer>>) {
+    let source = match readiness::register(source) {
+        Ok(source) => source,
+        Err(error) => {
+            tracing::error!(container = name, %error, "log");
+            return;
+        }
+    };
+    loop {
+        let Ok(mut ready) = source.readable().await else { return };
+        let pumped = writer.borrow_mut().pump(stream, ready.get_inner().0.as_fd());
+        match pumped {
+            Ok(pumped) if pumped.closed => return,
+            Ok(pumped) if pumped.bytes == 0 => ready.clear_ready(),
+            // One bounded turn, then everybody else's.
+            Ok(_) => yield_now().await,
+            Err(error) => {
+                tracing::error!(container = name, %error, "log");
+                return;
+            }
+        }
+    }
+}

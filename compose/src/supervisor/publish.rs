@@ -1,0 +1,197 @@
+//! Published ports: bound before anything is changed, served while the container runs.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use network::publish::{HostPort, Publish, PublishError, Reserved, Served, Target, reserve};
+
+use super::live::Live;
+use super::{Supervisor, names};
+use crate::event::Failure;
+use crate::model::{Port, Project, Protocol, Published};
+use crate::plan::{Action, Plan};
+use crate::record::start::NetworkStart;
+use crate::record::{ContainerRecord, PublishedPort};
+
+/// Host ports that are bound for containers which do not run yet, by the container's name.
+#[derive(Debug, Default)]
+pub struct Reservations {
+    bound: RefCell<BTreeMap<String, Vec<Reserved>>>,
+}
+
+impl Reservations {
+    /// Binds every port that `plan` will need and that no container of the project has now, so that a conflict shows
+    /// before anything is changed.
+    ///
+    /// # Errors
+    ///
+    /// All conflicts; nothing stays bound then.
+    pub fn reserve(
+        &self,
+        supervisor: &Supervisor,
+        project: &Project,
+        plan: &Plan,
+    ) -> Result<(), Vec<Failure>> {
+        let mut failures = Vec::new();
+        for step in &plan.steps {
+            let Action::CreateContainer(create) = &step.action else { continue };
+            let service = &project.services[&create.instance.service];
+            let held = create.replaces.as_ref().and_then(|old| supervisor.container(old));
+            let held = held.as_ref().filter(|live| live.is_running()).map(|live| &live.record);
+            let wanted: Vec<&Port> =
+                service.ports.iter().filter(|port| !has_port(held, port)).collect();
+            match reserve(&wishes(wanted)) {
+                Ok(reserved) => {
+                    self.bound.borrow_mut().insert(create.instance.name.clone(), reserved);
+                }
+                Err(error) => {
+                    let place = service.places.of("ports").or(service.place.as_ref());
+                    let mut failure = Failure::new(&error);
+                    failure.message = format!("service {}: {}", service.name, failure.message);
+                    failure.help = help(&error);
+                    failure.place = place.cloned().map(Into::into);
+                    failures.push(failure);
+                }
+            }
+        }
+        if failures.is_empty() {
+            return Ok(());
+        }
+        self.clear();
+        Err(failures)
+    }
+
+    /// Frees what has not been used.
+    pub fn clear(&self) {
+        self.bound.borrow_mut().clear();
+    }
+
+    /// The ports that are bound for this container.
+    fn take(&self, name: &str) -> Vec<Reserved> {
+        self.bound.borrow_mut().remove(name).unwrap_or_default()
+    }
+}
+
+fn has_port(record: Option<&ContainerRecord>, port: &Port) -> bool {
+    record.is_some_and(|record| record.ports.contains(port))
+}
+
+/// What to do about a port that cannot be had.
+pub fn help(error: &PublishError) -> Option<String> {
+    match error {
+        PublishError::InUse { holder: Some(_), .. } => {
+            Some("stop that process, or publish another host port".to_owned())
+        }
+        PublishError::InUse { address, .. } => Some(format!(
+            "`ss -lntup 'sport = {}'` shows which process holds the port",
+            address.port()
+        )),
+        PublishError::RangeInUse { .. } => Some("publish a larger range".to_owned()),
+        PublishError::NoSuchAddress { .. } => {
+            Some("`ip address` shows the addresses of this host".to_owned())
+        }
+        PublishError::Listen { .. } => None,
+    }
+}
+
+/// Binds the ports of `live`, as far as that has not been done.
+///
+/// # Errors
+///
+/// [`PublishError`] for the first that cannot be had.
+pub fn prepare(supervisor: &Supervisor, live: &Live) -> Result<(), PublishError> {
+    if !matches!(&live.start.network, NetworkStart::Own(places) if !places.is_empty()) {
+        return Ok(());
+    }
+    let mut reserved = supervisor.ports.take(&live.record.name);
+    let wanted: Vec<Publish> = wishes(&live.record.ports)
+        .into_iter()
+        .filter(|wish| reserved.iter().all(|reserved| reserved.publish() != wish))
+        .collect();
+    reserved.extend(reserve(&wanted)?);
+    live.tasks.borrow_mut().reserved = reserved;
+    Ok(())
+}
+
+/// Serves the bound ports of a container that has just been started.
+pub fn begin(supervisor: &Supervisor, live: &Live) -> Vec<PublishedPort> {
+    let reserved = std::mem::take(&mut live.tasks.borrow_mut().reserved);
+    let target = target(supervisor, live);
+    let mut published = Vec::new();
+    let mut serving: Vec<Served> = Vec::new();
+    for reserved in reserved {
+        match reserved.serve(target.clone()) {
+            Ok(served) => {
+                published.extend(served.addresses().iter().map(|host| PublishedPort {
+                    host: *host,
+                    target: served.publish().target,
+                    protocol: protocol(served.publish().protocol),
+                }));
+                serving.push(served);
+            }
+            Err(error) => tracing::error!(container = live.record.name, %error, "publish"),
+        }
+    }
+    live.tasks.borrow_mut().published = serving;
+    published
+}
+
+/// Binds and serves the ports of a container that runs already, at the host ports that it had.
+pub fn take_up(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+    let known = live.state().published.clone();
+    let mut wanted = wishes(&live.record.ports);
+    for wish in &mut wanted {
+        let same = |port: &&PublishedPort| {
+            port.target == wish.target && protocol(wish.protocol) == port.protocol
+        };
+        if let Some(port) = known.iter().find(same) {
+            wish.host_port = HostPort::Fixed(port.host.port());
+        }
+    }
+    match reserve(&wanted) {
+        Ok(reserved) => {
+            live.tasks.borrow_mut().reserved = reserved;
+            begin(supervisor, live);
+        }
+        Err(error) => tracing::error!(container = live.record.name, %error, "publish"),
+    }
+}
+
+/// Where the ports of `live` lead: its address on the network with its way out, else on the first.
+fn target(supervisor: &Supervisor, live: &Live) -> Option<Target> {
+    let state = live.state();
+    let NetworkStart::Own(places) = &live.start.network else { return None };
+    let way_out = places.iter().find(|place| place.wish.default_route).or(places.first())?;
+    let endpoint = state.endpoints.iter().find(|endpoint| endpoint.network == way_out.network)?;
+    let network = names::network(supervisor, &endpoint.network).ok()?;
+    Target::new(&network, endpoint.address).ok()
+}
+
+fn wishes<'a>(ports: impl IntoIterator<Item = &'a Port>) -> Vec<Publish> {
+    ports.into_iter().filter_map(wish).collect()
+}
+
+fn wish(port: &Port) -> Option<Publish> {
+    Some(Publish {
+        host_ip: port.host_ip,
+        host_port: match port.published {
+            Published::Ephemeral => HostPort::Ephemeral,
+            Published::Range(range) if range.first == range.last => HostPort::Fixed(range.first),
+            Published::Range(range) => HostPort::Range { first: range.first, last: range.last },
+        },
+        target: port.target,
+        protocol: match port.protocol {
+            Protocol::Tcp => network::publish::Protocol::Tcp,
+            Protocol::Udp => network::publish::Protocol::Udp,
+            Protocol::Sctp => return None,
+        },
+    })
+}
+
+const fn protocol(protocol: network::publish::Protocol) -> Protocol {
+    match protocol {
+        network::publish::Protocol::Tcp => Protocol::Tcp,
+        network::publish::Protocol::Udp => Protocol::Udp,
+    }
+}

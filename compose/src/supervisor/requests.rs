@@ -1,0 +1,325 @@
+//! What the command line may ask for: each request is observe, plan, apply, until the plan is empty.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use super::Supervisor;
+use super::server::Reporter;
+use crate::api::{
+    DownRequest, KillRequest, Request, RestartRequest, RmRequest, RunOptions, RunRequest,
+    StartRequest, StopRequest, UpRequest,
+};
+use crate::apply::{self, Job};
+use crate::event::{Event, Failure};
+use crate::model::Project;
+use crate::observe::{self, Observed};
+use crate::plan::{self, Plan, PlanError, Refusal};
+use crate::record::ProjectRecord;
+
+/// Rounds of planning and applying after which something is wrong: a healthy world needs one, and one to see that
+/// nothing is left.
+const ROUNDS: usize = 4;
+
+/// Brings the project to what its file says.
+pub async fn up(supervisor: Rc<Supervisor>, request: UpRequest, reporter: Reporter) -> Event {
+    let began = Timestamp::now();
+    let project = Rc::new(request.project);
+    let options = request.options;
+    if let Err(failure) = remember(&supervisor, &project) {
+        return Event::failed(failure);
+    }
+    let limit = options.wait.and_then(crate::api::Wait::timeout);
+    let work = Work { project: Some(Rc::clone(&project)), run: None, parallel: options.parallel };
+    let converging = converge(&supervisor, &reporter, work, |observed| {
+        plan::up(&project, observed, &options, began)
+    });
+    within(&supervisor, limit, converging).await
+}
+
+/// Takes the project away.
+pub async fn down(supervisor: Rc<Supervisor>, request: DownRequest, reporter: Reporter) -> Event {
+    interrupt(&supervisor);
+    let work = Work::of(request.project, request.options.parallel);
+    let project = work.project.clone();
+    let event = converge(&supervisor, &reporter, work, |observed| {
+        Ok(plan::down(&supervisor.project, project.as_deref(), observed, &request.options))
+    })
+    .await;
+    forget_if_empty(&supervisor);
+    event
+}
+
+/// Starts containers that exist.
+pub async fn start(supervisor: Rc<Supervisor>, request: StartRequest, reporter: Reporter) -> Event {
+    let work = Work::of(request.project, None);
+    let project = work.project.clone();
+    let limit = request.options.wait.and_then(crate::api::Wait::timeout);
+    let starting = once(&supervisor, &reporter, work, |observed| {
+        plan::start(project.as_deref(), observed, &request.options)
+    });
+    within(&supervisor, limit, starting).await
+}
+
+/// Stops containers and keeps them.
+pub async fn stop(supervisor: Rc<Supervisor>, request: StopRequest, reporter: Reporter) -> Event {
+    interrupt(&supervisor);
+    let work = Work::of(request.project, None);
+    let project = work.project.clone();
+    converge(&supervisor, &reporter, work, |observed| {
+        Ok(plan::stop(project.as_deref(), observed, &request.options))
+    })
+    .await
+}
+
+/// Stops containers and starts them again.
+pub async fn restart(
+    supervisor: Rc<Supervisor>,
+    request: RestartRequest,
+    reporter: Reporter,
+) -> Event {
+    let work = Work::of(request.project, None);
+    let project = work.project.clone();
+    once(&supervisor, &reporter, work, |observed| {
+        Ok(plan::restart(project.as_deref(), observed, &request.options))
+    })
+    .await
+}
+
+/// Sends a signal to containers.
+pub async fn kill(supervisor: Rc<Supervisor>, request: KillRequest, reporter: Reporter) -> Event {
+    interrupt(&supervisor);
+    let work = Work::of(request.project, None);
+    let project = work.project.clone();
+    once(&supervisor, &reporter, work, |observed| {
+        Ok(plan::kill(project.as_deref(), observed, &request.options))
+    })
+    .await
+}
+
+/// Removes stopped containers.
+pub async fn rm(supervisor: Rc<Supervisor>, request: RmRequest, reporter: Reporter) -> Event {
+    let work = Work::of(request.project, None);
+    let project = work.project.clone();
+    converge(&supervisor, &reporter, work, |observed| {
+        Ok(plan::rm(project.as_deref(), observed, &request.options))
+    })
+    .await
+}
+
+/// Makes a one-off container, with what it depends on.
+pub async fn run(supervisor: Rc<Supervisor>, request: RunRequest, reporter: Reporter) -> Event {
+    let began = Timestamp::now();
+    let Request { mut project, options } = request;
+    if let Some(service) = project.services.get_mut(&options.service) {
+        service.container_name = None;
+        service.replicas = 1;
+        if !options.publish {
+            service.ports.clear();
+        }
+    }
+    if let Err(failure) = remember(&supervisor, &project) {
+        return Event::failed(failure);
+    }
+    let name = match &options.name {
+        Some(name) => name.clone(),
+        None => match crate::record::new_id() {
+            Ok(id) => format!("{}-{}-run-{}", project.name, options.service, &id[..12]),
+            Err(error) => return Event::failed(Failure::new(&error)),
+        },
+    };
+    let project = Rc::new(project);
+    let work =
+        Work { project: Some(Rc::clone(&project)), run: Some(options.clone()), parallel: None };
+    once(&supervisor, &reporter, work, |observed| {
+        plan::run(&project, observed, &options, &name, began)
+    })
+    .await
+}
+
+/// What a request is about, beside its plan.
+#[derive(Debug, Clone)]
+struct Work {
+    project: Option<Rc<Project>>,
+    run: Option<RunOptions>,
+    parallel: Option<u32>,
+}
+
+impl Work {
+    fn of(project: Option<Project>, parallel: Option<u32>) -> Self {
+        Self { project: project.map(Rc::new), run: None, parallel }
+    }
+}
+
+/// Observes, plans and applies until there is nothing left to do.
+async fn converge(
+    supervisor: &Rc<Supervisor>,
+    reporter: &Reporter,
+    work: Work,
+    planner: impl Fn(&Observed) -> Result<Plan, PlanError>,
+) -> Event {
+    let _turn = supervisor.work.lock().await;
+    let mut changed = false;
+    for round in 0..ROUNDS {
+        let plan = match next_plan(supervisor, work.project.as_deref(), &planner) {
+            Ok(plan) => plan,
+            Err(failures) => return Event::Failed { failures },
+        };
+        if round == 0 {
+            warn(reporter, &plan);
+        }
+        if plan.is_empty() {
+            return Event::Done { changed, exit_code: 0 };
+        }
+        changed = true;
+        if let Some(failed) = carry_out(supervisor, reporter, work.clone(), plan).await {
+            return failed;
+        }
+    }
+    Event::failed(Failure {
+        message: "the project does not settle: something else changes it at the same time".to_owned(),
+        ..Failure::default()
+    })
+}
+
+/// Observes, plans and applies once: for what is an event and not a state.
+async fn once(
+    supervisor: &Rc<Supervisor>,
+    reporter: &Reporter,
+    work: Work,
+    planner: impl Fn(&Observed) -> Result<Plan, PlanError>,
+) -> Event {
+    let _turn = supervisor.work.lock().await;
+    let plan = match next_plan(supervisor, work.project.as_deref(), &planner) {
+        Ok(plan) => plan,
+        Err(failures) => return Event::Failed { failures },
+    };
+    warn(reporter, &plan);
+    let changed = !plan.is_empty();
+    let failed = carry_out(supervisor, reporter, work, plan).await;
+    failed.unwrap_or(Event::Done { changed, exit_code: 0 })
+}
+
+fn next_plan(
+    supervisor: &Supervisor,
+    project: Option<&Project>,
+    planner: &impl Fn(&Observed) -> Result<Plan, PlanError>,
+) -> Result<Plan, Vec<Failure>> {
+    let observed = match project {
+        Some(project) => observe::observe(&supervisor.roots, project, supervisor),
+        None => observe::observe_records(&supervisor.roots, &supervisor.project, supervisor),
+    };
+    let observed = observed.map_err(|error| vec![Failure::new(&error)])?;
+    planner(&observed).map_err(|error| refused(&error))
+}
+
+/// Every reason for which there is no plan, each with its place in the file.
+fn refused(error: &PlanError) -> Vec<Failure> {
+    let failure = |refusal: &Refusal| Failure {
+        message: refusal.to_string(),
+        help: help(refusal),
+        place: refusal.place().cloned().map(Into::into),
+    };
+    error.refusals.iter().map(failure).collect()
+}
+
+fn help(refusal: &Refusal) -> Option<String> {
+    Some(match refusal {
+        Refusal::ImageMissing { image, .. } => format!(
+            "import it: `compose image import ROOTFS.tar {image}`, or `compose image load -i ARCHIVE`"
+        ),
+        Refusal::ExternalNetworkMissing { .. } => {
+            "bring up the project that makes it, or remove `external: true`".to_owned()
+        }
+        Refusal::ExternalVolumeMissing { name, .. } => {
+            format!("create it: `compose volume create {name}`, or remove `external: true`")
+        }
+        Refusal::NameTaken { .. } => "choose another `container_name` or project name".to_owned(),
+        Refusal::NamedReplicas { .. } => "remove `container_name`, or scale to 1".to_owned(),
+        Refusal::NoContainer { .. } => "`compose up` makes it".to_owned(),
+        _ => return None,
+    })
+}
+
+fn warn(reporter: &Reporter, plan: &Plan) {
+    for warning in &plan.warnings {
+        reporter.send(&Event::Warning { message: warning.to_string() });
+    }
+}
+
+/// Applies `plan`. `None` if all of it succeeded.
+async fn carry_out(
+    supervisor: &Rc<Supervisor>,
+    reporter: &Reporter,
+    work: Work,
+    plan: Plan,
+) -> Option<Event> {
+    if let Some(project) = &work.project
+        && let Err(failures) = supervisor.ports.reserve(supervisor, project, &plan)
+    {
+        return Some(Event::Failed { failures });
+    }
+    let reporter = reporter.clone();
+    let Work { project, run, parallel } = work;
+    let job = Job { project, plan, run, parallel: parallel.map(|count| count as usize) };
+    let report = Box::new(move |event| reporter.send(&event));
+    let applied = apply::run(Rc::clone(supervisor), job, report).await;
+    supervisor.ports.clear();
+    let mut failures: Vec<Failure> =
+        applied.failures.into_iter().map(|failed| failed.failure).collect();
+    if applied.interrupted {
+        failures.clear();
+        failures.push(Failure {
+            message: "interrupted by another command".to_owned(),
+            ..Failure::default()
+        });
+    }
+    (!failures.is_empty()).then_some(Event::Failed { failures })
+}
+
+/// What stops things does not wait until what starts things has had its way.
+fn interrupt(supervisor: &Supervisor) {
+    supervisor.interrupts.send_modify(|count| *count += 1);
+}
+
+/// Gives `work` up after `limit`: what is being waited for is not waited for any longer, what is being done is finished.
+async fn within(
+    supervisor: &Supervisor,
+    limit: Option<Duration>,
+    work: impl Future<Output = Event>,
+) -> Event {
+    let Some(limit) = limit else { return work.await };
+    let mut work = std::pin::pin!(work);
+    if let Ok(event) = timeout(limit, &mut work).await {
+        return event;
+    }
+    interrupt(supervisor);
+    work.await;
+    Event::failed(Failure {
+        message: format!("application not healthy after {}s", limit.as_secs()),
+        ..Failure::default()
+    })
+}
+
+/// Writes down what project this is, for `ls`, and for commands without a file.
+fn remember(supervisor: &Supervisor, project: &Project) -> Result<(), Failure> {
+    let record = ProjectRecord::new(
+        project.name.to_string(),
+        project.working_dir.clone(),
+        project.files.clone(),
+    );
+    match ProjectRecord::read(&supervisor.roots, &supervisor.project) {
+        Ok(Some(known)) if known == record => Ok(()),
+        _ => record.write(&supervisor.roots).map_err(|error| Failure::new(&error)),
+    }
+}
+
+/// A project without containers is forgotten: nothing of it is left on disk.
+fn forget_if_empty(supervisor: &Supervisor) {
+    if supervisor.all().is_empty() {
+        let folder = supervisor.roots.project(&supervisor.project);
+        let _ = std::fs::remove_dir_all(folder.data());
+    }
+}

@@ -1,0 +1,43 @@
+//! The stores as the planner sees them.
+
+use std::collections::BTreeMap;
+
+use super::Supervisor;
+use crate::observe::{ObservedNetwork, ObservedVolume, Stores};
+
+/// A store could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoresError {
+    /// That of networks.
+    #[error(transparent)]
+    Networks(#[from] network::StoreError),
+    /// That of volumes.
+    #[error(transparent)]
+    Volumes(#[from] volumes::StoreError),
+    /// That of images.
+    #[error(transparent)]
+    Images(#[from] images::FindError),
+}
+
+impl Stores for Supervisor {
+    type Error = StoresError;
+
+    fn networks(&self) -> Result<BTreeMap<String, ObservedNetwork>, StoresError> {
+        let mut observed = BTreeMap::new();
+        for record in self.networks.list()? {
+            let live = self.networks.is_live(record.name());
+            let labels = record.wanted.labels.clone();
+            observed.insert(record.name().to_string(), ObservedNetwork { labels, live });
+        }
+        Ok(observed)
+    }
+
+    fn volumes(&self) -> Result<BTreeMap<String, ObservedVolume>, StoresError> {
+        let volumes = self.volumes.list()?.into_iter();
+        Ok(volumes.map(|volume| (volume.name.to_string(), ObservedVolume { labels: volume.labels })).collect())
+    }
+
+    fn image_id(&self, reference: &str) -> Result<Option<String>, StoresError> {
+        Ok(self.images.find(reference)?.map(|image| image.id.to_string()))
+    }
+}
