@@ -4,7 +4,7 @@
     layer.py tar DIRECTORY LAYER.tar
         packs a root file system, or the upper directory of an overlay (deletions become whiteouts)
     layer.py archive ARCHIVE.tar BASE.tar NAME CONFIG.json LAYER.tar [NAME CONFIG.json LAYER.tar ...]
-        one OCI image layout with an image per name, of two layers each
+        one OCI image layout with an image per name, of two layers each; the name of the archive is a label of all
 
 Source: OCI image specification 1.1, layer.md (whiteouts), image-layout.md, annotations.md.
 """
@@ -136,11 +136,12 @@ class Archive:
 def archive(target, base, *images):
     with tarfile.open(target + ".part", "w", format=tarfile.PAX_FORMAT) as out:
         layout = Archive(out)
+        label = {"org.opencontainers.image.revision": os.path.basename(target).removesuffix(".tar")}
         layout.file("oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
         manifests = []
         for name, config, layer in zip(images[::3], images[1::3], images[2::3]):
             with open(config, encoding="utf-8") as text:
-                manifests.append(layout.image(name, json.load(text), [base, layer]))
+                manifests.append(layout.image(name, json.load(text) | {"Labels": label}, [base, layer]))
         index = {"schemaVersion": 2, "mediaType": f"{MEDIA}.index.v1+json", "manifests": manifests}
         layout.file("index.json", json.dumps(index).encode())
     sync(target + ".part")
