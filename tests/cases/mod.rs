@@ -1,0 +1,62 @@
+//! The scenarios, a file for each topic.
+
+mod dev_stack;
+mod hello;
+mod limits;
+mod network;
+mod volumes;
+
+use std::fs;
+use std::path::Path;
+
+use crate::Scenario;
+
+/// The topics, as their files are called.
+const FILES: &[&str] = &["dev_stack", "hello", "limits", "network", "volumes"];
+
+/// The folders of `examples/`, and the file here that runs each.
+const EXAMPLES: &[(&str, &str)] = &[("dev-stack", "dev_stack"), ("hello", "hello")];
+
+/// All scenarios.
+pub(crate) fn all() -> Vec<Scenario> {
+    [dev_stack::all(), hello::all(), limits::all(), network::all(), volumes::all()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// A file of scenarios that nobody runs is worse than none.
+pub(crate) fn check_files() -> Result<(), String> {
+    same(
+        "cases",
+        &names("cases", |name| name.strip_suffix(".rs").filter(|name| *name != "mod"))?,
+        FILES,
+    )
+}
+
+/// Each example is run by a scenario.
+pub(crate) fn check_examples() -> Result<(), String> {
+    let owned: Vec<_> = EXAMPLES.iter().map(|(example, _)| *example).collect();
+    same("../examples", &names("../examples", |name| Some(name))?, &owned)?;
+    let stray = EXAMPLES.iter().find(|(_, file)| !FILES.contains(file));
+    stray.map_or(Ok(()), |(example, file)| {
+        Err(format!("{example} is owned by {file}, which is no file here"))
+    })
+}
+
+fn names(folder: &str, pick: fn(&str) -> Option<&str>) -> Result<Vec<String>, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = fs::read_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<_> = names.filter_map(|name| pick(&name).map(str::to_owned)).collect();
+    names.sort();
+    Ok(names)
+}
+
+fn same(what: &str, found: &[String], listed: &[&str]) -> Result<(), String> {
+    if found == listed {
+        Ok(())
+    } else {
+        Err(format!("{what} has {found:?}, and listed are {listed:?}"))
+    }
+}

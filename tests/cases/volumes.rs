@@ -1,0 +1,151 @@
+//! Volumes, bind mounts, memory.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use scenarios::{Stage, Verdict};
+
+use crate::Scenario;
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario::plain("a_named_volume_outlives_down_and_not_down_with_volumes", named),
+        Scenario::plain("an_empty_volume_is_filled_from_the_image", filled),
+        Scenario::plain("anonymous_volumes_go_with_their_container", anonymous),
+        Scenario::plain("bind_mounts_show_the_host", bind),
+        Scenario::plain("a_missing_bind_source_is_named", missing_source),
+        Scenario::plain("an_external_volume_is_found_and_never_removed", external),
+    ]
+}
+
+/// A service that waits, with these volumes.
+fn service(volumes: &str) -> String {
+    format!(
+        "services: {{box: {{image: 'rootfs:/', init: true, command: sleep infinity, volumes: [{volumes}]}}}}\n"
+    )
+}
+
+fn names(stage: &Stage) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    let listed = stage.compose(["volume", "ls", "--quiet"]).success()?.stdout;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
+fn named(stage: &Stage) -> Verdict {
+    stage.file(
+        "compose.yaml",
+        &format!("{}volumes: {{data: {{labels: {{a: b}}}}}}\n", service("'data:/mnt'")),
+    )?;
+    stage.compose(["up", "--detach"]).success()?;
+    stage.compose(["exec", "-T", "box", "sh", "-c", "echo kept > /mnt/file"]).success()?;
+    stage.compose(["down"]).success()?;
+    let name = format!("{}_data", stage.project);
+    assert_eq!(names(stage)?, [name.as_str()]);
+    let shown = stage.compose(["volume", "inspect", &name]).success()?.stdout;
+    let shown: serde_json::Value = serde_json::from_str(&shown)?;
+    assert_eq!(shown[0]["Labels"]["a"], "b");
+    assert_eq!(shown[0]["Labels"]["com.docker.compose.project"], stage.project);
+    stage.compose(["up", "--detach"]).success()?;
+    stage.compose(["exec", "-T", "box", "cat", "/mnt/file"]).success()?.says("kept")?;
+    stage.compose(["volume", "rm", &name]).code(1)?.complains("box-1")?;
+    stage.compose(["down", "--volumes"]).success()?;
+    assert_eq!(names(stage)?, [""; 0]);
+    Ok(())
+}
+
+fn filled(stage: &Stage) -> Verdict {
+    let root = stage.folder.join("root");
+    for folder in ["srv/data/inner", "proc", "sys", "dev", "etc", "tmp"] {
+        fs::create_dir_all(root.join(folder))?;
+    }
+    for folder in ["bin", "usr", "lib", "lib64"] {
+        let _absent_on_some = rustix::fs::symlink(format!("/host/{folder}"), root.join(folder));
+    }
+    fs::write(root.join("srv/data/inner/file"), "from the image")?;
+    std::os::unix::fs::chown(root.join("srv/data"), Some(1234), Some(1235))?;
+    let text = "
+services:
+  box:
+    image: rootfs:ROOT
+    init: true
+    command: sleep infinity
+    volumes:
+      - data:/srv/data
+      - {type: volume, source: bare, target: /srv/bare, volume: {nocopy: true}}
+      - /usr:/host/usr:ro
+      - /usr/bin:/host/bin:ro
+      - /usr/lib:/host/lib:ro
+      - /usr/lib64:/host/lib64:ro
+volumes: {data: {}, bare: {}}
+";
+    stage.file("compose.yaml", &text.replace("ROOT", &root.to_string_lossy()))?;
+    stage.compose(["up", "--detach"]).success()?;
+    stage
+        .compose(["exec", "-T", "box", "cat", "/srv/data/inner/file"])
+        .success()?
+        .says("from the image")?;
+    let data = stage.roots.join(format!("data/volumes/{}_data/_data", stage.project)).metadata()?;
+    assert_eq!((data.uid(), data.gid()), (1234, 1235));
+    stage.compose(["down", "--volumes"]).success()?;
+    Ok(())
+}
+
+fn anonymous(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", &service("/mnt"))?;
+    stage.compose(["up", "--detach"]).success()?;
+    let made = names(stage)?;
+    assert!(matches!(made.as_slice(), [only] if only.len() == 64), "{made:?}");
+    // A container that is replaced hands them on.
+    stage.compose(["exec", "-T", "box", "sh", "-c", "echo kept > /mnt/file"]).success()?;
+    stage.compose(["up", "--detach", "--force-recreate"]).success()?;
+    stage.compose(["exec", "-T", "box", "cat", "/mnt/file"]).success()?.says("kept")?;
+    assert_eq!(names(stage)?, made);
+    stage.compose(["down", "--volumes"]).success()?;
+    assert_eq!(names(stage)?, [""; 0]);
+    Ok(())
+}
+
+fn bind(stage: &Stage) -> Verdict {
+    stage.file("shared/file", "of the host")?;
+    stage.file(
+        "compose.yaml",
+        &service("'./shared:/mnt', './made:/srv', './shared/file:/opt/file:ro'"),
+    )?;
+    stage.compose(["up", "--detach"]).success()?;
+    stage
+        .compose(["exec", "-T", "box", "cat", "/mnt/file", "/opt/file"])
+        .success()?
+        .says("of the hostof the host")?;
+    stage
+        .compose(["exec", "-T", "box", "sh", "-c", "echo x > /opt/file"])
+        .code(2)?
+        .complains("Read-only")?;
+    stage.compose(["exec", "-T", "box", "touch", "/srv/of-the-container"]).success()?;
+    assert!(stage.folder.join("made/of-the-container").exists());
+    stage.compose(["down", "--volumes"]).success()?;
+    assert!(stage.folder.join("shared/file").exists());
+    Ok(())
+}
+
+fn missing_source(stage: &Stage) -> Verdict {
+    let mount = "{type: bind, source: ./not-there, target: /mnt, bind: {create_host_path: false}}";
+    stage.file("compose.yaml", &service(mount))?;
+    stage.compose(["up", "--detach"]).code(1)?.complains("not-there does not exist")?;
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn external(stage: &Stage) -> Verdict {
+    stage.file(
+        "compose.yaml",
+        &format!("{}volumes: {{data: {{external: true, name: ours}}}}\n", service("'data:/mnt'")),
+    )?;
+    stage.compose(["up", "--detach"]).code(1)?.complains("ours")?;
+    stage.compose(["volume", "create", "ours"]).success()?;
+    stage.compose(["up", "--detach"]).success()?;
+    stage.compose(["exec", "-T", "box", "touch", "/mnt/file"]).success()?;
+    stage.compose(["down", "--volumes"]).success()?;
+    assert_eq!(names(stage)?, ["ours"]);
+    assert!(stage.roots.join("data/volumes/ours/_data/file").exists());
+    stage.compose(["volume", "rm", "ours"]).success()?;
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! All scenarios. `cargo test -p scenarios --test scenarios [NAME]`
+//!
+//! Root, and the archive of `scripts/images` in `COMPOSE_TEST_IMAGES`, let all of them run; what cannot run is reported as
+//! ignored with its reason. `TEST_REQUIRE=root,images,clients` makes that a failure.
+
+mod cases;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use scenarios::stage::{Images, play};
+use scenarios::{Need, Stage, Verdict};
+
+/// A scenario and what it needs.
+struct Scenario {
+    name: &'static str,
+    needs: &'static [Need],
+    images: Images,
+    play: fn(&Stage) -> Verdict,
+}
+
+impl Scenario {
+    /// On `rootfs:/` only.
+    const fn plain(name: &'static str, play: fn(&Stage) -> Verdict) -> Self {
+        Self { name, needs: &[Need::Root], images: Images::None, play }
+    }
+
+    /// On `rootfs:/`, with more needs than root.
+    const fn needing(
+        name: &'static str,
+        needs: &'static [Need],
+        play: fn(&Stage) -> Verdict,
+    ) -> Self {
+        Self { name, needs, images: Images::None, play }
+    }
+
+    /// On the images of `examples/dev-stack`, with the real clients.
+    const fn dev_stack(name: &'static str, play: fn(&Stage) -> Verdict) -> Self {
+        Self {
+            name,
+            needs: &[Need::Root, Need::Images, Need::Clients],
+            images: Images::DevStack,
+            play,
+        }
+    }
+
+    fn trial(self) -> Trial {
+        Trial::ignorable_test(self.name, move || {
+            for need in self.needs {
+                match need.missing() {
+                    Some(reason) if need.is_required() => {
+                        return Err(Failed::from(format!(
+                            "TEST_REQUIRE names {}: {reason}",
+                            need.word()
+                        )));
+                    }
+                    Some(reason) => return Ok(Completion::ignored_with(reason)),
+                    None => {}
+                }
+            }
+            play(self.name, self.images, self.play)
+                .map(|()| Completion::Completed)
+                .map_err(Failed::from)
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let scenarios = cases::all().into_iter().map(Scenario::trial);
+    let houses = [
+        Trial::test("every_case_file_is_included", || cases::check_files().map_err(Failed::from)),
+        Trial::test("every_example_is_owned", || cases::check_examples().map_err(Failed::from)),
+    ];
+    libtest_mimic::run(&arguments, scenarios.chain(houses).collect()).exit_code()
+}
