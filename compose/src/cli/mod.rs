@@ -25,6 +25,7 @@ pub mod terminal;
 mod testing;
 pub mod up;
 pub mod version;
+pub mod volume;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ enum Command {
     Stop(stop::StopArgs),
     Up(up::UpArgs),
     Version(version::VersionArgs),
+    Volume(volume::VolumeArgs),
 }
 
 impl Command {
@@ -81,6 +83,7 @@ impl Command {
             Self::Stop(_) => "stop",
             Self::Up(_) => "up",
             Self::Version(_) => "version",
+            Self::Volume(_) => "volume",
         }
     }
 
@@ -99,6 +102,7 @@ impl Command {
             Self::Stop(args) => stop::run(args, context, terminal),
             Self::Up(args) => up::run(args, context, terminal),
             Self::Version(args) => version::run(&args, context, terminal),
+            Self::Volume(args) => volume::run(args, context, terminal),
         }
     }
 }
