@@ -44,6 +44,7 @@ mod uplink;
 
 pub use endpoint::{Endpoint, EndpointWish, Mac, MacError, Member};
 pub use file::FileError;
+pub use firewall::obstacles;
 pub use lease::LeaseError;
 pub use name::{InterfaceName, InterfaceNameError, NameError, NetworkName};
 pub use netlink::NetlinkError;

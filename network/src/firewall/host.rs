@@ -128,6 +128,25 @@ impl HostTable {
 mod tests {
     use super::*;
 
+    /// A table as Docker leaves it: forwarded packets that no rule names are dropped.
+    fn foreign_table() -> Vec<Message> {
+        let foreign = crate::firewall::nft::Table("filter");
+        let mut chain = foreign.chain("FORWARD", Hook::Forward);
+        // The last of an attribute counts.
+        chain.be32(5, libc::NF_DROP.cast_unsigned());
+        vec![foreign.add(), chain]
+    }
+
+    #[test]
+    fn chains_of_others_that_drop_are_told() {
+        crate::live::on_a_host(|host| {
+            host.network("shop_default");
+            assert!(crate::obstacles().unwrap().is_empty());
+            NftSocket::open().unwrap().transaction(&foreign_table()).unwrap();
+            assert_eq!(crate::obstacles().unwrap(), ["ip filter FORWARD"]);
+        });
+    }
+
     #[test]
     fn the_table_reads_as_nft_would_write_it() {
         let text: Vec<_> = skeleton().iter().map(|message| message.request().to_owned()).collect();

@@ -44,6 +44,23 @@ fn withdraw(socket: &mut NftSocket, port: Port) -> Result<(), NetlinkError> {
     }
 }
 
+/// The chains of others that drop what passes through this host, as `ip filter FORWARD`.
+///
+/// Docker, ufw and firewalld make such chains. What they drop our table cannot let pass: with one of them containers
+/// reach nothing outside unless its owner lets them, for instance `iptables -I DOCKER-USER -i cu-+ -j ACCEPT`.
+/// Chains of the legacy iptables are not seen.
+///
+/// # Errors
+///
+/// When the kernel does not list its chains.
+pub fn obstacles() -> Result<Vec<String>, NetlinkError> {
+    let chains = NftSocket::open()?.dropping_forward_chains()?;
+    Ok(chains
+        .iter()
+        .map(|chain| format!("{} {} {}", chain.family, chain.table, chain.name))
+        .collect())
+}
+
 /// Asked before, since a transaction that fails costs 10 ms: the kernel waits for RCU to take it back.
 fn is_published(socket: &mut NftSocket, port: Port) -> Result<bool, NetlinkError> {
     let is_it = |element: &Element| Port::of_key(&element.key) == Some(port);

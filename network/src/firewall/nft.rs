@@ -21,6 +21,7 @@ enum Kind {
     GetTable = 1,
     DeleteTable = 2,
     NewChain = 3,
+    GetChain = 4,
     NewRule = 6,
     NewSet = 9,
     NewElement = 12,
@@ -31,6 +32,9 @@ enum Kind {
 /// `NFTA_LIST_ELEM`, `NFTA_DATA_VALUE`: the same everywhere.
 pub(super) const ELEMENT: u16 = 1;
 pub(super) const VALUE: u16 = 1;
+
+/// `NF_INET_FORWARD`.
+const FORWARD: u32 = 2;
 
 /// A table of IPv4 rules.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +94,15 @@ impl NftSocket {
         Ok(names.contains(&true))
     }
 
+    /// The base chains, of all families and whoever's they are, through which forwarded packets pass and which drop
+    /// what their rules do not name.
+    pub(super) fn dropping_forward_chains(&mut self) -> Result<Vec<Chain>, NetlinkError> {
+        let mut message =
+            Message::new(SUBSYSTEM << 8 | Kind::GetChain as u16, 0, "nft list chains".to_owned());
+        message.raw(&[0; 4]);
+        self.0.dump(&message, |_, payload| Chain::read(payload).filter(|chain| chain.drops))
+    }
+
     /// The elements of a set or a map: key and data as bytes.
     pub(super) fn elements(
         &mut self,
@@ -104,6 +117,34 @@ impl NftSocket {
             Some(attributes(list).map(|(_, element)| Element::read(element)).collect::<Vec<_>>())
         })?;
         Ok(lists.concat())
+    }
+}
+
+/// A base chain on the way of forwarded packets.
+#[derive(Debug, Clone)]
+pub(super) struct Chain {
+    pub(super) family: &'static str,
+    pub(super) table: String,
+    pub(super) name: String,
+    drops: bool,
+}
+
+impl Chain {
+    fn read(payload: &[u8]) -> Option<Self> {
+        let family = match payload.first()? {
+            1 => "inet",
+            2 => "ip",
+            // Bridges and IPv6 are not our way.
+            _ => return None,
+        };
+        let find = |wanted| {
+            attributes(payload.get(4..)?).find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
+        };
+        let (_, hook) = attributes(find(4)?).find(|(kind, _)| *kind == 1)?;
+        let text = |value: &[u8]| String::from_utf8_lossy(value).trim_end_matches('\0').to_owned();
+        let drops = find(5)? == libc::NF_DROP.to_be_bytes();
+        let chain = Self { family, table: text(find(1)?), name: text(find(3)?), drops };
+        (hook == FORWARD.to_be_bytes()).then_some(chain)
     }
 }
 
@@ -305,7 +346,7 @@ impl Hook {
     const fn numbers(self) -> (&'static str, u32, i32) {
         match self {
             Self::NatPrerouting => ("nat", 0, -100),
-            Self::Forward => ("filter", 2, 0),
+            Self::Forward => ("filter", FORWARD, 0),
             Self::NatOutput => ("nat", 3, -100),
             Self::NatPostrouting => ("nat", 4, 100),
         }

@@ -315,3 +315,47 @@ fn the_kernel_carries_what_comes_from_other_machines() {
         assert!(ports().is_empty());
     });
 }
+
+/// Opens, reads and closes connections from `namespace`, `count` on each of four threads.
+fn hammer(namespace: &OwnedFd, count: usize) {
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                inside(namespace, || {
+                    for _ in 0..count {
+                        let mut answer = Vec::new();
+                        TcpStream::connect((HOST, 8080)).unwrap().read_to_end(&mut answer).unwrap();
+                        assert_eq!(answer, b"hello");
+                    }
+                });
+            });
+        }
+    });
+}
+
+#[test]
+fn many_short_connections_are_served_either_way() {
+    on_a_host(|host| {
+        let network = host.network("shop_default");
+        let (web, address) = container(&network, "web");
+        let listener = listen(&web, "0.0.0.0:80");
+        let _server = thread::spawn(move || {
+            for stream in listener.incoming() {
+                stream.unwrap().write_all(b"hello").unwrap();
+            }
+        });
+        let ways = [
+            ("relay", sys::namespace::current_network().unwrap()),
+            ("kernel", host.outside.try_clone().unwrap()),
+        ];
+        event_loop(async {
+            let target = Target::new(&network, address).unwrap().by_kernel(&network).ok();
+            let _served = reserve_one(HostPort::Fixed(8080), Protocol::Tcp).serve(target).unwrap();
+            for (way, from) in ways {
+                let start = Instant::now();
+                tokio::task::spawn_blocking(move || hammer(&from, 250)).await.unwrap();
+                println!("{way}: {:.0} connections/s", 1000.0 / start.elapsed().as_secs_f64());
+            }
+        });
+    });
+}

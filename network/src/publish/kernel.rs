@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use super::serve::Target;
 use super::{Protocol, Publish};
-use crate::firewall::{HostTable, InsideTable, Port};
+use crate::firewall::{HostTable, InsideTable, Port, obstacles};
 use crate::netlink::NetlinkError;
 
 /// A way that is open. Dropping it closes it; connections that are established go on.
@@ -24,6 +24,9 @@ impl KernelPath {
     pub(super) fn open(publish: &Publish, port: u16, target: Option<&Target>) -> Option<Self> {
         let target = target?;
         let inner = target.inner().filter(|_| is_everywhere(publish.host_ip))?;
+        if Self::is_blocked() {
+            return None;
+        }
         let path = Self {
             port: Port { protocol: number(publish.protocol), port },
             target: target.clone(),
@@ -40,6 +43,15 @@ impl KernelPath {
                 None
             }
         }
+    }
+
+    /// Whether a chain of somebody else drops what passes through the host: then the relay is the only way.
+    fn is_blocked() -> bool {
+        let chains = obstacles().unwrap_or_default();
+        if !chains.is_empty() {
+            tracing::warn!(?chains, "forwarded traffic is dropped; published ports are relayed");
+        }
+        !chains.is_empty()
     }
 
     /// The inner translation first: nobody is led to where nothing is.

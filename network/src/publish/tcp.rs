@@ -1,5 +1,7 @@
-//! Connections, relayed without their bytes ever coming into this process: splice(2) through a pipe each way.
+//! Connections, relayed: short ones by a buffer, long ones by splice(2), so that their bytes never come into this
+//! process.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -17,10 +19,10 @@ use super::serve::Target;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long accepting rests when the process is out of descriptors: they come back as connections end.
 const OUT_OF_DESCRIPTORS_REST: Duration = Duration::from_millis(100);
-/// Bytes that a new pipe takes.
-const PIPE: usize = 64 << 10;
-/// Bytes that the pipe of a busy connection takes.
-const WIDE_PIPE: usize = 512 << 10;
+/// Bytes that are carried by a buffer; when there are more, a pipe is worth its descriptors.
+const CHUNK: usize = 16 << 10;
+/// Bytes that a pipe takes.
+const PIPE: usize = 512 << 10;
 
 /// Accepts connections whenever there is a target, and relays each to `port` of it.
 pub(super) async fn serve(
@@ -84,14 +86,58 @@ fn reset(stream: &TcpStream) {
 }
 
 /// Carries bytes one way until the end, then says so to the other side, which may go on talking.
+///
+/// By a buffer at first, and by a pipe once there is much: most connections never need one, and a thousand idle ones
+/// hold no more than their sockets.
 async fn copy(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
-    let mut pipe = Pipe::new()?;
+    let mut pipe: Option<Pipe> = None;
     loop {
-        let waiting = pipe.fill(from).await?;
-        if waiting == 0 {
-            return shutdown(to);
+        let carried = match &pipe {
+            Some(pipe) => pipe.carry(from, to).await?,
+            None => carry(from, to).await?,
+        };
+        match carried {
+            0 => return shutdown(to),
+            CHUNK => pipe = Some(pipe.map_or_else(Pipe::new, Ok)?),
+            _ => {}
         }
-        pipe.drain(to, waiting).await?;
+    }
+}
+
+/// Carries what there is, up to [`CHUNK`], by a buffer that all connections of the thread share; 0 is the end.
+async fn carry(from: &TcpStream, to: &TcpStream) -> io::Result<usize> {
+    thread_local! {
+        static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
+    }
+    loop {
+        // Each wait counts against the budget of the task, so a busy connection lets others have their turn.
+        from.readable().await?;
+        let pass = BUFFER.with_borrow_mut(|buffer| {
+            let length = from.try_read(buffer)?;
+            let written = retry_later(to.try_write(&buffer[..length]))?.unwrap_or(0);
+            Ok((length, buffer[written..length].to_vec()))
+        });
+        if let Some((length, rest)) = retry_later(pass)? {
+            write_all(to, &rest).await?;
+            return Ok(length);
+        }
+    }
+}
+
+async fn write_all(to: &TcpStream, mut rest: &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        to.writable().await?;
+        let written = retry_later(to.try_write(rest))?.unwrap_or(0);
+        rest = &rest[written..];
+    }
+    Ok(())
+}
+
+/// A socket that is not ready is no error.
+fn retry_later<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        outcome => outcome.map(Some),
     }
 }
 
@@ -107,7 +153,6 @@ fn shutdown(stream: &TcpStream) -> io::Result<()> {
 struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
-    capacity: usize,
 }
 
 const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
@@ -115,39 +160,27 @@ const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 impl Pipe {
     fn new() -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        Ok(Self { read, write, capacity: PIPE })
+        // Refused beyond the user's allowance of pipe memory; a narrow one does as well.
+        let _ = fcntl_setpipe_size(&write, PIPE);
+        Ok(Self { read, write })
     }
 
-    /// Takes what there is, up to what fits; 0 is the end.
-    async fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
-        loop {
-            // Each wait counts against the budget of the task, so a busy connection lets others have their turn.
+    /// Carries what there is, up to what fits; 0 is the end.
+    async fn carry(&self, from: &TcpStream, to: &TcpStream) -> io::Result<usize> {
+        let filled = loop {
             from.readable().await?;
-            match move_bytes(from, Interest::READABLE, from, &self.write, self.capacity) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return outcome.inspect(|&filled| self.widen(filled)),
+            let outcome = move_bytes(from, Interest::READABLE, from, &self.write, PIPE);
+            if let Some(filled) = retry_later(outcome)? {
+                break filled;
             }
-        }
-    }
-
-    async fn drain(&self, to: &TcpStream, mut waiting: usize) -> io::Result<()> {
+        };
+        let mut waiting = filled;
         while waiting > 0 {
             to.writable().await?;
-            match move_bytes(to, Interest::WRITABLE, &self.read, to, waiting) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => waiting -= outcome?,
-            }
+            let outcome = move_bytes(to, Interest::WRITABLE, &self.read, to, waiting);
+            waiting -= retry_later(outcome)?.unwrap_or(0);
         }
-        Ok(())
-    }
-
-    /// A connection that fills its pipe gets a wider one; most never do.
-    fn widen(&mut self, filled: usize) {
-        if filled > PIPE / 2 && self.capacity == PIPE {
-            self.capacity = WIDE_PIPE;
-            // Refused beyond the user's allowance of pipe memory; the narrow one does as well.
-            let _ = fcntl_setpipe_size(&self.write, WIDE_PIPE);
-        }
+        Ok(filled)
     }
 }
 
