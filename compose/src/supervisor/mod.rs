@@ -29,6 +29,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use runtime::keeper::{Config, Keeper, LaunchError};
@@ -36,6 +37,7 @@ use runtime::launch::NamespaceKind;
 use tokio::net::UnixListener;
 use tokio::sync::{Mutex, Notify, broadcast, watch};
 use tokio::task::{LocalSet, spawn_local};
+use tokio::time::timeout;
 
 use crate::event::{Change, ContainerEvent, Event};
 use crate::record::{
@@ -47,6 +49,9 @@ use live::Descriptors;
 
 /// Events that a slow listener may be behind before it loses some.
 const EVENT_BACKLOG: usize = 4096;
+
+/// How long a supervisor without anything to do waits for its first client.
+const FIRST_CLIENT: Duration = Duration::from_secs(2);
 
 /// Why the supervisor could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -362,18 +367,15 @@ impl Supervisor {
     async fn take_up_lost(self: &Rc<Self>, live: &Rc<Live>) {
         exit::remove_cgroup(live);
         if live.state().phase == Phase::Restarting {
-            exit::schedule(self, live, std::time::Duration::ZERO);
+            exit::schedule(self, live, Duration::ZERO);
         }
     }
 
     /// Comes back when nothing of the project runs, nothing is about to, and nobody is connected.
     async fn until_idle(&self) {
-        loop {
-            let busy = self.clients.get() > 0
-                || self.all().iter().any(|live| live.state().phase.is_up());
-            if !busy {
-                return;
-            }
+        // Whoever has started us is about to connect.
+        let _ = timeout(FIRST_CLIENT, self.idle.notified()).await;
+        while self.clients.get() > 0 || self.all().iter().any(|live| live.state().phase.is_up()) {
             self.idle.notified().await;
         }
     }
