@@ -1,1 +1,100 @@
-//! Files to a project: find, read, interpolate, include, merge, check, resolve.
+//! Files to a project: find, read, fill in, include, extend, merge, check, resolve.
+//!
+//! A file becomes a tree of spanned nodes ([`node`]); each phase works on that tree, so that a
+//! mistake that is found late still points at the file, line and column where it was made. The
+//! phases, in order: [`locate`] finds files, name and variables; [`yaml`] reads; [`interpolate`]
+//! fills variables in; [`canonical`] checks types against [`schema`] and writes short forms out;
+//! [`include`] and [`extends`] bring other files in; [`merge`] lays one document over the other;
+//! [`complete`], [`normalize`], [`select`] and [`check`] look at the whole; [`resolve`] makes the
+//! typed [`Project`].
+//!
+//! All mistakes of a run are collected in a [`report`] and shown together.
+
+mod canonical;
+mod check;
+mod complete;
+mod document;
+mod dotenv;
+mod env_file;
+mod extends;
+mod include;
+mod interpolate;
+mod locate;
+mod merge;
+mod node;
+mod normalize;
+mod paths;
+mod read;
+mod render;
+mod report;
+mod resolve;
+mod scalar;
+mod schema;
+mod select;
+mod source;
+mod template;
+mod units;
+mod words;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use document::{Document, Variable};
+
+use crate::diagnostic::Diagnostic;
+use crate::model::Project;
+
+/// What a user can say about which files are read, and how.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// The directory from which the command was called, absolute.
+    pub working_dir: PathBuf,
+    /// `-f`: compose files, the later over the earlier; `-` is standard input. None: search.
+    pub files: Vec<PathBuf>,
+    /// `-p`: the name of the project.
+    pub project_name: Option<String>,
+    /// `--project-directory`.
+    pub project_dir: Option<PathBuf>,
+    /// `--env-file`, instead of `.env`.
+    pub env_files: Vec<PathBuf>,
+    /// `--profile`.
+    pub profiles: Vec<String>,
+    /// The environment of the process.
+    pub environment: BTreeMap<String, String>,
+    /// The services that are wanted, with what they depend on. None: all.
+    pub services: Vec<String>,
+    /// Phases that are left out.
+    pub skip: Skip,
+}
+
+/// Phases of loading that `config` can leave out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Skip {
+    /// `--no-interpolate`: variables stay as they are written.
+    pub interpolation: bool,
+    /// `--no-normalize`: nothing is written out that is not in the files.
+    pub normalization: bool,
+    /// `--no-path-resolution`: relative paths stay relative.
+    pub paths: bool,
+    /// `--no-consistency`: names may be undefined.
+    pub consistency: bool,
+}
+
+/// A project, and what is odd about its files.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The project.
+    pub project: Project,
+    /// Warnings, in the order of the files.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads the files of a project.
+///
+/// # Errors
+///
+/// All that is wrong with the files, in their order, warnings included.
+pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Diagnostic>> {
+    Document::read(options)?.project()
+}

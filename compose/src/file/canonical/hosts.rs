@@ -1,0 +1,99 @@
+//! `extra_hosts` and `build.ssh`.
+
+use std::rc::Rc;
+
+use crate::file::node::{Map, Node, Value};
+use crate::file::schema::Shape;
+use crate::file::source::Span;
+
+use super::Checker;
+
+impl Checker<'_> {
+    /// A list of `HOST=ADDRESS`.
+    pub(super) fn extra_hosts(&mut self, node: Node) -> Option<Node> {
+        let span = node.span;
+        let mut lines = Vec::new();
+        match node.value {
+            Value::Map(entries) => {
+                for (host, entry) in entries {
+                    match entry.node.value {
+                        Value::Text(address) => lines.push(line(&host, &address, entry.node.span)),
+                        Value::List(addresses) => {
+                            lines.extend(self.addresses(&host, addresses));
+                        }
+                        _ => self.key(&host, |checker| {
+                            checker.wrong_type(&entry.node, "an address or a list of addresses");
+                        }),
+                    }
+                }
+            }
+            Value::List(items) => {
+                for item in self.items(items, &Shape::Text) {
+                    let text = item.as_str().unwrap_or_default();
+                    let Some((host, address)) =
+                        text.split_once('=').or_else(|| text.split_once(':'))
+                    else {
+                        self.report
+                            .error(item.span, format!("`{text}` has no address"))
+                            .help("write `HOST=ADDRESS`");
+                        continue;
+                    };
+                    lines.push(line(host, address, item.span));
+                }
+            }
+            value => {
+                self.wrong_type(&Node::new(value, span), Shape::ExtraHosts.expected());
+                return None;
+            }
+        }
+        Some(Node::list(lines, span))
+    }
+
+    fn addresses(&mut self, host: &Rc<str>, addresses: Vec<Node>) -> Vec<Node> {
+        let addresses = self.items(addresses, &Shape::Text);
+        addresses
+            .into_iter()
+            .map(|address| line(host, address.as_str().unwrap_or_default(), address.span))
+            .collect()
+    }
+
+    /// A mapping from id to path; the path of an agent is empty.
+    pub(super) fn ssh(&mut self, node: Node) -> Option<Node> {
+        let span = node.span;
+        let mut keys = Map::default();
+        match node.value {
+            Value::Map(entries) => {
+                for (id, entry) in entries {
+                    let path = match entry.node.value {
+                        Value::Text(path) => path,
+                        Value::Null => "".into(),
+                        _ => {
+                            self.key(&id, |checker| checker.wrong_type(&entry.node, "a path"));
+                            continue;
+                        }
+                    };
+                    keys.insert(id, entry.key, Node::text(path, entry.node.span));
+                }
+            }
+            Value::List(items) => {
+                for item in self.items(items, &Shape::Text) {
+                    let text = item.as_str().unwrap_or_default();
+                    let (id, path) = text.split_once('=').unwrap_or((text, ""));
+                    keys.insert(id, item.span, Node::text(path, item.span));
+                }
+            }
+            Value::Text(id) => keys.insert(id, span, Node::text("", span)),
+            value => {
+                self.wrong_type(&Node::new(value, span), Shape::Ssh.expected());
+                return None;
+            }
+        }
+        Some(Node::map(keys, span))
+    }
+}
+
+fn line(host: &str, address: &str, span: Span) -> Node {
+    let address = address.trim();
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    Node::text(format!("{}={}", host.trim(), bare.unwrap_or(address)), span)
+}

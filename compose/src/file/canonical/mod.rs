@@ -1,0 +1,317 @@
+//! Checks a document against the tables of [`super::schema`] and turns all short forms into long
+//! ones.
+//!
+//! It looks at one document at a time, before merging, so that a mistake is found where it was
+//! made; what can only be said of the merged whole (required keys, items that are there twice) is
+//! in [`super::complete`].
+
+pub(crate) mod device;
+pub(crate) mod env_file;
+pub(crate) mod grant;
+mod hosts;
+mod pairs;
+mod port;
+mod scalar;
+pub(crate) mod volume;
+
+use std::rc::Rc;
+
+use super::node::{Entry, Map, Node, Tag, Value};
+use super::report::Report;
+use super::schema::{self, List, Long, Object, Shape};
+use super::source::Span;
+
+pub(crate) use port::{PORT, key as port_key, range as port_range};
+
+/// Whether variables were filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Variables {
+    /// They were: every value must be what its attribute wants.
+    FilledIn,
+    /// They were not: a value with a `$` is taken as it is.
+    Kept,
+}
+
+/// Checks `node` and brings it into its long form; nothing if it was refused.
+pub(crate) fn canonical(
+    report: &mut Report,
+    variables: Variables,
+    node: Node,
+    shape: &Shape,
+) -> Option<Node> {
+    Checker { report, variables, path: Vec::new() }.shape(node, shape)
+}
+
+/// A step on the way to a value.
+#[derive(Debug, Clone)]
+enum Step {
+    Key(Rc<str>),
+    Item(usize),
+}
+
+struct Checker<'r> {
+    report: &'r mut Report,
+    variables: Variables,
+    path: Vec<Step>,
+}
+
+impl Checker<'_> {
+    fn shape(&mut self, mut node: Node, shape: &Shape) -> Option<Node> {
+        let tag = node.tag;
+        if tag == Tag::Reset {
+            return Some(Node { value: Value::Null, ..node });
+        }
+        if self.variables == Variables::Kept && node.as_str().is_some_and(|text| text.contains('$'))
+        {
+            return Some(node);
+        }
+        node.tag = Tag::None;
+        let checked = match shape {
+            Shape::List(list) => self.list(node, list),
+            Shape::Map(map) => self.map(node, map, shape),
+            Shape::ObjectOrNull(_) if node.is_null() => Some(node),
+            Shape::Object(object) | Shape::ObjectOrNull(object) => self.object(node, object),
+            Shape::Long(long) => self.long(node, long, shape),
+            Shape::Ports => self.ports(node),
+            Shape::ExtraHosts => self.extra_hosts(node),
+            Shape::Ssh => self.ssh(node),
+            Shape::Pairs(bare) => self.pairs(node, *bare),
+            Shape::Options => self.options(node),
+            Shape::Command => self.command(node),
+            Shape::HealthTest => self.health_test(node),
+            Shape::Ulimit if node.as_map().is_some() => self.object(node, &ULIMIT),
+            Shape::Any => Some(node),
+            scalar => self.scalar(node, scalar),
+        };
+        checked.map(|checked| Node { tag, ..checked })
+    }
+
+    /// The attribute that is looked at, as a user would name it.
+    fn attribute(&self) -> String {
+        let mut text = String::new();
+        let last_key = self.path.iter().rposition(|step| matches!(step, Step::Key(_)));
+        for step in &self.path[last_key.unwrap_or(0)..] {
+            match step {
+                Step::Key(key) => text.push_str(key),
+                Step::Item(index) => text.push_str(&format!("[{index}]")),
+            }
+        }
+        text
+    }
+
+    fn wrong_type(&mut self, node: &Node, expected: &str) {
+        let attribute = self.attribute();
+        let found = node.kind();
+        let message = match attribute.as_str() {
+            "" => format!("this must be {expected}, not {found}"),
+            attribute => format!("`{attribute}` must be {expected}, not {found}"),
+        };
+        let written = self.report.sources.slice(node.span).trim().to_owned();
+        let finding = self.report.error(node.span, message).says(format!("this is {found}"));
+        match node.value {
+            Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Time(_)
+                if expected.contains("string") =>
+            {
+                finding.help(format!("put it in quotes: \"{written}\""));
+            }
+            Value::Null => {
+                finding.help("remove the key, or give it a value");
+            }
+            _ => {}
+        }
+    }
+
+    fn key<T>(&mut self, key: &Rc<str>, check: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(Step::Key(key.clone()));
+        let result = check(self);
+        self.path.pop();
+        result
+    }
+
+    fn list(&mut self, node: Node, list: &List) -> Option<Node> {
+        let span = node.span;
+        let items = match node.value {
+            Value::List(items) => items,
+            Value::Text(_) if list.single => vec![node],
+            Value::Bool(_) | Value::Int(_) | Value::Float(_)
+                if list.single && matches!(list.item, Shape::Scalar) =>
+            {
+                vec![node]
+            }
+            _ => {
+                let expected = if list.single { "a string or a list" } else { "a list" };
+                self.wrong_type(&node, expected);
+                return None;
+            }
+        };
+        let items = self.items(items, list.item);
+        Some(Node::list(items, span))
+    }
+
+    fn items(&mut self, items: Vec<Node>, shape: &Shape) -> Vec<Node> {
+        let mut checked = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            if item.tag == Tag::Reset {
+                continue;
+            }
+            self.path.push(Step::Item(index));
+            checked.extend(self.shape(item, shape));
+            self.path.pop();
+        }
+        checked
+    }
+
+    fn map(&mut self, node: Node, map: &schema::Map, shape: &Shape) -> Option<Node> {
+        let span = node.span;
+        let entries = match (node.value, map.from_list) {
+            (Value::Map(entries), _) => entries,
+            (Value::List(names), Some(value_of)) => self.names(names, value_of),
+            (value, _) => {
+                self.wrong_type(&Node { value, ..Node::null(span) }, shape.expected());
+                return None;
+            }
+        };
+        let mut checked = Map::default();
+        for (key, entry) in entries {
+            self.user_key(&key, entry.key, map.key);
+            if map.null_values && entry.node.is_null() {
+                checked.insert(key, entry.key, entry.node);
+                continue;
+            }
+            let node = self.key(&key, |checker| checker.shape(entry.node, map.value));
+            if let Some(mut node) = node {
+                complete_dependency(map, &mut node);
+                checked.insert(key, entry.key, node);
+            }
+        }
+        Some(Node::map(checked, span))
+    }
+
+    /// A list of names as the keys of a mapping.
+    fn names(&mut self, names: Vec<Node>, value_of: fn(&Node) -> Node) -> Map {
+        let mut map = Map::default();
+        for name in self.items(names, &Shape::Text) {
+            if let Value::Text(text) = &name.value {
+                map.insert(text.clone(), name.span, value_of(&name));
+            }
+        }
+        map
+    }
+
+    fn user_key(&mut self, key: &str, span: Span, kind: &str) {
+        let named =
+            matches!(kind, "service" | "network" | "volume" | "secret" | "config" | "model");
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        if named && (key.is_empty() || !key.bytes().all(valid)) {
+            self.report
+                .error(span, format!("`{key}` cannot be the name of a {kind}"))
+                .help("use letters, digits, `.`, `_` and `-`");
+        }
+    }
+
+    fn object(&mut self, node: Node, object: &'static Object) -> Option<Node> {
+        let span = node.span;
+        let mut entries = match node.value {
+            Value::Map(entries) => entries,
+            value => {
+                let expected = format!("a mapping ({})", object.name);
+                self.wrong_type(&Node { value, ..Node::null(span) }, &expected);
+                return None;
+            }
+        };
+        self.lift_external(&mut entries);
+        let mut checked = Map::default();
+        for (key, entry) in entries {
+            let Some(field) = object.field(&key) else {
+                if object.allows(&key) {
+                    checked.insert(key, entry.key, entry.node);
+                } else {
+                    self.unknown_key(&key, entry.key, object);
+                }
+                continue;
+            };
+            let node = self.key(&key, |checker| checker.shape(entry.node, &field.shape));
+            if let Some(node) = node {
+                checked.insert(key, entry.key, node);
+            }
+        }
+        Some(Node::map(checked, span))
+    }
+
+    fn unknown_key(&mut self, key: &str, span: Span, object: &'static Object) {
+        let names = || object.fields.iter().map(|field| field.name);
+        let short = object.fields.len() <= 12;
+        let finding = self
+            .report
+            .error(span, format!("`{key}` is not a key of {}", object.name))
+            .did_you_mean(key, names());
+        if short {
+            let list: Vec<&str> = names().collect();
+            finding.help(format!("the keys are {}", list.join(", ")));
+        } else if object.allows("x-") {
+            finding.help(format!("keys of your own begin with `x-`: `x-{key}`"));
+        }
+    }
+
+    /// `external: {name: X}`, which is no longer recommended, as `external: true` and `name: X`.
+    fn lift_external(&mut self, entries: &mut Map) {
+        let Some(Entry { node, key }) = entries.entry("external").cloned() else { return };
+        let Some(external) = node.as_map() else { return };
+        self.report
+            .warning(key, "`external.name` is deprecated")
+            .help("write `external: true` and `name: …`");
+        if let Some(Entry { key: name_key, node: name }) = external.entry("name").cloned() {
+            if let Some(other) = entries.entry("name") {
+                let other = other.key;
+                self.report
+                    .error(name_key, "`name` and `external.name` cannot both be given")
+                    .also(other, "the other one is here")
+                    .help("keep `name`");
+            }
+            entries.insert("name", name_key, name);
+        }
+        entries.insert("external", key, Node::new(Value::Bool(true), node.span));
+    }
+
+    fn long(&mut self, node: Node, long: &'static Long, shape: &Shape) -> Option<Node> {
+        match node.value {
+            Value::Map(_) => self.object(node, long.object),
+            Value::Text(_) => match (long.short)(&node) {
+                Ok(long_form) => Some(long_form),
+                Err(error) => {
+                    let finding = self.report.error(node.span, error.message);
+                    if let Some(help) = error.help {
+                        finding.help(help);
+                    }
+                    None
+                }
+            },
+            _ => {
+                self.wrong_type(&node, shape.expected());
+                None
+            }
+        }
+    }
+}
+
+/// `required` is true where a dependency says nothing.
+fn complete_dependency(map: &schema::Map, node: &mut Node) {
+    let span = node.span;
+    let is_dependency = matches!(map.value, Shape::Object(object) if object.name == "a dependency");
+    if let (true, Some(entries)) = (is_dependency && node.tag != Tag::Reset, node.as_map_mut())
+        && !entries.contains("required")
+    {
+        entries.set("required", Node::new(Value::Bool(true), span));
+    }
+}
+
+static ULIMIT: Object = Object {
+    name: "a limit",
+    fields: &[
+        schema::Field { name: "soft", shape: Shape::Integer, empty: schema::Empty::Shown },
+        schema::Field { name: "hard", shape: Shape::Integer, empty: schema::Empty::Shown },
+    ],
+    required: &["soft", "hard"],
+    others: schema::Others::Extensions,
+    merge: schema::ObjectMerge::Keys,
+};

@@ -1,0 +1,89 @@
+//! `KEY: VALUE` and `KEY=VALUE`.
+
+use crate::file::node::{Map, Node, Tag, Value};
+use crate::file::schema::{Bare, Shape};
+
+use super::Checker;
+use super::scalar::text_of;
+
+impl Checker<'_> {
+    pub(super) fn pairs(&mut self, node: Node, bare: Bare) -> Option<Node> {
+        let span = node.span;
+        match node.value {
+            Value::Map(entries) => Some(Node::map(self.pair_entries(entries, bare), span)),
+            Value::List(items) => Some(Node::map(self.pair_items(items, bare), span)),
+            value => {
+                self.wrong_type(&Node::new(value, span), Shape::Pairs(bare).expected());
+                None
+            }
+        }
+    }
+
+    fn pair_entries(&mut self, entries: Map, bare: Bare) -> Map {
+        let mut checked = Map::default();
+        for (key, entry) in entries {
+            let span = entry.node.span;
+            let value = match &entry.node.value {
+                Value::Null if entry.node.tag == Tag::Reset || bare == Bare::Unset => Value::Null,
+                Value::Null => Value::Text("".into()),
+                other => match text_of(other) {
+                    Some(text) => Value::Text(text.into()),
+                    None => {
+                        let wrong = entry.node.clone();
+                        self.key(&key, |checker| {
+                            checker.wrong_type(&wrong, "a string, a number, a boolean or nothing");
+                        });
+                        continue;
+                    }
+                },
+            };
+            checked.insert(key, entry.key, Node { value, span, tag: entry.node.tag });
+        }
+        checked
+    }
+
+    fn pair_items(&mut self, items: Vec<Node>, bare: Bare) -> Map {
+        let mut checked = Map::default();
+        for item in items {
+            let span = item.span;
+            let Some(text) = item.as_str() else {
+                if item.tag != Tag::Reset {
+                    self.wrong_type(&item, "a string like `KEY=VALUE`");
+                }
+                continue;
+            };
+            let (key, value) = match text.split_once('=') {
+                Some((key, value)) => (key, Value::Text(value.into())),
+                None if bare == Bare::Unset => (text, Value::Null),
+                None => (text, Value::Text("".into())),
+            };
+            checked.insert(key, span, Node::new(value, span));
+        }
+        checked
+    }
+
+    pub(super) fn options(&mut self, node: Node) -> Option<Node> {
+        let span = node.span;
+        let Value::Map(entries) = node.value else {
+            self.wrong_type(&node, "a mapping");
+            return None;
+        };
+        let mut checked = Map::default();
+        for (key, entry) in entries {
+            let value = match &entry.node.value {
+                Value::Null => Value::Null,
+                value @ (Value::Text(_) | Value::Int(_) | Value::Float(_)) => {
+                    Value::Text(text_of(value).unwrap_or_default().into())
+                }
+                _ => {
+                    self.key(&key, |checker| {
+                        checker.wrong_type(&entry.node, "a string, a number or nothing");
+                    });
+                    continue;
+                }
+            };
+            checked.insert(key, entry.key, Node { value, ..entry.node });
+        }
+        Some(Node::map(checked, span))
+    }
+}

@@ -1,0 +1,340 @@
+//! The merged document: everything that the files say, in the long form, before it is typed.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use serde_json::Value as Json;
+
+use crate::diagnostic::Diagnostic;
+
+use super::canonical::Variables;
+use super::interpolate;
+use super::locate::{self, Located};
+use super::node::{Map, Node};
+use super::paths::Base;
+use super::read::{DOCUMENT, Reader, Scope};
+use super::render::{self, Nulls};
+use super::report::Report;
+use super::template::Mention;
+use super::{LoadOptions, Loaded, Skip, check, complete, env_file, normalize, resolve, select};
+
+/// Everything that the files of a project say, merged and in the long form.
+#[derive(Debug)]
+pub struct Document {
+    pub(super) report: RefCell<Report>,
+    pub(super) tree: Node,
+    pub(super) disabled: Map,
+    pub(super) name: String,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) dir: PathBuf,
+    pub(super) environment: BTreeMap<String, String>,
+    skip: Skip,
+}
+
+/// A variable that the files mention.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// The files cannot be read without it.
+    pub required: bool,
+    /// What stands in for it where it is not set.
+    pub default: String,
+    /// What stands there where it is set.
+    pub alternate: String,
+}
+
+impl Document {
+    /// Reads and merges the files of a project.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the files, in their order, warnings included.
+    pub fn read(options: &LoadOptions) -> Result<Self, Vec<Diagnostic>> {
+        let mut report = Report::default();
+        match read(&mut report, options) {
+            Some(document) if !report.has_errors() => {
+                Ok(Self { report: RefCell::new(report), ..document })
+            }
+            _ => Err(report.into_diagnostics()),
+        }
+    }
+
+    /// The typed project.
+    ///
+    /// # Errors
+    ///
+    /// All that is well-formed and yet cannot be meant, warnings included.
+    pub fn project(self) -> Result<Loaded, Vec<Diagnostic>> {
+        let mut report = self.report.take();
+        let project = resolve::project(&mut report, &self);
+        match project {
+            Some(project) if !report.has_errors() => {
+                Ok(Loaded { project, warnings: report.into_diagnostics() })
+            }
+            _ => Err(report.into_diagnostics()),
+        }
+    }
+
+    /// What is odd about the files.
+    pub fn warnings(&self) -> Vec<Diagnostic> {
+        self.report.take().into_diagnostics()
+    }
+
+    /// The name of the project.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The variables with which the files were filled in.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
+    /// What `config` prints: the whole document, each object in the order of its table.
+    pub fn to_value(&self, nulls: Nulls) -> Json {
+        let order =
+            if self.skip.interpolation { render::Order::Name } else { render::Order::Table };
+        render::document(&self.tree, order, nulls)
+    }
+
+    /// One service as `config` prints it in JSON; nothing if there is none of this name.
+    pub fn service_value(&self, name: &str) -> Option<Json> {
+        let service = self.tree.get("services")?.get(name)?;
+        Some(render::service(service))
+    }
+
+    /// The keys of a top-level mapping (`services`, `volumes`, …) in the order of their names.
+    pub fn keys(&self, kind: &str) -> Vec<String> {
+        let entries = self.tree.get(kind).into_iter().flat_map(Node::entries);
+        let names: BTreeSet<String> = entries.map(|(name, _)| name.to_string()).collect();
+        names.into_iter().collect()
+    }
+
+    /// The images of all services; that of a service which is built has the service's name.
+    pub fn images(&self) -> BTreeMap<String, String> {
+        let services = self.tree.get("services").into_iter().flat_map(Node::entries);
+        services
+            .map(|(name, entry)| {
+                let image = entry.node.get("image").and_then(Node::as_str);
+                let image = image.map_or_else(|| format!("{}-{name}", self.name), str::to_owned);
+                (name.to_string(), image)
+            })
+            .collect()
+    }
+
+    /// All profiles of all services, active or not.
+    pub fn profiles(&self) -> BTreeSet<String> {
+        let enabled = self.tree.get("services").into_iter().flat_map(Node::entries);
+        let services = enabled.chain(self.disabled.iter());
+        services
+            .flat_map(|(_, entry)| entry.node.get("profiles").map(Node::items).unwrap_or_default())
+            .filter_map(|profile| profile.as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// The variables that the files mention, without reading them any further.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the files from being read as YAML.
+    pub fn variables(options: &LoadOptions) -> Result<Vec<Variable>, Vec<Diagnostic>> {
+        let mut report = Report::default();
+        let mut found: BTreeMap<String, Mention> = BTreeMap::new();
+        if let Some(located) = locate::locate(&mut report, options) {
+            let mut reader = reader(&mut report, options, &located);
+            for file in &located.files {
+                for document in reader.documents(file, None) {
+                    interpolate::mentioned(&document, &mut found);
+                }
+            }
+        }
+        if report.has_errors() {
+            return Err(report.into_diagnostics());
+        }
+        let variable = |(name, Mention { required, default, alternate })| Variable {
+            name,
+            required,
+            default,
+            alternate,
+        };
+        Ok(found.into_iter().map(variable).collect())
+    }
+}
+
+fn reader<'r>(report: &'r mut Report, options: &LoadOptions, located: &Located) -> Reader<'r> {
+    let variables = if options.skip.interpolation { Variables::Kept } else { Variables::FilledIn };
+    Reader {
+        report,
+        variables,
+        home: located.environment.get("HOME").map(PathBuf::from),
+        extended: HashMap::new(),
+        ahead: HashMap::new(),
+    }
+}
+
+/// The documents of all files: the name of the project is needed before anything is filled in.
+fn read_ahead(
+    report: &mut Report,
+    options: &LoadOptions,
+    located: &Located,
+) -> HashMap<PathBuf, Vec<Node>> {
+    let mut reader = reader(report, options, located);
+    let documents = |path: &PathBuf| (path.clone(), reader.documents(path, None));
+    located.files.iter().map(documents).collect()
+}
+
+fn read(report: &mut Report, options: &LoadOptions) -> Option<Document> {
+    let mut located = locate::locate(report, options)?;
+    let ahead = read_ahead(report, options, &located);
+    let name = project_name(report, options, &located, &ahead)?;
+    located.environment.insert("COMPOSE_PROJECT_NAME".into(), name.clone());
+    let Located { files, project_dir, environment, profiles, .. } = &located;
+    let scope = Scope {
+        dir: project_dir.clone(),
+        environment: Rc::new(environment.clone()),
+        chain: Vec::new(),
+    };
+    let mut reader = reader(report, options, &located);
+    reader.ahead = ahead;
+    let Some(mut tree) = reader.files(files, &scope, None) else {
+        if !report.has_errors() {
+            let list: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            report
+                .error_without_place(format!("{} is empty", list.join(", ")))
+                .help("begin with `services:`");
+        }
+        return None;
+    };
+    reader.settle(&mut tree, &scope, false);
+    let home = reader.home.clone();
+    complete::defaults(&mut tree);
+    complete::check(report, &tree, &DOCUMENT);
+    if !options.skip.paths {
+        let base = Base { dir: project_dir.clone(), home };
+        super::paths::resolve(&mut tree, &base);
+    }
+    check::values(report, &tree);
+    let disabled = finish(report, options, &mut tree, profiles, &name, environment);
+    Some(Document {
+        report: RefCell::default(),
+        tree,
+        disabled,
+        name,
+        files: located.files,
+        dir: located.project_dir,
+        environment: located.environment,
+        skip: options.skip,
+    })
+}
+
+/// Normalises, selects services, checks, and reads the files of the services that are on.
+fn finish(
+    report: &mut Report,
+    options: &LoadOptions,
+    tree: &mut Node,
+    profiles: &[String],
+    name: &str,
+    environment: &BTreeMap<String, String>,
+) -> Map {
+    let span = tree.span;
+    if let Some(map) = tree.as_map_mut() {
+        map.set("name", Node::text(name, span));
+        if !map.contains("services") {
+            map.set("services", Node::map(Map::default(), span));
+        }
+    }
+    if !options.skip.normalization {
+        normalize::normalize(report, tree, name);
+    }
+    if options.skip.interpolation {
+        return Map::default();
+    }
+    let mut disabled = select::by_profile(tree, profiles);
+    if !options.services.is_empty() {
+        let implied = select::implied_profiles(&disabled, &options.services);
+        if !implied.is_empty() {
+            let all: Vec<String> = profiles.iter().cloned().chain(implied).collect();
+            enable(tree, &mut disabled);
+            disabled = select::by_profile(tree, &all);
+        }
+    }
+    if !options.skip.consistency {
+        check::references(report, tree, &disabled);
+    }
+    if !options.services.is_empty() {
+        select::by_name(report, tree, &mut disabled, &options.services);
+    }
+    if let Some(services) = tree.as_map_mut().and_then(|map| map.get_mut("services"))
+        && let Some(services) = services.as_map_mut()
+    {
+        for (_, entry) in services.iter_mut() {
+            env_file::apply_to_service(report, &mut entry.node, environment);
+            env_file::apply_labels(report, &mut entry.node, environment);
+        }
+    }
+    select::remove_unused(tree);
+    disabled
+}
+
+fn enable(tree: &mut Node, disabled: &mut Map) {
+    let services = tree.as_map_mut().and_then(|map| map.get_mut("services"));
+    if let Some(services) = services.and_then(Node::as_map_mut) {
+        for (name, entry) in std::mem::take(disabled) {
+            services.insert(name, entry.key, entry.node);
+        }
+    }
+}
+
+/// `-p`, else `COMPOSE_PROJECT_NAME`, else the last `name` of the files, else the directory.
+fn project_name(
+    report: &mut Report,
+    options: &LoadOptions,
+    located: &Located,
+    ahead: &HashMap<PathBuf, Vec<Node>>,
+) -> Option<String> {
+    if let Some(name) = &located.name {
+        if locate::normalized_name(name) == *name {
+            return Some(name.clone());
+        }
+        report
+            .error_without_place(format!("`{name}` cannot be the name of a project"))
+            .help("use lower-case letters, digits, `-` and `_`, with a letter or digit first");
+        return None;
+    }
+    let directory =
+        |path: &Path| path.file_name().map(|name| locate::normalized_name(&name.to_string_lossy()));
+    let name = name_in_files(report, options, located, ahead)
+        .map(|name| locate::normalized_name(&name))
+        .filter(|name| !name.is_empty())
+        .or_else(|| directory(&located.project_dir).filter(|name| !name.is_empty()))
+        .or_else(|| directory(&options.working_dir).filter(|name| !name.is_empty()));
+    if name.is_none() {
+        report
+            .error_without_place("the project has no name")
+            .help("add `name: …` to the compose file, or use `-p`");
+    }
+    name
+}
+
+/// The last `name` of the files, with its variables filled in: others may mention it.
+fn name_in_files(
+    report: &Report,
+    options: &LoadOptions,
+    located: &Located,
+    ahead: &HashMap<PathBuf, Vec<Node>>,
+) -> Option<String> {
+    let documents = located.files.iter().filter_map(|path| ahead.get(path)).flatten();
+    let names = documents.filter_map(|document| {
+        let mut name = document.get("name")?.clone();
+        if !options.skip.interpolation {
+            // What is wrong with it is reported when the whole file is filled in.
+            let mut scratch = report.scratch();
+            interpolate::interpolate(&mut scratch, &located.environment, &mut name);
+        }
+        name.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    });
+    names.last()
+}

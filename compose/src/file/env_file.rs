@@ -1,0 +1,165 @@
+//! Reads `.env` files, `env_file` and `label_file`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::dotenv::{self, DotenvError, DotenvErrorKind, Parsed};
+use super::locate;
+use super::node::{Map, Node, Value};
+use super::report::Report;
+use super::source::Span;
+use super::template::TemplateError;
+
+type Grammar = fn(&str, &dyn Fn(&str) -> Option<String>) -> Result<Parsed, DotenvError>;
+
+/// Adds the entries of `path` to `found`; its values see `environment` and then `found`.
+pub(super) fn read_into(
+    report: &mut Report,
+    path: &Path,
+    grammar: Grammar,
+    environment: &BTreeMap<String, String>,
+    found: &mut BTreeMap<String, String>,
+) {
+    let text = match locate::read_text(path) {
+        Ok(text) => text,
+        Err(message) => {
+            report.error_without_place(message);
+            return;
+        }
+    };
+    // Windows ends its lines with two characters.
+    let text = text.replace("\r\n", "\n");
+    let parsed = {
+        let lookup = |name: &str| environment.get(name).or_else(|| found.get(name)).cloned();
+        grammar(&text, &lookup)
+    };
+    match parsed {
+        Ok(parsed) if parsed.missing.is_empty() => found.extend(parsed.entries),
+        Ok(parsed) => {
+            let file = report.sources.add(path, text);
+            for (name, range) in parsed.missing {
+                report.unset_variable(&name, span(file.start(), range));
+            }
+            found.extend(parsed.entries);
+        }
+        Err(error) => {
+            let file = report.sources.add(path, text);
+            explain(report, span(file.start(), error.range), &error.kind);
+        }
+    }
+}
+
+fn span(start: Span, (from, to): (usize, usize)) -> Span {
+    let offset = |byte: usize| u32::try_from(byte).unwrap_or(u32::MAX);
+    Span { start: offset(from), end: offset(to), ..start }
+}
+
+fn explain(report: &mut Report, span: Span, kind: &DotenvErrorKind) {
+    let finding = report.error(span, format!("this line cannot be read: {kind}"));
+    match kind {
+        DotenvErrorKind::Space(_) => finding.help("write `NAME=VALUE`"),
+        DotenvErrorKind::Character(_) => {
+            finding.help("names are made of letters, digits and `_`; the rest follows a `=`")
+        }
+        DotenvErrorKind::NoName => finding.help("write `NAME=VALUE`"),
+        DotenvErrorKind::Unterminated => {
+            finding.help("close the quote, or write the value in the other kind of quotes")
+        }
+        DotenvErrorKind::Template(TemplateError::Invalid(_)) => {
+            finding.help("a `$` that is no variable is written `$$`, or stands in single quotes")
+        }
+        DotenvErrorKind::Template(TemplateError::Required { .. }) => {
+            finding.help("set it in the environment")
+        }
+    };
+}
+
+/// Lays the `env_file`s of a service under its `environment`.
+pub(super) fn apply_to_service(
+    report: &mut Report,
+    service: &mut Node,
+    environment: &BTreeMap<String, String>,
+) {
+    let span = service.span;
+    let Some(service) = service.as_map_mut() else { return };
+    let Some(files) = service.remove("env_file") else { return };
+    let mut found = BTreeMap::new();
+    for file in files.node.items() {
+        let Some(path) = file.get("path").and_then(Node::as_str) else { continue };
+        let required = file.get("required").and_then(Node::as_bool).unwrap_or(true);
+        let raw = file.get("format").and_then(Node::as_str) == Some("raw");
+        let place = file.get("path").map_or(file.span, |path| path.span);
+        if present(report, path, required, "env file", place) {
+            let grammar: Grammar = if raw { dotenv::parse_raw } else { dotenv::parse };
+            read_into(report, Path::new(path), grammar, environment, &mut found);
+        }
+    }
+    lay_under(service, "environment", found, files.node.span, span);
+}
+
+/// Lays the `label_file`s of a service under its `labels`.
+pub(super) fn apply_labels(
+    report: &mut Report,
+    service: &mut Node,
+    environment: &BTreeMap<String, String>,
+) {
+    let span = service.span;
+    let Some(service) = service.as_map_mut() else { return };
+    let Some(files) = service.remove("label_file") else { return };
+    let mut found = BTreeMap::new();
+    for file in files.node.items() {
+        let Some(path) = file.as_str() else { continue };
+        if present(report, path, true, "label file", file.span) {
+            read_into(report, Path::new(path), dotenv::parse, environment, &mut found);
+        }
+    }
+    lay_under(service, "labels", found, files.node.span, span);
+}
+
+/// True if the file is there; else it is an error if the file is required.
+fn present(report: &mut Report, path: &str, required: bool, what: &str, place: Span) -> bool {
+    let there = PathBuf::from(path);
+    if there.exists() {
+        return true;
+    }
+    if required {
+        let finding = report.error(place, format!("the {what} {path} does not exist"));
+        if what == "env file" {
+            finding.help("make it, or write `{path: …, required: false}`");
+        }
+    }
+    false
+}
+
+fn lay_under(
+    service: &mut Map,
+    attribute: &str,
+    found: BTreeMap<String, String>,
+    place: Span,
+    service_span: Span,
+) {
+    let mut merged = Map::default();
+    for (name, value) in found {
+        merged.insert(name, place, Node::text(value, place));
+    }
+    let own = service.remove(attribute);
+    let (key, span) = own.as_ref().map_or((place, service_span), |own| (own.key, own.node.span));
+    if let Some(Value::Map(own)) = own.map(|own| own.node.value) {
+        for (name, entry) in own {
+            merged.insert(name, entry.key, entry.node);
+        }
+    }
+    if !merged.is_empty() {
+        service.insert(attribute, key, Node::map(merged, span));
+    }
+}
+
+/// Gives the keys without value that of the environment, where it has one.
+pub(super) fn fill_bare(variables: &mut Node, environment: &BTreeMap<String, String>) {
+    let Some(variables) = variables.as_map_mut() else { return };
+    for (name, entry) in variables.iter_mut() {
+        if let (Value::Null, Some(value)) = (&entry.node.value, environment.get(&**name)) {
+            entry.node.value = Value::Text(value.as_str().into());
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! `extends`: a service on the base of another one, of this file or of another.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::canonical;
+use super::interpolate::interpolate;
+use super::merge;
+use super::node::{Map, Node, Tag, Value};
+use super::paths::{self, Base};
+use super::read::{Extended, Reader, Scope};
+use super::schema::{SERVICE, Shape};
+use super::source::Span;
+use super::{locate, report};
+
+static SHAPE: Shape = Shape::Object(&SERVICE);
+
+/// A service on the way from the first one that extends to its last base.
+#[derive(Debug, Clone, PartialEq)]
+struct Link {
+    file: PathBuf,
+    service: Rc<str>,
+    place: Span,
+}
+
+/// Replaces every `extends` of `document`, which was read from `path`.
+pub(super) fn apply(reader: &mut Reader<'_>, document: &mut Node, path: &Path, scope: &Scope) {
+    let Some(services) = document.as_map_mut().and_then(|map| map.get_mut("services")) else {
+        return;
+    };
+    let Some(services) = services.as_map_mut() else { return };
+    let extending: Vec<Rc<str>> = services
+        .iter()
+        .filter(|(_, entry)| entry.node.get("extends").is_some())
+        .map(|(name, _)| name.clone())
+        .collect();
+    let mut done = HashMap::new();
+    for name in extending {
+        let mut chain = Vec::new();
+        let extended = local(reader, services, &name, path, scope, &mut chain, &mut done);
+        if let (Some(extended), Some(slot)) = (extended, services.get_mut(&name)) {
+            *slot = extended;
+        }
+    }
+}
+
+/// The service `name` of `services`, with its base; all of this file is in the long form.
+fn local(
+    reader: &mut Reader<'_>,
+    services: &Map,
+    name: &Rc<str>,
+    path: &Path,
+    scope: &Scope,
+    chain: &mut Vec<Link>,
+    done: &mut HashMap<Rc<str>, Node>,
+) -> Option<Node> {
+    if let Some(node) = done.get(name) {
+        return Some(node.clone());
+    }
+    let mut service = services.get(name)?.clone();
+    let Some(extends) = service.as_map_mut().and_then(|map| map.remove("extends")) else {
+        return Some(service);
+    };
+    if extends.node.tag == Tag::Reset {
+        return Some(service);
+    }
+    let wanted = Wanted::read(reader, &extends.node)?;
+    if !enter(reader, chain, path, name, extends.key) {
+        return None;
+    }
+    let base = match &wanted.file {
+        Some(file) => foreign(reader, &wanted, file, &scope.dir, scope, chain),
+        None => {
+            if !services.contains(&wanted.service) {
+                unknown(reader, &wanted, services.keys(), None);
+            }
+            local(reader, services, &wanted.service, path, scope, chain, done)
+        }
+    };
+    chain.pop();
+    let merged = lay_over(reader, base?, service);
+    done.insert(name.clone(), merged.clone());
+    Some(merged)
+}
+
+/// What an `extends` asks for.
+#[derive(Debug)]
+struct Wanted {
+    service: Rc<str>,
+    place: Span,
+    file: Option<(String, Span)>,
+}
+
+impl Wanted {
+    fn read(reader: &mut Reader<'_>, extends: &Node) -> Option<Self> {
+        let service = extends.get("service");
+        let Some((Value::Text(name), place)) = service.map(|node| (&node.value, node.span)) else {
+            reader
+                .report
+                .error(extends.span, "`extends` does not say which service")
+                .help("add `service: NAME`");
+            return None;
+        };
+        let file = extends
+            .get("file")
+            .and_then(|node| node.as_str().map(|text| (text.to_owned(), node.span)));
+        Some(Self { service: name.clone(), place, file })
+    }
+}
+
+/// Notes that `name` is being extended; false, with an error, if it is already.
+fn enter(
+    reader: &mut Reader<'_>,
+    chain: &mut Vec<Link>,
+    path: &Path,
+    name: &Rc<str>,
+    place: Span,
+) -> bool {
+    let same = |link: &Link| link.file == path && link.service == *name;
+    if let Some(at) = chain.iter().position(same) {
+        let names: Vec<&str> =
+            chain[at..].iter().map(|link| &*link.service).chain([&**name]).collect();
+        let message = format!("`extends` goes in a circle: {}", names.join(" -> "));
+        let mut finding = reader.report.error(chain[at].place, message);
+        for link in &chain[at + 1..] {
+            finding = finding.also(link.place, format!("`{}` extends", link.service));
+        }
+        finding.help("a service cannot be its own base");
+        return false;
+    }
+    chain.push(Link { file: path.to_owned(), service: name.clone(), place });
+    true
+}
+
+/// The service of another file, with its base and with its paths made absolute.
+fn foreign(
+    reader: &mut Reader<'_>,
+    wanted: &Wanted,
+    (file, file_place): &(String, Span),
+    from: &Path,
+    scope: &Scope,
+    chain: &mut Vec<Link>,
+) -> Option<Node> {
+    let base = Base { dir: from.to_owned(), home: reader.home.clone() };
+    let path = PathBuf::from(base.path(file));
+    let extended = open(reader, &path, *file_place, scope)?;
+    let dir = paths::directory(&path);
+    let base = Base { dir: dir.clone(), home: reader.home.clone() };
+    raw(reader, &extended, wanted, &path, &base, scope, chain)
+}
+
+/// A service of a file of which only this service counts.
+fn raw(
+    reader: &mut Reader<'_>,
+    extended: &Rc<Extended>,
+    wanted: &Wanted,
+    path: &Path,
+    base: &Base,
+    scope: &Scope,
+    chain: &mut Vec<Link>,
+) -> Option<Node> {
+    let Some(service) = extended.services.get(&wanted.service).cloned() else {
+        unknown(reader, wanted, extended.services.keys(), Some(path));
+        return None;
+    };
+    let mut service = canonical::canonical(reader.report, reader.variables, service, &SHAPE)?;
+    let extends = service.as_map_mut().and_then(|map| map.remove("extends"));
+    paths::resolve_service(&mut service, base);
+    let Some(extends) = extends.filter(|extends| extends.node.tag != Tag::Reset) else {
+        return Some(service);
+    };
+    let next = Wanted::read(reader, &extends.node)?;
+    if !enter(reader, chain, path, &wanted.service, extends.key) {
+        return None;
+    }
+    let below = match &next.file {
+        Some(file) => foreign(reader, &next, file, &base.dir, scope, chain),
+        None => raw(reader, extended, &next, path, base, scope, chain),
+    };
+    chain.pop();
+    Some(lay_over(reader, below?, service))
+}
+
+/// The services of the file at `path`, with variables filled in and nothing else done.
+fn open(reader: &mut Reader<'_>, path: &Path, place: Span, scope: &Scope) -> Option<Rc<Extended>> {
+    if let Some(known) = reader.extended.get(path) {
+        return known.clone();
+    }
+    let extended = parse(reader, path, place, scope).map(Rc::new);
+    reader.extended.insert(path.to_owned(), extended.clone());
+    extended
+}
+
+fn parse(reader: &mut Reader<'_>, path: &Path, place: Span, scope: &Scope) -> Option<Extended> {
+    let file = reader.open(path, Some(place))?;
+    let mut services = Map::default();
+    for mut document in super::yaml::documents(reader.report, file) {
+        if reader.variables == canonical::Variables::FilledIn {
+            interpolate(reader.report, &scope.environment, &mut document);
+        }
+        let found = document.as_map_mut().and_then(|map| map.remove("services"));
+        if let Some(Value::Map(found)) = found.map(|entry| entry.node.value) {
+            for (name, entry) in found {
+                services.insert(name, entry.key, entry.node);
+            }
+        }
+    }
+    Some(Extended { file, services })
+}
+
+fn unknown<'k>(
+    reader: &mut Reader<'_>,
+    wanted: &Wanted,
+    known: impl Iterator<Item = &'k str>,
+    file: Option<&Path>,
+) {
+    let known: Vec<&str> = known.collect();
+    let name = &wanted.service;
+    let message = match file {
+        Some(file) => format!("there is no service `{name}` in {}", file.display()),
+        None => format!("there is no service `{name}` in this file"),
+    };
+    let close = report::closest(name, known.iter().copied());
+    let finding = reader.report.error(wanted.place, message);
+    match (close, file) {
+        (Some(close), _) => finding.help(format!("did you mean `{close}`?")),
+        (None, None) => finding.help("`file: …` takes it from another file"),
+        (None, Some(_)) => finding.help(format!("its services are {}", known.join(", "))),
+    };
+}
+
+fn lay_over(reader: &mut Reader<'_>, base: Node, service: Node) -> Node {
+    merge::merge(reader.report, base, service, &SHAPE)
+}
+
+/// The directory and path of a file as `include` and `extends` name it.
+pub(super) fn named(base: &Path, text: &str) -> PathBuf {
+    locate::absolute(base, Path::new(text))
+}

@@ -1,0 +1,166 @@
+//! `include`: whole compose applications inside of another one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::canonical;
+use super::dotenv;
+use super::env_file;
+use super::locate::absolute;
+use super::merge;
+use super::node::{Node, Value};
+use super::paths::{Base, directory};
+use super::read::{DOCUMENT, Reader, Scope};
+use super::schema::INCLUDE;
+use super::source::Span;
+
+/// The document with all that `includes` names under it.
+pub(super) fn apply(
+    reader: &mut Reader<'_>,
+    document: Node,
+    includes: Node,
+    scope: &Scope,
+) -> Node {
+    let span = includes.span;
+    let Value::List(items) = includes.value else {
+        reader
+            .report
+            .error(span, format!("`include` must be a list, not {}", includes.kind()))
+            .help("write `include: [FILE]`");
+        return document;
+    };
+    let mut imported: Option<Node> = None;
+    for item in items {
+        let Some(item) = canonical::canonical(reader.report, reader.variables, item, &INCLUDE)
+        else {
+            continue;
+        };
+        let Some(project) = one(reader, &item, scope) else { continue };
+        imported = Some(match imported {
+            Some(earlier) => {
+                conflicts(reader, &earlier, &project);
+                merge::merge(reader.report, earlier, project, &DOCUMENT)
+            }
+            None => project,
+        });
+    }
+    match imported {
+        Some(imported) => {
+            conflicts(reader, &imported, &document);
+            merge::merge(reader.report, imported, document, &DOCUMENT)
+        }
+        None => document,
+    }
+}
+
+/// The application that one item names.
+fn one(reader: &mut Reader<'_>, item: &Node, scope: &Scope) -> Option<Node> {
+    let base = Base { dir: scope.dir.clone(), home: reader.home.clone() };
+    let texts = |key: &str| -> Vec<(String, Span)> {
+        let list = item.get(key).map(Node::items).unwrap_or_default();
+        list.iter()
+            .filter_map(|node| node.as_str().map(|text| (base.path(text), node.span)))
+            .collect()
+    };
+    let paths = texts("path");
+    let Some((main, place)) = paths.first() else {
+        reader
+            .report
+            .error(item.span, "`include` does not say which file")
+            .help("add `path: FILE`");
+        return None;
+    };
+    let (main, place) = (PathBuf::from(main), *place);
+    let dir = match item.get("project_directory").and_then(Node::as_str) {
+        Some(dir) => PathBuf::from(base.path(dir)),
+        None => directory(&main),
+    };
+    if !acyclic(reader, &main, place, scope) {
+        return None;
+    }
+    let environment = environment(reader, item, &texts("env_file"), &dir, scope);
+    let inner = Scope { dir, environment, chain: scope.chain.clone() };
+    let files: Vec<PathBuf> = paths.into_iter().map(|(path, _)| PathBuf::from(path)).collect();
+    let mut project = reader.files(&files, &inner, Some(place))?;
+    if let Some(map) = project.as_map_mut() {
+        map.remove("name");
+        map.retain(|key, _| !key.starts_with("x-"));
+    }
+    reader.settle(&mut project, &inner, true);
+    Some(project)
+}
+
+fn acyclic(reader: &mut Reader<'_>, main: &Path, place: Span, scope: &Scope) -> bool {
+    if !scope.chain.iter().any(|file| file == main) {
+        return true;
+    }
+    let chain: Vec<String> = scope
+        .chain
+        .iter()
+        .map(PathBuf::as_path)
+        .chain([main])
+        .map(|file| file.file_name().unwrap_or_default().to_string_lossy().into_owned())
+        .collect();
+    reader
+        .report
+        .error(place, format!("`include` goes in a circle: {}", chain.join(" -> ")))
+        .help("a file cannot include itself");
+    false
+}
+
+/// The variables for an included application: those of the parent, then those of its own files.
+fn environment(
+    reader: &mut Reader<'_>,
+    item: &Node,
+    files: &[(String, Span)],
+    dir: &Path,
+    scope: &Scope,
+) -> Rc<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    let own = dir.join(".env");
+    if item.get("env_file").is_none() && own.is_file() {
+        env_file::read_into(reader.report, &own, dotenv::parse, &scope.environment, &mut found);
+    }
+    for (file, place) in files {
+        let path = absolute(&scope.dir, Path::new(file));
+        if path == Path::new("/dev/null") {
+            continue;
+        }
+        if path.is_file() {
+            env_file::read_into(
+                reader.report,
+                &path,
+                dotenv::parse,
+                &scope.environment,
+                &mut found,
+            );
+        } else {
+            let message = format!("the env file {} does not exist", path.display());
+            reader.report.error(*place, message);
+        }
+    }
+    let mut environment = (*scope.environment).clone();
+    for (name, value) in found {
+        environment.entry(name).or_insert(value);
+    }
+    Rc::new(environment)
+}
+
+/// Two applications may name the same thing only if they say the same about it.
+fn conflicts(reader: &mut Reader<'_>, imported: &Node, document: &Node) {
+    for kind in ["services", "networks", "volumes", "secrets", "configs"] {
+        let Some(there) = imported.get(kind).and_then(Node::as_map) else { continue };
+        let Some(here) = document.get(kind) else { continue };
+        for (name, entry) in here.entries() {
+            let Some(other) = there.entry(name) else { continue };
+            if !entry.node.same(&other.node) {
+                reader
+                    .report
+                    .error(entry.key, format!("`{kind}.{name}` is also defined by an included file"))
+                    .also(other.key, "the other definition")
+                    .help("change it in an override file of the include: `include: [{path: [FILE, OVERRIDE]}]`");
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Which files are read, against which directory, under which name, with which variables.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Component, Path, PathBuf};
+
+use super::dotenv;
+use super::report::Report;
+use super::{LoadOptions, env_file};
+
+const NAMES: [&str; 4] =
+    ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+const OVERRIDES: [&str; 4] = [
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
+/// A compose file of this size has more services than one machine can run.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// What was found before a compose file is read.
+#[derive(Debug)]
+pub(super) struct Located {
+    /// The compose files, absolute; `-` is standard input.
+    pub(super) files: Vec<PathBuf>,
+    /// The directory of the project.
+    pub(super) project_dir: PathBuf,
+    /// The variables for the files.
+    pub(super) environment: BTreeMap<String, String>,
+    /// The name that was asked for, valid or not.
+    pub(super) name: Option<String>,
+    /// The active profiles.
+    pub(super) profiles: Vec<String>,
+}
+
+/// Finds the files and the environment of a project; nothing, with an error, if there are none.
+pub(super) fn locate(report: &mut Report, options: &LoadOptions) -> Option<Located> {
+    let mut environment = options.environment.clone();
+    environment
+        .entry("PWD".to_owned())
+        .or_insert_with(|| options.working_dir.display().to_string());
+    let explicit_env = explicit_env_files(options, &environment);
+    let early_dir = options
+        .project_dir
+        .as_ref()
+        .map_or_else(|| options.working_dir.clone(), |dir| absolute(&options.working_dir, dir));
+    read_env(report, options, &explicit_env, &early_dir, &mut environment);
+
+    let files = compose_files(report, options, &environment)?;
+    let project_dir = match (&options.project_dir, files.first()) {
+        (Some(dir), _) => absolute(&options.working_dir, dir),
+        (None, Some(file)) if file != Path::new("-") => {
+            file.parent().unwrap_or(Path::new("/")).to_owned()
+        }
+        _ => options.working_dir.clone(),
+    };
+    if project_dir != early_dir {
+        read_env(report, options, &explicit_env, &project_dir, &mut environment);
+    }
+    let name = options
+        .project_name
+        .clone()
+        .or_else(|| environment.get("COMPOSE_PROJECT_NAME").cloned())
+        .filter(|name| !name.is_empty());
+    let profiles = profiles(options, &environment);
+    Some(Located { files, project_dir, environment, name, profiles })
+}
+
+fn profiles(options: &LoadOptions, environment: &BTreeMap<String, String>) -> Vec<String> {
+    let listed = environment.get("COMPOSE_PROFILES").map(String::as_str).unwrap_or_default();
+    let from_environment = listed.split(',').map(str::trim).filter(|name| !name.is_empty());
+    if options.profiles.is_empty() {
+        from_environment.map(str::to_owned).collect()
+    } else {
+        options.profiles.clone()
+    }
+}
+
+fn explicit_env_files(
+    options: &LoadOptions,
+    environment: &BTreeMap<String, String>,
+) -> Vec<PathBuf> {
+    if !options.env_files.is_empty() {
+        return options.env_files.clone();
+    }
+    let listed = environment.get("COMPOSE_ENV_FILES").map(String::as_str).unwrap_or_default();
+    listed.split(',').filter(|name| !name.is_empty()).map(PathBuf::from).collect()
+}
+
+/// Adds the variables of the env files, or of `.env` in `dir`, that are not there yet.
+fn read_env(
+    report: &mut Report,
+    options: &LoadOptions,
+    explicit: &[PathBuf],
+    dir: &Path,
+    environment: &mut BTreeMap<String, String>,
+) {
+    let mut found = BTreeMap::new();
+    if explicit.is_empty() {
+        let disabled = environment.get("COMPOSE_DISABLE_ENV_FILE").is_some_and(|v| is_true(v));
+        let file = dir.join(".env");
+        if !disabled && file.is_file() {
+            env_file::read_into(report, &file, dotenv::parse, environment, &mut found);
+        }
+    } else {
+        for file in explicit {
+            let path = absolute(&options.working_dir, file);
+            if path == Path::new("/dev/null") {
+                continue;
+            }
+            if path.is_file() {
+                env_file::read_into(report, &path, dotenv::parse, environment, &mut found);
+            } else {
+                let what = if path.is_dir() { "is a directory" } else { "does not exist" };
+                report.error_without_place(format!("the env file {} {what}", path.display()));
+            }
+        }
+    }
+    for (name, value) in found {
+        environment.entry(name).or_insert(value);
+    }
+}
+
+fn is_true(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "1" | "t" | "true" | "y" | "yes")
+}
+
+fn compose_files(
+    report: &mut Report,
+    options: &LoadOptions,
+    environment: &BTreeMap<String, String>,
+) -> Option<Vec<PathBuf>> {
+    let from = &options.working_dir;
+    if !options.files.is_empty() {
+        return Some(options.files.iter().map(|file| absolute(from, file)).collect());
+    }
+    if let Some(list) = environment.get("COMPOSE_FILE").filter(|list| !list.is_empty()) {
+        let separator = environment.get("COMPOSE_PATH_SEPARATOR").filter(|text| !text.is_empty());
+        let separator = separator.map_or(":", String::as_str);
+        return Some(list.split(separator).map(|file| absolute(from, Path::new(file))).collect());
+    }
+    let start = options.project_dir.as_ref().map_or(from.clone(), |dir| absolute(from, dir));
+    let Some(dir) = start.ancestors().find(|dir| first_of(dir, &NAMES).is_some()) else {
+        report.error_without_place("there is no compose file here or in a directory above").help(
+            format!("write a `compose.yaml` in {}, or name a file with `-f`", start.display()),
+        );
+        return None;
+    };
+    let mut files = Vec::new();
+    for names in [&NAMES, &OVERRIDES] {
+        let present: Vec<&str> =
+            names.iter().copied().filter(|name| dir.join(name).is_file()).collect();
+        if let Some(first) = present.first() {
+            files.push(dir.join(first));
+        }
+        if present.len() > 1 {
+            let list = present.join(", ");
+            report.warning_without_place(format!(
+                "there are several compose files in {}: {list}; {} is read",
+                dir.display(),
+                present[0]
+            ));
+        }
+    }
+    Some(files)
+}
+
+fn first_of<'n>(dir: &Path, names: &[&'n str]) -> Option<&'n str> {
+    names.iter().copied().find(|name| dir.join(name).is_file())
+}
+
+/// `path` against `base`, without `.` and `..`; `-` stays as it is.
+pub(super) fn absolute(base: &Path, path: &Path) -> PathBuf {
+    if path == Path::new("-") { path.to_owned() } else { clean(&base.join(path)) }
+}
+
+/// Takes `.` and `..` out of a path, by its text alone.
+pub(super) fn clean(path: &Path) -> PathBuf {
+    let mut cleaned = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if cleaned.file_name().is_some() => {
+                cleaned.pop();
+            }
+            Component::ParentDir if cleaned.has_root() => {}
+            other => cleaned.push(other),
+        }
+    }
+    if cleaned.as_os_str().is_empty() { PathBuf::from(".") } else { cleaned }
+}
+
+/// Reads a compose file.
+///
+/// # Errors
+///
+/// What is wrong with it, in words.
+pub(super) fn read_text(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        let stdin = std::io::stdin().lock();
+        stdin
+            .take(MAX_FILE_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| format!("standard input cannot be read: {error}"))?;
+    } else {
+        let shown = path.display();
+        let metadata =
+            fs::metadata(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+        if metadata.is_dir() {
+            return Err(format!("cannot read {shown}: it is a directory"));
+        }
+        let file = fs::File::open(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+        file.take(MAX_FILE_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| format!("cannot read {shown}: {error}"))?;
+    }
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("{} is larger than {} MiB", path.display(), MAX_FILE_BYTES >> 20));
+    }
+    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
+        return Err(format!("{} is not text: byte {at} is zero", path.display()));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("{} is not UTF-8 text: the byte at {at} is wrong", path.display())
+    })
+}
+
+/// Makes a project name out of a directory name or the text of `name`.
+pub(super) fn normalized_name(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let kept: String = lower
+        .chars()
+        .filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-'))
+        .collect();
+    kept.trim_start_matches(['_', '-']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_without_dots() {
+        for (path, cleaned) in [
+            ("/a/./b/../c", "/a/c"),
+            ("/..", "/"),
+            ("a/..", "."),
+            ("../a", "../a"),
+            ("/a/b/", "/a/b"),
+        ] {
+            assert_eq!(clean(Path::new(path)), Path::new(cleaned), "{path}");
+        }
+    }
+
+    #[test]
+    fn names_of_directories() {
+        for (text, name) in [("My Proj_1.x", "myproj_1x"), ("_-a", "a"), ("ÄB", "b"), ("...", "")]
+        {
+            assert_eq!(normalized_name(text), name, "{text}");
+        }
+    }
+}

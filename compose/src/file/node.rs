@@ -1,0 +1,254 @@
+//! A compose file as a tree in which everything knows where it was written.
+
+use std::rc::Rc;
+
+use indexmap::IndexMap;
+
+use super::source::Span;
+
+/// A value and where it was written.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    pub(crate) span: Span,
+    pub(crate) tag: Tag,
+}
+
+/// What a node is, by the scalar rules of the YAML library that docker compose uses.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(Rc<str>),
+    /// A date, which no attribute of a compose file may be.
+    Time(Rc<str>),
+    List(Vec<Node>),
+    Map(Map),
+}
+
+/// What a node does to the value that it is merged over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Tag {
+    /// Merges with it.
+    #[default]
+    None,
+    /// `!reset`: takes it away.
+    Reset,
+    /// `!override`: stands in its place.
+    Override,
+}
+
+/// A mapping in the order of the file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Map {
+    entries: IndexMap<Rc<str>, Entry>,
+}
+
+/// The value of a key, and where the key was written.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) key: Span,
+    pub(crate) node: Node,
+}
+
+impl Node {
+    pub(crate) fn new(value: Value, span: Span) -> Self {
+        Self { value, span, tag: Tag::None }
+    }
+
+    pub(crate) fn text(text: impl Into<Rc<str>>, span: Span) -> Self {
+        Self::new(Value::Text(text.into()), span)
+    }
+
+    pub(crate) fn null(span: Span) -> Self {
+        Self::new(Value::Null, span)
+    }
+
+    pub(crate) fn map(map: Map, span: Span) -> Self {
+        Self::new(Value::Map(map), span)
+    }
+
+    pub(crate) fn list(items: Vec<Self>, span: Span) -> Self {
+        Self::new(Value::List(items), span)
+    }
+
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_bool(&self) -> Option<bool> {
+        match self.value {
+            Value::Bool(flag) => Some(flag),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_int(&self) -> Option<i128> {
+        match self.value {
+            Value::Int(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_map(&self) -> Option<&Map> {
+        match &self.value {
+            Value::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_map_mut(&mut self) -> Option<&mut Map> {
+        match &mut self.value {
+            Value::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// The items of a list; nothing for everything else.
+    pub(crate) fn items(&self) -> &[Self] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn items_mut(&mut self) -> &mut [Self] {
+        match &mut self.value {
+            Value::List(items) => items,
+            _ => &mut [],
+        }
+    }
+
+    /// The entries of a mapping; nothing for everything else.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Rc<str>, &Entry)> {
+        self.as_map().into_iter().flat_map(Map::iter)
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
+        self.as_map()?.get(key)
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.value, Value::Null)
+    }
+
+    /// What it is, in words.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.value {
+            Value::Null => "nothing",
+            Value::Bool(_) => "a boolean",
+            Value::Int(_) | Value::Float(_) => "a number",
+            Value::Text(_) => "a string",
+            Value::Time(_) => "a date",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
+        }
+    }
+
+    /// How many nodes it is made of.
+    pub(crate) fn count(&self) -> usize {
+        1 + match &self.value {
+            Value::List(items) => items.iter().map(Self::count).sum(),
+            Value::Map(map) => map.iter().map(|(_, entry)| entry.node.count()).sum(),
+            _ => 0,
+        }
+    }
+}
+
+impl Map {
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+        self.entries.get(key).map(|entry| &entry.node)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        self.entries.get_mut(key).map(|entry| &mut entry.node)
+    }
+
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    pub(crate) fn contains(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Puts `node` at `key`, in the place of what is there.
+    pub(crate) fn insert(&mut self, key: impl Into<Rc<str>>, key_span: Span, node: Node) {
+        self.entries.insert(key.into(), Entry { key: key_span, node });
+    }
+
+    /// Puts `node` at `key`, with its own place as that of the key.
+    pub(crate) fn set(&mut self, key: &str, node: Node) {
+        self.insert(key, node.span, node);
+    }
+
+    pub(crate) fn remove(&mut self, key: &str) -> Option<Entry> {
+        self.entries.shift_remove(key)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Rc<str>, &Entry)> {
+        self.entries.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&Rc<str>, &mut Entry)> {
+        self.entries.iter_mut()
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(AsRef::as_ref)
+    }
+
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &mut Node) -> bool) {
+        self.entries.retain(|key, entry| keep(key, &mut entry.node));
+    }
+}
+
+impl IntoIterator for Map {
+    type Item = (Rc<str>, Entry);
+    type IntoIter = indexmap::map::IntoIter<Rc<str>, Entry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
+}
+
+impl FromIterator<(Rc<str>, Entry)> for Map {
+    fn from_iter<I: IntoIterator<Item = (Rc<str>, Entry)>>(entries: I) -> Self {
+        Self { entries: entries.into_iter().collect() }
+    }
+}
+
+impl Node {
+    /// True if both say the same, wherever they were written.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Null, Value::Null) => true,
+            (Value::Bool(a), Value::Bool(b)) => a == b,
+            (Value::Int(a), Value::Int(b)) => a == b,
+            (Value::Float(a), Value::Float(b)) => a.total_cmp(b).is_eq(),
+            (Value::Text(a), Value::Text(b)) | (Value::Time(a), Value::Time(b)) => a == b,
+            (Value::List(a), Value::List(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b))
+            }
+            (Value::Map(a), Value::Map(b)) => {
+                a.len() == b.len()
+                    && a.iter()
+                        .all(|(key, entry)| b.get(key).is_some_and(|other| entry.node.same(other)))
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Reads the files of a project one after the other and merges them into one document.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::canonical::{self, Variables};
+use super::interpolate::interpolate;
+use super::merge;
+use super::node::{Map, Node, Value};
+use super::paths::Base;
+use super::report::Report;
+use super::schema::{PROJECT, Shape};
+use super::source::{FileId, Span};
+use super::{env_file, extends, include, locate, paths, yaml};
+
+pub(super) static DOCUMENT: Shape = Shape::Object(&PROJECT);
+
+/// What all files of a run share.
+pub(super) struct Reader<'r> {
+    pub(super) report: &'r mut Report,
+    pub(super) variables: Variables,
+    pub(super) home: Option<PathBuf>,
+    /// The services of files that are extended, as they were written.
+    pub(super) extended: HashMap<PathBuf, Option<Rc<Extended>>>,
+    /// Documents that were read before they were needed.
+    pub(super) ahead: HashMap<PathBuf, Vec<Node>>,
+}
+
+/// The services of a file that is extended.
+#[derive(Debug)]
+pub(super) struct Extended {
+    pub(super) file: FileId,
+    pub(super) services: Map,
+}
+
+/// What the files of one project, or of one include, share.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    /// Against this directory paths are resolved.
+    pub(super) dir: PathBuf,
+    /// The variables.
+    pub(super) environment: Rc<BTreeMap<String, String>>,
+    /// The files that led here through `include`, the first first.
+    pub(super) chain: Vec<PathBuf>,
+}
+
+impl Reader<'_> {
+    /// Reads `files` and merges them, the later over the earlier. Nothing if nothing could be read.
+    pub(super) fn files(
+        &mut self,
+        files: &[PathBuf],
+        scope: &Scope,
+        from: Option<Span>,
+    ) -> Option<Node> {
+        let mut merged: Option<Node> = None;
+        for path in files {
+            for document in self.documents(path, from) {
+                let mut scope = scope.clone();
+                scope.chain.push(path.clone());
+                let Some(document) = self.document(document, path, &scope) else { continue };
+                merged = Some(match merged {
+                    Some(left) => merge::merge(self.report, left, document, &DOCUMENT),
+                    None => document,
+                });
+            }
+        }
+        let mut merged = merged?;
+        merge::remove_reset(&mut merged);
+        merge::deduplicate(&mut merged, &DOCUMENT);
+        Some(merged)
+    }
+
+    /// The documents of a file, as they were written. `from` is what names the file.
+    pub(super) fn documents(&mut self, path: &Path, from: Option<Span>) -> Vec<Node> {
+        if let Some(documents) = self.ahead.remove(path) {
+            return documents;
+        }
+        match self.open(path, from) {
+            Some(file) => yaml::documents(self.report, file),
+            None => Vec::new(),
+        }
+    }
+
+    pub(super) fn open(&mut self, path: &Path, from: Option<Span>) -> Option<FileId> {
+        match locate::read_text(path) {
+            Ok(text) => Some(self.report.sources.add(path, text)),
+            Err(message) => {
+                match from {
+                    Some(span) => self.report.error(span, message),
+                    None => self.report.error_without_place(message),
+                };
+                None
+            }
+        }
+    }
+
+    fn document(&mut self, mut document: Node, path: &Path, scope: &Scope) -> Option<Node> {
+        if document.as_map().is_none() {
+            let message = format!("a compose file is a mapping, and this is {}", document.kind());
+            self.report.error(document.span, message).help("begin with `services:`");
+            return None;
+        }
+        if self.variables == Variables::FilledIn {
+            interpolate(self.report, &scope.environment, &mut document);
+        }
+        self.obsolete_version(&mut document);
+        let includes = document.as_map_mut().and_then(|map| map.remove("include"));
+        let mut document = canonical::canonical(self.report, self.variables, document, &DOCUMENT)?;
+        if let Some(includes) = includes {
+            document = include::apply(self, document, includes.node, scope);
+        }
+        extends::apply(self, &mut document, path, scope);
+        Some(document)
+    }
+
+    fn obsolete_version(&mut self, document: &mut Node) {
+        let Some(version) = document.as_map_mut().and_then(|map| map.remove("version")) else {
+            return;
+        };
+        if matches!(version.node.value, Value::Text(_)) {
+            self.report
+                .warning(version.key, "`version` is obsolete and has no meaning")
+                .help("remove it");
+        } else {
+            let written = self.report.sources.slice(version.node.span).to_owned();
+            self.report
+                .error(version.node.span, "`version` must be a string")
+                .help(format!("remove it, or write \"{written}\""));
+        }
+    }
+
+    /// Fills in the variables of `environment` that have no value, and makes paths absolute.
+    pub(super) fn settle(&mut self, project: &mut Node, scope: &Scope, resolve_paths: bool) {
+        if self.variables == Variables::FilledIn {
+            bare_variables(project, &scope.environment);
+        }
+        if resolve_paths {
+            let base = Base { dir: scope.dir.clone(), home: self.home.clone() };
+            paths::resolve(project, &base);
+        }
+    }
+}
+
+/// Gives the keys of `environment` and `build.args` that have no value that of the environment.
+fn bare_variables(project: &mut Node, environment: &BTreeMap<String, String>) {
+    let Some(services) = project.as_map_mut().and_then(|map| map.get_mut("services")) else {
+        return;
+    };
+    let Some(services) = services.as_map_mut() else { return };
+    for (_, entry) in services.iter_mut() {
+        let Some(service) = entry.node.as_map_mut() else { continue };
+        if let Some(variables) = service.get_mut("environment") {
+            env_file::fill_bare(variables, environment);
+        }
+        if let Some(build) = service.get_mut("build").and_then(Node::as_map_mut)
+            && let Some(arguments) = build.get_mut("args")
+        {
+            env_file::fill_bare(arguments, environment);
+        }
+    }
+}

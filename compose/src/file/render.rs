@@ -1,0 +1,195 @@
+//! A document as `config` prints it.
+
+use serde_json::{Map as JsonMap, Number, Value as Json};
+
+use super::canonical::PORT;
+use super::node::{Map, Node, Value};
+use super::schema::{Empty, Object, PROJECT, SERVICE, Shape};
+
+/// Whether keys that JSON output always has are put in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nulls {
+    /// Only what is there: YAML.
+    Hidden,
+    /// `"command": null` and the like: JSON.
+    Shown,
+}
+
+/// The order of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// That of the tables of the schema.
+    Table,
+    /// By name, everywhere.
+    Name,
+}
+
+struct Renderer {
+    order: Order,
+    nulls: Nulls,
+}
+
+/// The whole document.
+pub(super) fn document(tree: &Node, order: Order, nulls: Nulls) -> Json {
+    let renderer = Renderer { order, nulls };
+    renderer.object(tree, &PROJECT)
+}
+
+/// One service, as in JSON output.
+pub(super) fn service(service: &Node) -> Json {
+    Renderer { order: Order::Table, nulls: Nulls::Shown }.object(service, &SERVICE)
+}
+
+/// Any value by its shape.
+pub(super) fn value(node: &Node, shape: &Shape) -> Json {
+    Renderer { order: Order::Table, nulls: Nulls::Hidden }.shape(node, shape)
+}
+
+impl Renderer {
+    fn shape(&self, node: &Node, shape: &Shape) -> Json {
+        match (shape, &node.value) {
+            (_, Value::Null) => Json::Null,
+            (Shape::Object(object) | Shape::ObjectOrNull(object), Value::Map(_)) => {
+                self.object(node, object)
+            }
+            (Shape::Long(long), Value::Map(_)) => self.object(node, long.object),
+            (Shape::Map(map), Value::Map(entries)) => {
+                sorted(entries, |node| self.shape(node, map.value))
+            }
+            (Shape::Pairs(_) | Shape::Options, Value::Map(entries)) => sorted(entries, plain),
+            (Shape::List(list), Value::List(items)) => {
+                items.iter().map(|item| self.shape(item, list.item)).collect()
+            }
+            (Shape::Ports, Value::List(items)) => {
+                items.iter().map(|item| self.shape(item, &Shape::Object(&PORT))).collect()
+            }
+            (Shape::ExtraHosts, Value::List(items)) => {
+                let mut lines: Vec<&str> = items.iter().filter_map(Node::as_str).collect();
+                lines.sort_unstable();
+                lines.into_iter().map(Json::from).collect()
+            }
+            (Shape::Ssh, Value::Map(keys)) => ssh(keys),
+            (Shape::Bytes | Shape::BytesText, Value::Int(bytes)) => Json::from(bytes.to_string()),
+            (Shape::Mode, Value::Int(mode)) => {
+                Json::from(format!("{mode:#06o}").replacen("0o", "0", 1))
+            }
+            (Shape::Number, Value::Int(_) | Value::Float(_)) => number(node),
+            (Shape::Ulimit, Value::Map(entries)) => {
+                let keys = ["soft", "hard"].into_iter();
+                let part = |key: &str| entries.get(key).map(|node| (key.to_owned(), plain(node)));
+                Json::Object(keys.filter_map(part).collect())
+            }
+            _ => plain(node),
+        }
+    }
+
+    fn object(&self, node: &Node, object: &'static Object) -> Json {
+        let Some(map) = node.as_map() else { return plain(node) };
+        let mut rendered = JsonMap::new();
+        for field in object.fields {
+            let value = map.get(field.name).map(|node| self.shape(node, &field.shape));
+            let value = match (value, field.empty) {
+                (Some(value), Empty::Shown | Empty::Null) if !value.is_null() => Some(value),
+                (Some(value), _) if !is_empty(&value, &field.shape) => Some(value),
+                (_, Empty::Null) if self.nulls == Nulls::Shown => Some(Json::Null),
+                (_, Empty::Always) if self.nulls == Nulls::Shown => {
+                    Some(Json::Object(JsonMap::new()))
+                }
+                _ => None,
+            };
+            if let Some(value) = value {
+                rendered.insert(field.name.to_owned(), value);
+            }
+        }
+        let mut others: Vec<_> =
+            map.iter().filter(|(key, _)| object.field(key).is_none()).collect();
+        others.sort_by_key(|(key, _)| (*key).clone());
+        for (key, entry) in others {
+            rendered.insert(key.to_string(), plain(&entry.node));
+        }
+        if self.order == Order::Name {
+            rendered.sort_keys();
+        }
+        Json::Object(rendered)
+    }
+}
+
+fn sorted(entries: &Map, render: impl Fn(&Node) -> Json) -> Json {
+    let mut rendered: JsonMap<String, Json> =
+        entries.iter().map(|(key, entry)| (key.to_string(), render(&entry.node))).collect();
+    rendered.sort_keys();
+    Json::Object(rendered)
+}
+
+/// Any value as it is.
+pub(super) fn any(node: &Node) -> Json {
+    plain(node)
+}
+
+/// A value without any shape.
+fn plain(node: &Node) -> Json {
+    match &node.value {
+        Value::Null => Json::Null,
+        Value::Bool(flag) => Json::Bool(*flag),
+        Value::Int(number) => integer(*number),
+        Value::Float(number) => Number::from_f64(*number).map_or(Json::Null, Json::Number),
+        Value::Text(text) | Value::Time(text) => Json::from(&**text),
+        Value::List(items) => items.iter().map(plain).collect(),
+        Value::Map(entries) => sorted(entries, plain),
+    }
+}
+
+fn integer(number: i128) -> Json {
+    match (i64::try_from(number), u64::try_from(number)) {
+        (Ok(number), _) => Json::from(number),
+        (_, Ok(number)) => Json::from(number),
+        _ => Json::from(number.to_string()),
+    }
+}
+
+/// A number in the precision of docker compose, which is single.
+fn number(node: &Node) -> Json {
+    match node.value {
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+            #[expect(clippy::cast_possible_truncation, reason = "the fraction is zero")]
+            let whole = number as i64;
+            Json::from(whole)
+        }
+        Value::Float(number) => {
+            #[expect(clippy::cast_possible_truncation, reason = "single precision is wanted")]
+            let single = number as f32;
+            let shortest = single.to_string().parse().unwrap_or(number);
+            Number::from_f64(shortest).map_or(Json::Null, Json::Number)
+        }
+        _ => plain(node),
+    }
+}
+
+fn ssh(keys: &Map) -> Json {
+    let line = |(id, entry): (&std::rc::Rc<str>, &super::node::Entry)| match entry
+        .node
+        .as_str()
+        .unwrap_or_default()
+    {
+        "" => Json::from(&**id),
+        path => Json::from(format!("{id}: {path}")),
+    };
+    keys.iter().map(line).collect()
+}
+
+/// True if a value says no more than its absence.
+fn is_empty(value: &Json, shape: &Shape) -> bool {
+    match (shape, value.as_str()) {
+        (Shape::Bytes | Shape::BytesText, Some(text)) => return text == "0",
+        (Shape::Duration, Some(text)) => return text == "0s",
+        _ => {}
+    }
+    match value {
+        Json::Null => true,
+        Json::Bool(flag) => !flag,
+        Json::Number(number) => number.as_f64() == Some(0.0),
+        Json::String(text) => text.is_empty(),
+        Json::Array(items) => items.is_empty(),
+        Json::Object(entries) => entries.is_empty(),
+    }
+}

@@ -1,0 +1,156 @@
+//! Reads the keys of one mapping.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::file::node::{Entry, Map, Node, Value};
+use crate::file::report::Report;
+use crate::file::source::Span;
+use crate::file::units::Nanoseconds;
+
+/// The keys of one mapping, and where to say what is wrong with them.
+pub(super) struct Fields<'n, 'r> {
+    pub(super) map: Option<&'n Map>,
+    pub(super) report: &'r mut Report,
+}
+
+impl<'n, 'r> Fields<'n, 'r> {
+    pub(super) fn new(report: &'r mut Report, node: Option<&'n Node>) -> Self {
+        Self { map: node.and_then(Node::as_map), report }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
+        self.map?.get(key).filter(|node| !node.is_null())
+    }
+
+    pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
+        self.map?.entry(key)
+    }
+
+    /// The keys of the mapping `key`.
+    pub(super) fn inner(&mut self, key: &str) -> Fields<'n, '_> {
+        Fields::new(self.report, self.get(key))
+    }
+
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        let text = self.get(key).and_then(Node::as_str);
+        text.filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    pub(super) fn path(&self, key: &str) -> Option<PathBuf> {
+        self.text(key).map(PathBuf::from)
+    }
+
+    pub(super) fn flag(&self, key: &str) -> bool {
+        self.get(key).and_then(Node::as_bool).unwrap_or(false)
+    }
+
+    pub(super) fn optional_flag(&self, key: &str) -> Option<bool> {
+        self.get(key).and_then(Node::as_bool)
+    }
+
+    /// An integer that fits into `T`.
+    pub(super) fn integer<T: TryFrom<i128>>(&mut self, key: &str) -> Option<T> {
+        let node = self.get(key)?;
+        let number = node.as_int()?;
+        let fits = T::try_from(number).ok();
+        if fits.is_none() {
+            self.refuse(node.span, format!("`{key}` cannot be {number}"));
+        }
+        fits
+    }
+
+    /// A number in thousand millionths.
+    pub(super) fn nano(&mut self, key: &str) -> Option<u64> {
+        let node = self.get(key)?;
+        #[expect(clippy::cast_precision_loss, reason = "numbers of CPUs are small")]
+        let number = match node.value {
+            Value::Int(number) => number as f64,
+            Value::Float(number) => number,
+            _ => return None,
+        };
+        if !(0.0..=1e6).contains(&number) {
+            self.refuse(node.span, format!("`{key}` cannot be {number}"));
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the range was checked"
+        )]
+        let nano = (number * 1e9).round() as u64;
+        Some(nano).filter(|nano| *nano > 0)
+    }
+
+    pub(super) fn duration(&self, key: &str) -> Option<Duration> {
+        let text = self.get(key)?.as_str()?;
+        Nanoseconds::parse(text).ok().map(Nanoseconds::duration)
+    }
+
+    /// Text that a type understands.
+    pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<T> {
+        let node = self.get(key)?;
+        self.parse(node)
+    }
+
+    /// Reads `node` as `T`, or says why it cannot.
+    pub(super) fn parse<T: FromStr<Err: Display>>(&mut self, node: &Node) -> Option<T> {
+        let text = node.as_str().filter(|text| !text.is_empty())?;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.refuse(node.span, format!("`{text}` cannot be used here: {error}"));
+                None
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, span: Span, message: String) {
+        self.report.error(span, message);
+    }
+
+    pub(super) fn items(&self, key: &str) -> &'n [Node] {
+        self.get(key).map(Node::items).unwrap_or_default()
+    }
+
+    pub(super) fn texts(&self, key: &str) -> Vec<String> {
+        self.items(key).iter().filter_map(Node::as_str).map(str::to_owned).collect()
+    }
+
+    /// A list of things that a type understands.
+    pub(super) fn parsed_list<T: FromStr<Err: Display>>(&mut self, key: &str) -> Vec<T> {
+        self.items(key).iter().filter_map(|node| self.parse(node)).collect()
+    }
+
+    pub(super) fn entries(
+        &self,
+        key: &str,
+    ) -> impl Iterator<Item = (&'n str, &'n Entry)> + use<'n> {
+        let map = self.get(key).and_then(Node::as_map);
+        map.into_iter().flat_map(Map::iter).map(|(key, entry)| (&**key, entry))
+    }
+
+    /// A mapping of text; keys without value have the empty text.
+    pub(super) fn pairs(&self, key: &str) -> BTreeMap<String, String> {
+        self.entries(key)
+            .map(|(key, entry)| {
+                (key.to_owned(), entry.node.as_str().unwrap_or_default().to_owned())
+            })
+            .collect()
+    }
+
+    /// A mapping of text in which keys may have no value.
+    pub(super) fn optional_pairs(&self, key: &str) -> BTreeMap<String, Option<String>> {
+        self.entries(key)
+            .map(|(key, entry)| (key.to_owned(), entry.node.as_str().map(str::to_owned)))
+            .collect()
+    }
+
+    /// A command: nothing, or words.
+    pub(super) fn command(&self, key: &str) -> Option<Vec<String>> {
+        self.get(key).map(|_| self.texts(key))
+    }
+}

@@ -1,0 +1,15 @@
+//! The document to the typed project: no text with a prefix, a unit or a short form is left.
+//!
+//! What is wrong here is well-formed and would only fail when a container starts: an unknown
+//! signal, a port over 65535, a capability that does not exist.
+
+mod fields;
+mod image;
+mod limits;
+mod mount;
+mod network;
+mod project;
+mod security;
+mod service;
+
+pub(super) use project::project;

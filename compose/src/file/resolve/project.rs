@@ -1,0 +1,149 @@
+//! The project and its networks, volumes, secrets and configs.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use crate::file::document::Document;
+use crate::file::node::{Entry, Map, Node};
+use crate::file::render;
+use crate::file::report::Report;
+use crate::file::schema::{PROJECT, Shape};
+use crate::model::{
+    Config, FileSource, Ipam, IpamPool, Kept, NameError, Network, Place, Project, Secret, Service,
+    ServiceName, Volume,
+};
+
+use super::fields::Fields;
+use super::service;
+
+/// Makes the typed project; nothing, with errors, if that cannot be.
+pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Option<Project> {
+    let tree = &document.tree;
+    let name = document.name.parse().ok()?;
+    let enabled = tree.get("services").and_then(Node::as_map);
+    // Services that are off may be unfinished; what is wrong with them is not told.
+    let mut scratch = report.scratch();
+    let project = Project {
+        name,
+        working_dir: document.dir.clone(),
+        files: document.files.clone(),
+        environment: document.environment.clone(),
+        services: services(report, enabled),
+        disabled: services(&mut scratch, Some(&document.disabled)),
+        networks: named(report, tree, "networks", network),
+        volumes: named(report, tree, "volumes", volume),
+        secrets: named(report, tree, "secrets", |fields, place| Secret {
+            name: fields.text("name").unwrap_or_default(),
+            source: source(fields, document),
+            labels: fields.pairs("labels"),
+            place,
+        }),
+        configs: named(report, tree, "configs", |fields, place| Config {
+            name: fields.text("name").unwrap_or_default(),
+            source: source(fields, document),
+            labels: fields.pairs("labels"),
+            place,
+        }),
+        kept: kept(report, tree),
+    };
+    Some(project)
+}
+
+fn services(report: &mut Report, map: Option<&Map>) -> BTreeMap<ServiceName, Service> {
+    let mut services = BTreeMap::new();
+    for (name, entry) in map.into_iter().flat_map(Map::iter) {
+        let Ok(name) = name.parse::<ServiceName>() else { continue };
+        services.insert(name.clone(), service::service(report, name, entry));
+    }
+    services
+}
+
+/// All entries of a top-level mapping.
+fn named<K: FromStr<Err = NameError> + Ord, T>(
+    report: &mut Report,
+    tree: &Node,
+    kind: &str,
+    read: impl Fn(&mut Fields<'_, '_>, Option<Place>) -> T,
+) -> BTreeMap<K, T> {
+    let mut found = BTreeMap::new();
+    for (name, entry) in tree.get(kind).into_iter().flat_map(Node::entries) {
+        let Ok(key) = name.parse::<K>() else { continue };
+        let place = Some(report.sources.place(entry.key));
+        let mut fields = Fields::new(report, Some(&entry.node));
+        found.insert(key, read(&mut fields, place));
+    }
+    found
+}
+
+fn network(fields: &mut Fields<'_, '_>, place: Option<Place>) -> Network {
+    let ipam = fields.inner("ipam");
+    let pools = ipam.items("config").iter().map(|pool| {
+        let text = |key: &str| pool.get(key).and_then(Node::as_str).map(str::to_owned);
+        let aux = pool.get("aux_addresses").into_iter().flat_map(Node::entries);
+        let address = |(host, entry): (&std::rc::Rc<str>, &Entry)| {
+            (host.to_string(), entry.node.as_str().unwrap_or_default().to_owned())
+        };
+        IpamPool {
+            subnet: text("subnet"),
+            ip_range: text("ip_range"),
+            gateway: text("gateway"),
+            aux_addresses: aux.map(address).collect(),
+        }
+    });
+    let ipam = Ipam {
+        driver: ipam.text("driver"),
+        pools: pools.collect(),
+        options: ipam.pairs("options"),
+    };
+    Network {
+        name: fields.text("name").unwrap_or_default(),
+        external: fields.flag("external"),
+        driver: fields.text("driver"),
+        driver_opts: fields.pairs("driver_opts"),
+        internal: fields.flag("internal"),
+        attachable: fields.flag("attachable"),
+        enable_ipv4: fields.optional_flag("enable_ipv4"),
+        enable_ipv6: fields.optional_flag("enable_ipv6"),
+        ipam,
+        labels: fields.pairs("labels"),
+        place,
+    }
+}
+
+fn volume(fields: &mut Fields<'_, '_>, place: Option<Place>) -> Volume {
+    Volume {
+        name: fields.text("name").unwrap_or_default(),
+        external: fields.flag("external"),
+        driver: fields.text("driver"),
+        driver_opts: fields.pairs("driver_opts"),
+        labels: fields.pairs("labels"),
+        place,
+    }
+}
+
+fn source(fields: &Fields<'_, '_>, document: &Document) -> FileSource {
+    if let Some(path) = fields.path("file") {
+        FileSource::File(path)
+    } else if let Some(variable) = fields.text("environment") {
+        let value = document.environment.get(&variable).cloned();
+        FileSource::Environment { variable, value }
+    } else if let Some(driver) = fields.text("driver") {
+        FileSource::Driver(driver)
+    } else if let Some(content) = fields.get("content").and_then(Node::as_str) {
+        FileSource::Content(content.to_owned())
+    } else {
+        FileSource::External
+    }
+}
+
+fn kept(report: &Report, tree: &Node) -> BTreeMap<String, Kept> {
+    let mut kept = BTreeMap::new();
+    let models = tree.as_map().and_then(|map| map.entry("models"));
+    if let (Some(entry), Some(field)) = (models, PROJECT.field("models")) {
+        let shape: &Shape = &field.shape;
+        let value = render::value(&entry.node, shape);
+        let place = Some(report.sources.place(entry.key));
+        kept.insert("models".to_owned(), Kept { value, place });
+    }
+    kept
+}

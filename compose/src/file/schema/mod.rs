@@ -1,0 +1,279 @@
+//! The format as data: every attribute, its forms, how it merges and how it is printed.
+//!
+//! One table per object of the Compose specification. The order of a table is the order in which
+//! `config` prints. Checking, the long form, merging, printing and the list of known keys in a
+//! message all read these tables, so an attribute that is added here is known everywhere.
+
+mod build;
+mod deploy;
+mod service;
+mod top;
+
+pub(crate) use service::SERVICE;
+pub(crate) use top::{INCLUDE, PROJECT};
+
+use super::node::Node;
+
+/// A mapping with known keys.
+#[derive(Debug)]
+pub(crate) struct Object {
+    /// What it is, in words with an article.
+    pub(crate) name: &'static str,
+    /// Its keys.
+    pub(crate) fields: &'static [Field],
+    /// The keys that must be there once all files are merged.
+    pub(crate) required: &'static [&'static str],
+    /// Which keys may be there besides the known ones.
+    pub(crate) others: Others,
+    /// How two of them become one.
+    pub(crate) merge: ObjectMerge,
+}
+
+/// Keys that are not in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// None.
+    None,
+    /// Those that begin with `x-`.
+    Extensions,
+    /// All.
+    Any,
+}
+
+/// How two mappings become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ObjectMerge {
+    /// Key by key.
+    Keys,
+    /// Key by key if `driver` is the same or only one side has it, else the right one.
+    SameDriver,
+}
+
+/// A key of an object.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) shape: Shape,
+    pub(crate) empty: Empty,
+}
+
+/// Whether `config` prints a value that is false, zero or empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Empty {
+    /// It says as much as no value, so it is left out.
+    Hidden,
+    /// It says something else than no value.
+    Shown,
+    /// It is printed as an empty mapping (JSON only) even if it is not there.
+    Always,
+    /// JSON prints null where it is not there.
+    Null,
+}
+
+/// What a value may look like.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    /// A string.
+    Text,
+    /// A string, or nothing.
+    TextOrNull,
+    /// A string or a number, read as text.
+    TextLike,
+    /// A string, number or boolean, read as text.
+    Scalar,
+    /// A boolean; as text only if it came from a variable.
+    Flag,
+    /// An integer, also as text.
+    Integer,
+    /// A number, also as text.
+    Number,
+    /// An amount of bytes: an integer, or text with a unit.
+    Bytes,
+    /// An amount of bytes as text with a unit.
+    BytesText,
+    /// A duration.
+    Duration,
+    /// Permissions: octal text, or a number.
+    Mode,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// `all`, or a number (-1 means all).
+    Count,
+    /// A string that is split into words, or a list.
+    Command,
+    /// The command of a health check.
+    HealthTest,
+    /// A list.
+    List(List),
+    /// `KEY: VALUE` or a list of `KEY=VALUE`.
+    Pairs(Bare),
+    /// A mapping of strings and numbers.
+    Options,
+    /// A mapping whose keys are chosen by the user.
+    Map(Map),
+    /// A mapping with known keys.
+    Object(&'static Object),
+    /// A mapping with known keys, or nothing.
+    ObjectOrNull(&'static Object),
+    /// A mapping with known keys, or a short form of it.
+    Long(&'static Long),
+    /// Published ports; one item may stand for several.
+    Ports,
+    /// Lines for `/etc/hosts`.
+    ExtraHosts,
+    /// Keys and agents for a build.
+    Ssh,
+    /// A soft and a hard limit, or one number for both.
+    Ulimit,
+    /// `true`, `false`, or `{name: …}`.
+    External,
+    /// Anything; kept as it is.
+    Any,
+}
+
+/// A list.
+#[derive(Debug)]
+pub(crate) struct List {
+    pub(crate) item: &'static Shape,
+    /// One item may stand without brackets.
+    pub(crate) single: bool,
+    pub(crate) merge: ListMerge,
+}
+
+/// How two lists become one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ListMerge {
+    /// One after the other.
+    Append,
+    /// One after the other; an item that is there twice is a mistake.
+    Distinct,
+    /// The right one.
+    Replace,
+    /// One after the other; of two items with the same key the later one takes the place of the
+    /// earlier one.
+    Unique(fn(&Node) -> String),
+}
+
+/// What a bare `KEY` means in a list of `KEY=VALUE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bare {
+    /// The value is the empty string.
+    Empty,
+    /// The value is looked up in the environment.
+    Unset,
+}
+
+/// A mapping whose keys are chosen by the user.
+#[derive(Debug)]
+pub(crate) struct Map {
+    pub(crate) value: &'static Shape,
+    /// What a key names, for messages.
+    pub(crate) key: &'static str,
+    /// A key may have no value.
+    pub(crate) null_values: bool,
+    /// A list of keys is understood as well, with this value for each.
+    pub(crate) from_list: Option<fn(&Node) -> Node>,
+}
+
+/// A mapping with known keys that has a short form.
+#[derive(Debug)]
+pub(crate) struct Long {
+    pub(crate) object: &'static Object,
+    /// The forms, in words.
+    pub(crate) forms: &'static str,
+    /// The long form of a short one, or what is wrong with it.
+    pub(crate) short: fn(&Node) -> Result<Node, ShortError>,
+}
+
+/// A short form that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ShortError {
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+impl ShortError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), help: None }
+    }
+
+    pub(crate) fn help(mut self, text: impl Into<String>) -> Self {
+        self.help = Some(text.into());
+        self
+    }
+}
+
+impl Object {
+    pub(crate) fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// True if `key` is one that users may add.
+    pub(crate) fn allows(&self, key: &str) -> bool {
+        match self.others {
+            Others::None => false,
+            Others::Extensions => key.starts_with("x-"),
+            Others::Any => true,
+        }
+    }
+}
+
+impl Shape {
+    /// What is expected, in words with an article.
+    pub(crate) fn expected(&self) -> &'static str {
+        match self {
+            Self::Text | Self::TextOrNull => "a string",
+            Self::TextLike => "a string or a number",
+            Self::Scalar => "a string, a number or a boolean",
+            Self::Flag => "`true` or `false`",
+            Self::Integer => "an integer",
+            Self::Number => "a number",
+            Self::Bytes | Self::BytesText => "an amount of bytes like `64m`",
+            Self::Duration => "a duration like `1m30s`",
+            Self::Mode => "permissions like `0440`",
+            Self::Choice(_) => "a word",
+            Self::Count => "a number or `all`",
+            Self::Command => "a string or a list of strings",
+            Self::HealthTest => "a string or a list that begins with `CMD`, `CMD-SHELL` or `NONE`",
+            Self::List(List { single: true, .. }) => "a string or a list",
+            Self::List(_) | Self::Ports => "a list",
+            Self::Pairs(_) | Self::ExtraHosts | Self::Ssh => "a mapping or a list of `KEY=VALUE`",
+            Self::Map(Map { from_list: Some(_), .. }) => "a mapping or a list of names",
+            Self::Options | Self::Map(_) | Self::Object(_) | Self::ObjectOrNull(_) => "a mapping",
+            Self::Long(long) => long.forms,
+            Self::Ulimit => "a number, or a mapping with `soft` and `hard`",
+            Self::External => "`true` or `false`",
+            Self::Any => "anything",
+        }
+    }
+}
+
+// Short names for the tables.
+
+const fn field(name: &'static str, shape: Shape) -> Field {
+    Field { name, shape, empty: Empty::Hidden }
+}
+
+const fn shown(name: &'static str, shape: Shape) -> Field {
+    Field { name, shape, empty: Empty::Shown }
+}
+
+const fn object(name: &'static str, fields: &'static [Field]) -> Object {
+    Object { name, fields, required: &[], others: Others::Extensions, merge: ObjectMerge::Keys }
+}
+
+const fn list(item: &'static Shape, merge: ListMerge) -> Shape {
+    Shape::List(List { item, single: false, merge })
+}
+
+const fn one_or_list(item: &'static Shape, merge: ListMerge) -> Shape {
+    Shape::List(List { item, single: true, merge })
+}
+
+const UNIQUE: ListMerge = ListMerge::Unique(before_equals);
+
+/// The key of `KEY=VALUE`, or the whole text.
+fn before_equals(node: &Node) -> String {
+    let text = node.as_str().unwrap_or_default();
+    text.split('=').next().unwrap_or(text).to_owned()
+}

@@ -1,0 +1,342 @@
+//! YAML text to trees: anchors, merge keys, tags, duplicate keys and limits.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use base64::Engine as _;
+use granit_parser::{Event, Parser, ScalarStyle, Tag as YamlTag};
+
+use super::node::{Map, Node, Tag, Value};
+use super::report::Report;
+use super::scalar;
+use super::source::{FileId, Span};
+
+/// The deepest nesting of a file that people write is about ten.
+const MAX_DEPTH: usize = 64;
+/// Nodes of one document after all aliases are followed; docker compose stops at 100,000 as well.
+const MAX_NODES: usize = 200_000;
+
+/// Reads all documents of a file. What is wrong goes to `report`; the documents before it are
+/// returned, the one that is broken is not.
+pub(crate) fn documents(report: &mut Report, file: FileId) -> Vec<Node> {
+    let text = report.sources.text(file).clone();
+    let mut reader = Reader {
+        report,
+        file,
+        anchors: HashMap::new(),
+        open: Vec::new(),
+        documents: Vec::new(),
+        nodes: 0,
+        broken: false,
+    };
+    let options = granit_parser::options! {
+        flow_nesting_limit: MAX_DEPTH,
+        block_nesting_limit: MAX_DEPTH,
+        simple_key_max_lookahead: 4096,
+        emit_unresolved_aliases: true,
+    };
+    for event in Parser::new_from_str_with_options(&text, options) {
+        match event {
+            Ok((event, span)) => reader.event(event, span),
+            Err(error) => {
+                let at = reader.span_at(error.marker().byte_offset().unwrap_or(text.len()));
+                reader.syntax_error(at, &error.info());
+                return reader.documents;
+            }
+        }
+        if reader.broken {
+            return reader.documents;
+        }
+    }
+    reader.documents
+}
+
+/// A collection that has begun and not ended.
+struct Open {
+    anchor: usize,
+    tag: Option<Kind>,
+    start: Span,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Node>),
+    Map {
+        map: Map,
+        /// The key that waits for its value.
+        key: Option<(Rc<str>, Span)>,
+        /// Maps named by `<<`, in order, and where.
+        merged: Vec<Map>,
+        merge_key: Option<Span>,
+    },
+}
+
+/// What an explicit tag says about a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Reset,
+    Override,
+    Text,
+    Binary,
+    /// `!!int` and the like: read as if there was no tag.
+    Plain,
+}
+
+struct Reader<'r> {
+    report: &'r mut Report,
+    file: FileId,
+    /// Finished anchors with their number of nodes.
+    anchors: HashMap<usize, (Rc<Node>, usize)>,
+    open: Vec<Open>,
+    documents: Vec<Node>,
+    nodes: usize,
+    broken: bool,
+}
+
+impl Reader<'_> {
+    fn event(&mut self, event: Event<'_>, at: granit_parser::Span) {
+        let span = self.span(at);
+        match event {
+            Event::DocumentStart(..) => {
+                self.anchors.clear();
+                self.nodes = 0;
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let kind = tag.and_then(|tag| self.kind(&tag, span));
+                let value = self.scalar(&text, style, kind, span);
+                self.finish(anchor, Node { value, span, tag: merge_tag(kind) }, style);
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                let tag = tag.and_then(|tag| self.kind(&tag, span));
+                self.open.push(Open {
+                    anchor,
+                    tag,
+                    start: span,
+                    content: Content::List(Vec::new()),
+                });
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                let tag = tag.and_then(|tag| self.kind(&tag, span));
+                let content = Content::Map {
+                    map: Map::default(),
+                    key: None,
+                    merged: Vec::new(),
+                    merge_key: None,
+                };
+                self.open.push(Open { anchor, tag, start: span, content });
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(span),
+            Event::Alias(id) => self.alias(id, span),
+            Event::UnresolvedAlias(name) => {
+                let message = format!("there is no anchor `&{name}` before this alias");
+                self.report.error(span, message);
+                self.broken = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn kind(&mut self, tag: &YamlTag, span: Span) -> Option<Kind> {
+        if tag.handle() == "!" {
+            match tag.suffix() {
+                "reset" => return Some(Kind::Reset),
+                "override" => return Some(Kind::Override),
+                "" => return Some(Kind::Text),
+                _ => {}
+            }
+        } else {
+            match tag.handle().strip_prefix("tag:yaml.org,2002:").map(|_| tag.suffix()) {
+                Some("str") => return Some(Kind::Text),
+                Some("binary") => return Some(Kind::Binary),
+                Some(_) => return Some(Kind::Plain),
+                None => {}
+            }
+        }
+        let written = tag.original();
+        self.report
+            .error(span, format!("unknown tag `{written}`"))
+            .help("compose files know `!reset` and `!override`");
+        None
+    }
+
+    fn scalar(&mut self, text: &str, style: ScalarStyle, kind: Option<Kind>, span: Span) -> Value {
+        match kind {
+            Some(Kind::Text) => Value::Text(text.into()),
+            Some(Kind::Binary) => {
+                let packed: String = text.split_whitespace().collect();
+                let bytes = base64::engine::general_purpose::STANDARD.decode(packed).ok();
+                match bytes.and_then(|bytes| String::from_utf8(bytes).ok()) {
+                    Some(text) => Value::Text(text.into()),
+                    None => {
+                        self.report.error(span, "this is not base64 of UTF-8 text");
+                        Value::Text("".into())
+                    }
+                }
+            }
+            _ if style == ScalarStyle::Plain => scalar::resolve(text),
+            _ => Value::Text(text.into()),
+        }
+    }
+
+    fn close(&mut self, end: Span) {
+        let Some(open) = self.open.pop() else { return };
+        let span = Span { end: end.end.max(open.start.start), ..open.start };
+        let value = match open.content {
+            Content::List(items) => Value::List(items),
+            Content::Map { mut map, merged, .. } => {
+                for (key, entry) in merged.into_iter().flatten() {
+                    if !map.contains(&key) {
+                        map.insert(key, entry.key, entry.node);
+                    }
+                }
+                Value::Map(map)
+            }
+        };
+        let node = Node { value, span, tag: merge_tag(open.tag) };
+        self.finish(open.anchor, node, ScalarStyle::DoubleQuoted);
+    }
+
+    fn alias(&mut self, id: usize, span: Span) {
+        let Some((node, count)) = self.anchors.get(&id).cloned() else {
+            self.report
+                .error(span, "this alias stands inside of the value that it names")
+                .help("a value cannot contain itself");
+            self.broken = true;
+            return;
+        };
+        if self.over_limit(count, span) {
+            return;
+        }
+        self.place_node((*node).clone(), span, ScalarStyle::DoubleQuoted);
+    }
+
+    /// Counts `more` nodes; true, with an error, if that is too many.
+    fn over_limit(&mut self, more: usize, span: Span) -> bool {
+        self.nodes += more;
+        if self.nodes > MAX_NODES {
+            let message = format!("this makes the document larger than {MAX_NODES} values");
+            self.report.error(span, message).help("aliases of aliases multiply");
+            self.broken = true;
+        }
+        self.broken
+    }
+
+    /// A node is complete: remember its anchor and give it to its parent.
+    fn finish(&mut self, anchor: usize, node: Node, style: ScalarStyle) {
+        let span = node.span;
+        if self.over_limit(1, span) {
+            return;
+        }
+        if anchor != 0 {
+            let count = node.count();
+            self.anchors.insert(anchor, (Rc::new(node.clone()), count));
+        }
+        self.place_node(node, span, style);
+    }
+
+    fn place_node(&mut self, node: Node, span: Span, style: ScalarStyle) {
+        match self.open.last_mut() {
+            None => self.documents.push(node),
+            Some(Open { content: Content::List(items), .. }) => items.push(node),
+            Some(Open { content: Content::Map { key, .. }, .. }) => match key.take() {
+                None => self.key(node, span, style),
+                Some((key, key_span)) => self.entry(key, key_span, node, span),
+            },
+        }
+    }
+
+    fn key(&mut self, node: Node, span: Span, style: ScalarStyle) {
+        let merge = style == ScalarStyle::Plain && node.as_str() == Some("<<");
+        let name: Rc<str> = match &node.value {
+            Value::Text(text) => text.clone(),
+            Value::Bool(flag) => flag.to_string().into(),
+            Value::Null | Value::Int(_) | Value::Float(_) | Value::Time(_) => {
+                let written = self.report.sources.slice(span).to_owned();
+                self.report
+                    .error(span, format!("the key `{written}` is {}, not a string", node.kind()))
+                    .help(format!("write \"{written}\""));
+                written.into()
+            }
+            Value::List(_) | Value::Map(_) => {
+                self.report.error(span, "a key must be a string");
+                "".into()
+            }
+        };
+        let Some(Open { content: Content::Map { map, key, merge_key, .. }, .. }) =
+            self.open.last_mut()
+        else {
+            return;
+        };
+        let first = if merge { *merge_key } else { map.entry(&name).map(|entry| entry.key) };
+        if merge {
+            *merge_key = Some(span);
+        }
+        *key = Some((name.clone(), span));
+        if let Some(first) = first {
+            self.report
+                .error(span, format!("duplicate key `{name}`"))
+                .also(first, "first defined here")
+                .help("keep one of them, or join their values");
+        }
+    }
+
+    fn entry(&mut self, name: Rc<str>, key_span: Span, node: Node, span: Span) {
+        let Some(Open { content: Content::Map { map, merged, merge_key, .. }, .. }) =
+            self.open.last_mut()
+        else {
+            return;
+        };
+        if *merge_key != Some(key_span) {
+            if !map.contains(&name) {
+                map.insert(name, key_span, node);
+            }
+            return;
+        }
+        match node.value {
+            Value::Map(map) => merged.push(map),
+            Value::List(items) if items.iter().all(|item| item.as_map().is_some()) => {
+                merged.extend(items.into_iter().filter_map(|item| match item.value {
+                    Value::Map(map) => Some(map),
+                    _ => None,
+                }));
+            }
+            _ => {
+                self.report
+                    .error(span, "`<<` needs a mapping or a list of mappings")
+                    .help("lists cannot be merged; only mappings can");
+            }
+        }
+    }
+
+    fn syntax_error(&mut self, span: Span, message: &str) {
+        let finding = self.report.error(span, format!("this is not YAML: {message}"));
+        if message.contains("tab") {
+            finding.help("indent with spaces");
+        } else if message.contains("mapping values are not allowed") {
+            finding
+                .help("is a line above indented wrongly, or does a value with `: ` need quotes?");
+        } else if message.contains("nesting") || message.contains("limit") {
+            finding.help(format!("at most {MAX_DEPTH} levels can be nested"));
+        }
+    }
+
+    fn span(&self, span: granit_parser::Span) -> Span {
+        let offset = |byte: Option<usize>| u32::try_from(byte.unwrap_or(0)).unwrap_or(u32::MAX);
+        let (start, end) = (offset(span.start.byte_offset()), offset(span.end.byte_offset()));
+        Span { file: self.file, start, end: end.max(start) }
+    }
+
+    fn span_at(&self, byte: usize) -> Span {
+        let length = self.report.sources.text(self.file).len();
+        let start = u32::try_from(byte.min(length)).unwrap_or(u32::MAX);
+        Span { file: self.file, start, end: start }
+    }
+}
+
+fn merge_tag(kind: Option<Kind>) -> Tag {
+    match kind {
+        Some(Kind::Reset) => Tag::Reset,
+        Some(Kind::Override) => Tag::Override,
+        _ => Tag::None,
+    }
+}
