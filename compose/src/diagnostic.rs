@@ -228,7 +228,18 @@ mod tests {
             .label(label(2, 3, 3, "first defined here"))
             .help("remove one of them")
             .render(&Style { color: false, base: Some("/p".into()) });
-        insta::assert_snapshot!(drawn, @"");
+        insta::assert_snapshot!(drawn, @r"
+        error: duplicate key `web`
+         --> compose.yaml:4:3
+          |
+        2 |   web:
+          |   --- first defined here
+        3 |     image: x
+        4 |   web:
+          |   ^^^
+          |
+          = help: remove one of them
+        ");
     }
 
     #[test]

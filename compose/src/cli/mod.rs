@@ -4,6 +4,7 @@
 //! [`context`] has the flags before the command, [`terminal`] prints, [`error`] says what to do,
 //! [`session`] talks to the supervisor. No command starts a thread or an async runtime.
 
+pub mod config;
 pub mod context;
 pub mod create;
 pub mod down;
@@ -50,6 +51,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(alias = "convert")]
+    Config(config::ConfigArgs),
     Create(create::CreateArgs),
     Down(down::DownArgs),
     Image(image::ImageArgs),
@@ -70,6 +73,7 @@ impl Command {
     /// What progress is headed with.
     const fn title(&self) -> &'static str {
         match self {
+            Self::Config(_) => "config",
             Self::Create(_) => "create",
             Self::Down(_) => "down",
             Self::Image(_) => "image",
@@ -89,6 +93,7 @@ impl Command {
 
     fn run(self, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
         match self {
+            Self::Config(args) => config::run(args, context, terminal),
             Self::Create(args) => create::run(args, context, terminal),
             Self::Down(args) => down::run(args, context, terminal),
             Self::Image(args) => image::run(args, context, terminal),

@@ -327,7 +327,7 @@ fn name_in_files(
     ahead: &HashMap<PathBuf, Vec<Node>>,
 ) -> Option<String> {
     let documents = located.files.iter().filter_map(|path| ahead.get(path)).flatten();
-    let names = documents.filter_map(|document| {
+    let mut names = documents.filter_map(|document| {
         let mut name = document.get("name")?.clone();
         if !options.skip.interpolation {
             // What is wrong with it is reported when the whole file is filled in.
@@ -336,5 +336,5 @@ fn name_in_files(
         }
         name.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
     });
-    names.last()
+    names.next_back()
 }

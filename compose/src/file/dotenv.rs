@@ -20,7 +20,7 @@ pub(crate) fn parse(
     if text.starts_with('\u{feff}') {
         parser.at = '\u{feff}'.len_utf8();
     }
-    while parser.to_statement() {
+    while parser.find_statement() {
         parser.statement()?;
     }
     Ok(parser.parsed)
@@ -77,7 +77,7 @@ impl Parser<'_> {
     }
 
     /// Skips empty lines and comments; false at the end.
-    fn to_statement(&mut self) -> bool {
+    fn find_statement(&mut self) -> bool {
         loop {
             let rest = self.rest();
             let trimmed = rest.trim_start();

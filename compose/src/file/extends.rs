@@ -10,9 +10,9 @@ use super::merge;
 use super::node::{Map, Node, Tag, Value};
 use super::paths::{self, Base};
 use super::read::{Extended, Reader, Scope};
+use super::report;
 use super::schema::{SERVICE, Shape};
 use super::source::Span;
-use super::{locate, report};
 
 static SHAPE: Shape = Shape::Object(&SERVICE);
 
@@ -206,7 +206,7 @@ fn parse(reader: &mut Reader<'_>, path: &Path, place: Span, scope: &Scope) -> Op
             }
         }
     }
-    Some(Extended { file, services })
+    Some(Extended { services })
 }
 
 fn unknown<'k>(
@@ -232,9 +232,4 @@ fn unknown<'k>(
 
 fn lay_over(reader: &mut Reader<'_>, base: Node, service: Node) -> Node {
     merge::merge(reader.report, base, service, &SHAPE)
-}
-
-/// The directory and path of a file as `include` and `extends` name it.
-pub(super) fn named(base: &Path, text: &str) -> PathBuf {
-    locate::absolute(base, Path::new(text))
 }

@@ -42,7 +42,6 @@ pub(crate) fn merge(report: &mut Report, left: Node, right: Node, shape: &Shape)
         Shape::Ports => unique(left, right, canonical::port_key),
         Shape::ExtraHosts => unique(left, right, |line| line.as_str().unwrap_or_default().into()),
         Shape::Command | Shape::HealthTest | Shape::Ulimit => right,
-        Shape::Any => merge_any(report, left, right),
         _ if right.is_null() => left,
         _ => right,
     };
@@ -91,7 +90,6 @@ fn merge_keys(
 
 fn merge_lists(left: Node, right: Node, list: &List) -> Node {
     match list.merge {
-        ListMerge::Replace => right,
         ListMerge::Append | ListMerge::Distinct => joined(left, right),
         ListMerge::Unique(key) => unique(left, right, key),
     }

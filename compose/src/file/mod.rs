@@ -41,6 +41,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use document::{Document, Variable};
+pub use render::Nulls;
+pub(crate) use scalar::{go_float, is_plain_string};
 
 use crate::diagnostic::Diagnostic;
 use crate::model::Project;
@@ -70,6 +72,7 @@ pub struct LoadOptions {
 
 /// Phases of loading that `config` can leave out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a phase of its own")]
 pub struct Skip {
     /// `--no-interpolate`: variables stay as they are written.
     pub interpolation: bool,
@@ -79,6 +82,8 @@ pub struct Skip {
     pub paths: bool,
     /// `--no-consistency`: names may be undefined.
     pub consistency: bool,
+    /// `--no-env-resolution`: environment files may be missing.
+    pub missing_env_files: bool,
 }
 
 /// A project, and what is odd about its files.
@@ -97,4 +102,9 @@ pub struct Loaded {
 /// All that is wrong with the files, in their order, warnings included.
 pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Diagnostic>> {
     Document::read(options)?.project()
+}
+
+/// True if there are compose files to read.
+pub fn is_there(options: &LoadOptions) -> bool {
+    locate::locate(&mut report::Report::default(), options).is_some()
 }

@@ -30,7 +30,6 @@ pub(super) struct Reader<'r> {
 /// The services of a file that is extended.
 #[derive(Debug)]
 pub(super) struct Extended {
-    pub(super) file: FileId,
     pub(super) services: Map,
 }
 

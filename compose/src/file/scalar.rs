@@ -33,6 +33,11 @@ pub(crate) fn resolve(text: &str) -> Value {
     }
 }
 
+/// True if `text` without quotes is a string.
+pub(crate) fn is_plain_string(text: &str) -> bool {
+    matches!(resolve(text), Value::Text(_))
+}
+
 /// An integer with an optional sign and an optional base prefix; a leading 0 means octal.
 fn integer(text: &str) -> Option<i128> {
     let (negative, digits) = match text.as_bytes().first()? {
@@ -152,7 +157,7 @@ mod tests {
             ("0644", "int 420"), ("0o644", "int 420"), ("0x1F", "int 31"), ("0b101", "int 5"),
             ("08", "float 8"), ("1_000", "int 1000"), ("+1", "int 1"), ("-0", "int 0"),
             ("12345678901234567890", "int 12345678901234567890"),
-            ("123456789012345678901", "float 1.2345678901234568e+20"),
+            ("123456789012345678901", "float 123456789012345680000"),
             ("1.10", "float 1.1"), (".5", "float 0.5"), ("1.", "float 1"), ("1e3", "float 1000"),
             ("1e21", "float 1e+21"), ("0.00001", "float 1e-05"), ("1e400", "text 1e400"),
             (".inf", "float +Inf"), (".NaN", "float NaN"), ("22:22", "text 22:22"),

@@ -46,10 +46,6 @@ impl Sources {
         &self.sources[file.0 as usize].text
     }
 
-    pub(crate) fn path(&self, file: FileId) -> &Arc<Path> {
-        &self.sources[file.0 as usize].path
-    }
-
     /// The text that `span` covers.
     pub(crate) fn slice(&self, span: Span) -> &str {
         self.text(span.file).get(span.start as usize..span.end as usize).unwrap_or_default()

@@ -80,7 +80,6 @@ impl Checker<'_> {
             Shape::Command => self.command(node),
             Shape::HealthTest => self.health_test(node),
             Shape::Ulimit if node.as_map().is_some() => self.object(node, &ULIMIT),
-            Shape::Any => Some(node),
             scalar => self.scalar(node, scalar),
         };
         checked.map(|checked| Node { tag, ..checked })

@@ -26,10 +26,6 @@ impl<'n, 'r> Fields<'n, 'r> {
         self.map?.get(key).filter(|node| !node.is_null())
     }
 
-    pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
-        self.map?.entry(key)
-    }
-
     /// The keys of the mapping `key`.
     pub(super) fn inner(&mut self, key: &str) -> Fields<'n, '_> {
         Fields::new(self.report, self.get(key))

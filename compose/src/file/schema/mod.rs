@@ -127,8 +127,6 @@ pub(crate) enum Shape {
     Ulimit,
     /// `true`, `false`, or `{name: …}`.
     External,
-    /// Anything; kept as it is.
-    Any,
 }
 
 /// A list.
@@ -147,8 +145,6 @@ pub(crate) enum ListMerge {
     Append,
     /// One after the other; an item that is there twice is a mistake.
     Distinct,
-    /// The right one.
-    Replace,
     /// One after the other; of two items with the same key the later one takes the place of the
     /// earlier one.
     Unique(fn(&Node) -> String),
@@ -243,7 +239,6 @@ impl Shape {
             Self::Long(long) => long.forms,
             Self::Ulimit => "a number, or a mapping with `soft` and `hard`",
             Self::External => "`true` or `false`",
-            Self::Any => "anything",
         }
     }
 }

@@ -1,0 +1,199 @@
+//! `compose config`: the project as it is understood.
+
+mod hash;
+mod list;
+mod yaml;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde_json::Value as Json;
+
+use super::context::{Context, GlobalArgs};
+use super::error::{CommandError, FAILED};
+use super::terminal::Terminal;
+use crate::diagnostic::{Diagnostic, Style};
+use crate::file::{Document, LoadOptions, Nulls, Skip};
+
+/// Check the compose files and print what they mean
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub struct ConfigArgs {
+    /// Services to print, with what they depend on (default: all)
+    #[arg(value_name = "SERVICE")]
+    names: Vec<String>,
+    /// How to print
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Print nothing, only check
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print the names of the services
+    #[arg(long, group = "list")]
+    services: bool,
+    /// Print the names of the volumes
+    #[arg(long, group = "list")]
+    volumes: bool,
+    /// Print the names of the networks
+    #[arg(long, group = "list")]
+    networks: bool,
+    /// Print the names of the models
+    #[arg(long, group = "list")]
+    models: bool,
+    /// Print the images of the services
+    #[arg(long, group = "list")]
+    images: bool,
+    /// Print the profiles
+    #[arg(long, group = "list")]
+    profiles: bool,
+    /// Print the hash of a service, or of all with `*`
+    #[arg(long, value_name = "SERVICE", group = "list")]
+    hash: Option<String>,
+    /// Print the variables that the files mention, and their defaults
+    #[arg(long, group = "list")]
+    variables: bool,
+    /// Print the variables with which the files are filled in
+    #[arg(long, group = "list")]
+    environment: bool,
+    /// Leave variables as they are written
+    #[arg(long)]
+    no_interpolate: bool,
+    /// Add nothing that the files do not say
+    #[arg(long)]
+    no_normalize: bool,
+    /// Leave relative paths as they are
+    #[arg(long)]
+    no_path_resolution: bool,
+    /// Do not check that names are defined
+    #[arg(long)]
+    no_consistency: bool,
+    /// Do not complain about missing environment files
+    #[arg(long)]
+    no_env_resolution: bool,
+    /// Write to a file instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// How the document is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// YAML
+    Yaml,
+    /// JSON
+    Json,
+}
+
+/// Prints the document, or a list out of it.
+///
+/// # Errors
+///
+/// What is wrong with the files, drawn over their lines; or the output cannot be written.
+pub fn run(
+    args: ConfigArgs,
+    context: &Context,
+    terminal: &mut Terminal,
+) -> Result<u8, CommandError> {
+    let options = options(&args, context.global());
+    let style = Style { color: false, base: Some(options.working_dir.clone()) };
+    if args.variables {
+        let variables = Document::variables(&options).map_err(|found| failure(&found, &style))?;
+        terminal.print(list::variables(&variables, args.format))?;
+        return Ok(0);
+    }
+    let document = Document::read(&options).map_err(|found| failure(&found, &style))?;
+    let warnings = document.warnings();
+    if !warnings.is_empty() {
+        terminal.print_error(drawn(&warnings, &style).as_bytes());
+    }
+    if !args.quiet {
+        let text = text(&args, &document)?;
+        match &args.output {
+            Some(path) => std::fs::write(path, text).map_err(|error| {
+                CommandError::failed(format!("cannot write {}: {error}", path.display()))
+            })?,
+            None => terminal.print(text)?,
+        }
+    }
+    Ok(0)
+}
+
+/// What was asked for.
+fn text(args: &ConfigArgs, document: &Document) -> Result<String, CommandError> {
+    let lists = [
+        (args.services, "services"),
+        (args.volumes, "volumes"),
+        (args.networks, "networks"),
+        (args.models, "models"),
+    ];
+    if let Some((_, kind)) = lists.into_iter().find(|(asked, _)| *asked) {
+        return Ok(list::lines(document.keys(kind)));
+    }
+    if args.images {
+        return Ok(list::lines(document.images().into_values()));
+    }
+    if args.profiles {
+        return Ok(list::lines(document.profiles()));
+    }
+    if args.environment {
+        let pairs = document.environment().iter();
+        return Ok(list::lines(pairs.map(|(name, value)| format!("{name}={value}"))));
+    }
+    if let Some(wanted) = &args.hash {
+        return hash::hashes(document, wanted);
+    }
+    let format = args.format.unwrap_or(Format::Yaml);
+    let nulls = if format == Format::Json { Nulls::Shown } else { Nulls::Hidden };
+    let mut value = document.to_value(nulls);
+    if !args.no_interpolate {
+        escape_dollars(&mut value);
+    }
+    match format {
+        Format::Yaml => Ok(yaml::text(&value, 2)),
+        Format::Json => {
+            let text = serde_json::to_string_pretty(&value);
+            text.map(|text| text + "\n").map_err(|error| CommandError::new(&error))
+        }
+    }
+}
+
+/// What is printed can be read again: a `$` that is none of a variable is doubled.
+fn escape_dollars(value: &mut Json) {
+    match value {
+        Json::String(text) if text.contains('$') => *text = text.replace('$', "$$"),
+        Json::Array(items) => items.iter_mut().for_each(escape_dollars),
+        Json::Object(entries) => entries.values_mut().for_each(escape_dollars),
+        _ => {}
+    }
+}
+
+fn options(args: &ConfigArgs, global: &GlobalArgs) -> LoadOptions {
+    let variable = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    LoadOptions {
+        working_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        files: global.files.clone(),
+        project_name: global.project_name.clone(),
+        project_dir: global.project_directory.clone(),
+        env_files: global.env_files.clone(),
+        profiles: global.profiles.clone(),
+        environment: std::env::vars_os().filter_map(variable).collect(),
+        services: args.names.clone(),
+        skip: Skip {
+            interpolation: args.no_interpolate,
+            normalization: args.no_normalize,
+            paths: args.no_path_resolution,
+            consistency: args.no_consistency,
+            missing_env_files: args.no_env_resolution,
+        },
+    }
+}
+
+fn failure(found: &[Diagnostic], style: &Style) -> CommandError {
+    CommandError::drawn(drawn(found, style), FAILED)
+}
+
+fn drawn(found: &[Diagnostic], style: &Style) -> String {
+    found.iter().map(|diagnostic| diagnostic.render(style) + "\n\n").collect()
+}
