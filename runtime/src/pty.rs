@@ -25,7 +25,8 @@ pub struct Pair {
 ///
 /// What opening `/dev/ptmx` or its slave says; ENOSPC when there are too many.
 pub fn open() -> io::Result<Pair> {
-    let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    let master =
+        rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     rustix::pty::grantpt(&master)?;
     rustix::pty::unlockpt(&master)?;
     // By name, since a container binds its terminal to /dev/console by the name that is seen in /proc/self/fd.
@@ -105,7 +106,8 @@ mod tests {
     fn a_size_is_read_back() {
         let pair = open().unwrap();
         assert_eq!(size(&pair.slave), None);
-        resize(&pair.master, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        resize(&pair.master, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 })
+            .unwrap();
         assert_eq!(size(&pair.slave).map(|size| (size.ws_row, size.ws_col)), Some((24, 80)));
     }
 }

@@ -49,19 +49,29 @@ pub(crate) fn start(
     let kinds: Vec<NamespaceKind> = joins.iter().map(|(kind, _)| *kind).collect();
     let namespaces = outline.new_namespaces(&kinds)?;
     let cgroup = outline.unified().map(open_cgroup).transpose()?;
-    let pids = joins.iter().find(|(kind, _)| *kind == NamespaceKind::Pid).map(|(_, namespace)| namespace.try_clone());
+    let pids = joins
+        .iter()
+        .find(|(kind, _)| *kind == NamespaceKind::Pid)
+        .map(|(_, namespace)| namespace.try_clone());
     let pids = pids.transpose().map_err(|error| failure("pid namespace", &error))?;
     let (report, writer) = report_pipe()?;
-    let child = namespaces::within(pids.as_ref().map(|namespace| Target::Namespace(namespace.as_fd())), || {
-        sys::clone::spawn(namespaces, cgroup.as_ref().map(AsFd::as_fd), || {
-            init::start(Setup { launch, standard, joins, report: writer })
-        })
-    })?;
+    let child = namespaces::within(
+        pids.as_ref().map(|namespace| Target::Namespace(namespace.as_fd())),
+        || {
+            sys::clone::spawn(namespaces, cgroup.as_ref().map(AsFd::as_fd), || {
+                init::start(Setup { launch, standard, joins, report: writer })
+            })
+        },
+    )?;
     Ok(Starting { child, report })
 }
 
 /// Clones one more process of the container with this PID 1. The caller has one thread.
-pub(crate) fn exec(process: ExecProcess, container: OwnedFd, standard: JoinStandard) -> Result<Starting, Failure> {
+pub(crate) fn exec(
+    process: ExecProcess,
+    container: OwnedFd,
+    standard: JoinStandard,
+) -> Result<Starting, Failure> {
     let (report, writer) = report_pipe()?;
     let target = container.try_clone().map_err(|error| failure("pid namespace", &error))?;
     let child = namespaces::within(Some(Target::Process(target.as_fd())), || {
@@ -79,11 +89,11 @@ impl Starting {
         match rustix::io::retry_on_intr(|| rustix::io::read(&self.report, &mut text)) {
             Ok(0) => Progress::Reached,
             Err(Errno::AGAIN) => Progress::Underway,
-            Ok(length) => Progress::Failed(serde_json::from_slice(&text[..length]).unwrap_or_else(|error| Failure {
-                step: "report".to_owned(),
-                errno: 0,
-                detail: error.to_string(),
-            })),
+            Ok(length) => {
+                Progress::Failed(serde_json::from_slice(&text[..length]).unwrap_or_else(|error| {
+                    Failure { step: "report".to_owned(), errno: 0, detail: error.to_string() }
+                }))
+            }
             Err(error) => Progress::Failed(failure("report", &error.into())),
         }
     }

@@ -124,17 +124,27 @@ mod tests {
     use super::*;
 
     fn outline(namespaces: &str) -> Outline {
-        let text = format!(r#"{{"id":"x","spec":{{"ociVersion":"1","linux":{{"namespaces":{namespaces}}}}},"cgroup":null}}"#);
+        let text = format!(
+            r#"{{"id":"x","spec":{{"ociVersion":"1","linux":{{"namespaces":{namespaces}}}}},"cgroup":null}}"#
+        );
         serde_json::from_str(&text).unwrap()
     }
 
     #[test]
     fn joined_namespaces_are_not_new() {
-        let all = outline(r#"[{"type":"pid"},{"type":"network","path":"/x"},{"type":"cgroup"},{"type":"mount"}]"#);
+        let all = outline(
+            r#"[{"type":"pid"},{"type":"network","path":"/x"},{"type":"cgroup"},{"type":"mount"}]"#,
+        );
         let new = all.new_namespaces(&[NamespaceKind::Network]).unwrap();
         assert_eq!(new, Namespaces::MOUNT | Namespaces::PID);
-        assert_eq!(all.new_namespaces(&[NamespaceKind::Pid, NamespaceKind::Network]).unwrap(), Namespaces::MOUNT);
+        assert_eq!(
+            all.new_namespaces(&[NamespaceKind::Pid, NamespaceKind::Network]).unwrap(),
+            Namespaces::MOUNT
+        );
         assert!(all.new_namespaces(&[]).unwrap_err().detail.contains("/x"));
-        assert_eq!(outline(r#"[{"type":"user"}]"#).new_namespaces(&[]).unwrap_err().errno, libc::ENOSYS);
+        assert_eq!(
+            outline(r#"[{"type":"user"}]"#).new_namespaces(&[]).unwrap_err().errno,
+            libc::ENOSYS
+        );
     }
 }

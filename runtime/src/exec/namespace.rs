@@ -20,7 +20,8 @@ pub fn namespace(pid: i32, started: u64, kind: NamespaceKind) -> io::Result<Owne
         NamespaceKind::Uts => "uts",
     };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let namespace = rustix::fs::openat(CWD, format!("/proc/{pid}/ns/{name}"), flags, Mode::empty())?;
+    let namespace =
+        rustix::fs::openat(CWD, format!("/proc/{pid}/ns/{name}"), flags, Mode::empty())?;
     // Looked at afterwards: if the number was another process's then, it is so now, or the time is another.
     sys::pidfd::open_same(pid, started)?;
     Ok(namespace)

@@ -70,7 +70,8 @@ impl Relay {
     /// Whether the process has ended, has said something, and has something to read.
     fn wait(&self, pidfd: &OwnedFd, signals: &OwnedFd) -> io::Result<(bool, bool, bool)> {
         let input = rustix::stdio::stdin();
-        let events = if self.waiting.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+        let events =
+            if self.waiting.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
         let mut polled = vec![
             PollFd::new(pidfd, PollFlags::IN),
             PollFd::new(signals, PollFlags::IN),
@@ -80,7 +81,8 @@ impl Relay {
             polled.push(PollFd::new(&input, PollFlags::IN));
         }
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
-        let came = |index: usize| polled.get(index).is_some_and(|polled| !polled.revents().is_empty());
+        let came =
+            |index: usize| polled.get(index).is_some_and(|polled| !polled.revents().is_empty());
         let said = polled[2].revents();
         // A terminal without a process at its other end hangs up, again and again: then the end of ours comes soon.
         if said.contains(PollFlags::HUP) && !said.contains(PollFlags::IN) && !came(0) {

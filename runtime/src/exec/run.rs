@@ -15,7 +15,8 @@ use crate::failure::Failure;
 use crate::init::{JoinStandard, Standard};
 
 /// The signals that are handed on to the process.
-const HANDED_ON: [i32; 6] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2];
+const HANDED_ON: [i32; 6] =
+    [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2];
 
 /// The PID 1 of a running container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,8 @@ pub enum ExecError {
 /// [`ExecError`]; of a process that has started, only the exit code is of interest.
 pub fn run(target: Target, process: ExecProcess, mode: Mode) -> Result<ExitStatus, ExecError> {
     let streams = |attempt| move |source: io::Error| ExecError::Streams { attempt, source };
-    let container = sys::pidfd::open_same(target.pid, target.pid_started).map_err(ExecError::NotRunning)?;
+    let container =
+        sys::pidfd::open_same(target.pid, target.pid_started).map_err(ExecError::NotRunning)?;
     // The child must not be looked into by the container it enters.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| streams("prctl(PR_SET_DUMPABLE)")(error.into()))?;
@@ -139,11 +141,16 @@ fn receive_terminal(starting: &Starting, socket: &OwnedFd) -> Result<OwnedFd, Fa
     loop {
         match sys::fds::receive(socket, &mut buffer) {
             Ok((_, descriptors)) => {
-                let missing = || Failure { step: "terminal".to_owned(), errno: 0, detail: "no terminal came".to_owned() };
+                let missing = || Failure {
+                    step: "terminal".to_owned(),
+                    errno: 0,
+                    detail: "no terminal came".to_owned(),
+                };
                 return descriptors.into_iter().next().ok_or_else(missing);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let mut polled = [PollFd::new(socket, PollFlags::IN), PollFd::new(starting, PollFlags::IN)];
+                let mut polled =
+                    [PollFd::new(socket, PollFlags::IN), PollFd::new(starting, PollFlags::IN)];
                 // After an interruption both are looked at again.
                 let _ = rustix::event::poll(&mut polled, None);
                 if let Progress::Failed(failure) = starting.progress() {
@@ -153,7 +160,11 @@ fn receive_terminal(starting: &Starting, socket: &OwnedFd) -> Result<OwnedFd, Fa
             }
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or_default();
-                return Err(Failure { step: "terminal".to_owned(), errno, detail: "its descriptor".to_owned() });
+                return Err(Failure {
+                    step: "terminal".to_owned(),
+                    errno,
+                    detail: "its descriptor".to_owned(),
+                });
             }
         }
     }

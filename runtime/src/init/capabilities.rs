@@ -27,7 +27,10 @@ fn bit(capability: &Capability) -> CapabilitySet {
 }
 
 fn set(capabilities: Option<&oci_spec::runtime::Capabilities>) -> CapabilitySet {
-    capabilities.into_iter().flatten().fold(CapabilitySet::empty(), |set, capability| set | bit(capability))
+    capabilities
+        .into_iter()
+        .flatten()
+        .fold(CapabilitySet::empty(), |set, capability| set | bit(capability))
 }
 
 /// Takes all capabilities but those of the spec from the bounding set: no program gives them back.
@@ -38,8 +41,10 @@ pub(super) fn limit(capabilities: &LinuxCapabilities) -> Result<(), StepError> {
         match rustix::thread::capability_is_in_bounding_set(one) {
             // Beyond the last one that this kernel knows.
             Err(Errno::INVAL) => break,
-            Ok(true) if !kept.contains(one) => rustix::thread::remove_capability_from_bounding_set(one)
-                .attempt(|| format!("taking capability {index} from the bounding set"))?,
+            Ok(true) if !kept.contains(one) => {
+                rustix::thread::remove_capability_from_bounding_set(one)
+                    .attempt(|| format!("taking capability {index} from the bounding set"))?
+            }
             _ => {}
         }
     }
@@ -49,7 +54,8 @@ pub(super) fn limit(capabilities: &LinuxCapabilities) -> Result<(), StepError> {
 /// Takes on the other sets. What this process does not have itself (a privileged container on a restricted host) cannot
 /// be given, and is left out.
 pub(super) fn take(capabilities: &LinuxCapabilities) -> Result<(), StepError> {
-    let have = rustix::thread::capabilities(None).attempt(|| "reading capabilities".to_owned())?.permitted;
+    let have =
+        rustix::thread::capabilities(None).attempt(|| "reading capabilities".to_owned())?.permitted;
     let sets = CapabilitySets {
         effective: set(capabilities.effective().as_ref()) & have,
         permitted: set(capabilities.permitted().as_ref()) & have,
@@ -60,7 +66,8 @@ pub(super) fn take(capabilities: &LinuxCapabilities) -> Result<(), StepError> {
     rustix::thread::clear_ambient_capability_set().attempt(|| "the ambient set".to_owned())?;
     let ambient = set(capabilities.ambient().as_ref()) & sets.permitted & sets.inheritable;
     for one in ambient.iter() {
-        rustix::thread::configure_capability_in_ambient_set(one, true).attempt(|| "the ambient set".to_owned())?;
+        rustix::thread::configure_capability_in_ambient_set(one, true)
+            .attempt(|| "the ambient set".to_owned())?;
     }
     Ok(())
 }

@@ -43,16 +43,26 @@ pub(super) fn unshare(stage: &mut Stage) -> Result<(), StepError> {
 /// with one mount for each version 1 hierarchy, named and linked as on the host.
 ///
 /// Version 1 hierarchies in which the container has no group of its own are left out: it would see the host's whole tree.
-pub(super) fn mount(target: &OwnedFd, options: &Options, place: Option<&Place>) -> Result<(), StepError> {
-    let membership = std::fs::read_to_string("/proc/self/cgroup").attempt(|| "/proc/self/cgroup".to_owned())?;
+pub(super) fn mount(
+    target: &OwnedFd,
+    options: &Options,
+    place: Option<&Place>,
+) -> Result<(), StepError> {
+    let membership =
+        std::fs::read_to_string("/proc/self/cgroup").attempt(|| "/proc/self/cgroup".to_owned())?;
     let hierarchies: Vec<Hierarchy<'_>> = membership.lines().filter_map(Hierarchy::parse).collect();
     if let [Hierarchy::Second] = hierarchies[..] {
         let tree = new_file_system("cgroup2", &[], &[])?;
         return attach(&tree, target, options);
     }
     let folder = new_file_system("tmpfs", &[("mode", "755")], &[])?;
-    attach(&folder, target, &Options { attributes: options.attributes & !READ_ONLY, ..options.clone() })?;
-    let root = Root::from(folder.try_clone().attempt(|| "the folder of control groups".to_owned())?);
+    attach(
+        &folder,
+        target,
+        &Options { attributes: options.attributes & !READ_ONLY, ..options.clone() },
+    )?;
+    let root =
+        Root::from(folder.try_clone().attempt(|| "the folder of control groups".to_owned())?);
     for hierarchy in hierarchies.iter().filter(|hierarchy| hierarchy.is_in(place)) {
         hierarchy.mount(&root, options)?;
     }
@@ -101,13 +111,20 @@ impl<'a> Hierarchy<'a> {
         attach_at(&tree, folder, name, options)?;
         for alias in name.split(',').filter(|alias| *alias != name) {
             let place = folder.place(Path::new(alias)).attempt(|| alias.to_owned())?;
-            place.create_symlink(name.as_ref()).attempt(|| format!("the link {alias} to {name}"))?;
+            place
+                .create_symlink(name.as_ref())
+                .attempt(|| format!("the link {alias} to {name}"))?;
         }
         Ok(())
     }
 }
 
-fn attach_at(tree: &OwnedFd, folder: &Root, name: &str, options: &Options) -> Result<(), StepError> {
+fn attach_at(
+    tree: &OwnedFd,
+    folder: &Root,
+    name: &str,
+    options: &Options,
+) -> Result<(), StepError> {
     let target = folder
         .create_dir_all(Path::new(name), Mode::from_raw_mode(0o755))
         .attempt(|| format!("the folder of the hierarchy {name}"))?;

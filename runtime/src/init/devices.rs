@@ -52,12 +52,18 @@ pub(super) fn create(stage: &mut Stage) -> Result<(), StepError> {
     }
     for (path, major, minor) in DEFAULTS {
         let device = makedev(*major, *minor);
-        let node =
-            Node { path: path.into(), kind: FileType::CharacterDevice, device, mode: 0o666, owner: (0, 0) };
+        let node = Node {
+            path: path.into(),
+            kind: FileType::CharacterDevice,
+            device,
+            mode: 0o666,
+            owner: (0, 0),
+        };
         create_node(root, &node)?;
     }
     for (path, points_to) in LINKS {
-        let place = root.place_creating(Path::new(path), DIRECTORY).attempt(|| (*path).to_owned())?;
+        let place =
+            root.place_creating(Path::new(path), DIRECTORY).attempt(|| (*path).to_owned())?;
         match place.create_symlink(points_to.as_ref()) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             answer => answer.attempt(|| (*path).to_owned())?,
@@ -113,16 +119,29 @@ fn give(place: &Place, (user, group): (u32, u32)) -> std::io::Result<()> {
 /// Its descriptor was opened in the mount namespace of the host, from which no mount can be cloned here, so the terminal
 /// is opened once more by its name, and compared (CVE-2025-52565).
 pub(super) fn console(stage: &mut Stage) -> Result<(), StepError> {
-    let (true, Some(standard)) = (stage.entry.terminal, &stage.entry.standard) else { return Ok(()) };
+    let (true, Some(standard)) = (stage.entry.terminal, &stage.entry.standard) else {
+        return Ok(());
+    };
     let what = || "the terminal of the container".to_owned();
     let given = rustix::fs::fstat(&standard.input).attempt(what)?;
-    let name = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&standard.input)))
-        .attempt(what)?;
-    let found = rustix::fs::openat(CWD, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-        .and_then(rustix::fs::fstat)
-        .attempt(|| name.display().to_string())?;
+    let name = std::fs::read_link(format!(
+        "/proc/self/fd/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&standard.input)
+    ))
+    .attempt(what)?;
+    let found = rustix::fs::openat(
+        CWD,
+        &name,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .and_then(rustix::fs::fstat)
+    .attempt(|| name.display().to_string())?;
     if (found.st_rdev, found.st_ino, found.st_dev) != (given.st_rdev, given.st_ino, given.st_dev) {
-        return Err(StepError::refused(Errno::NOTTY.raw_os_error(), format!("{} is another terminal", name.display())));
+        return Err(StepError::refused(
+            Errno::NOTTY.raw_os_error(),
+            format!("{} is another terminal", name.display()),
+        ));
     }
     let source = clone_tree(&name, false)?;
     let target = target(root_of(stage)?, Path::new("/dev/console"), FileType::CharacterDevice)?;

@@ -49,7 +49,11 @@ pub(super) struct Entry {
 
 impl Entry {
     /// The beginning: nothing is done yet.
-    pub fn new(process: ExecProcess, standard: impl Into<Option<Standard>>, terminal: bool) -> Self {
+    pub fn new(
+        process: ExecProcess,
+        standard: impl Into<Option<Standard>>,
+        terminal: bool,
+    ) -> Self {
         Self {
             process,
             standard: standard.into(),

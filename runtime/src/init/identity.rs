@@ -109,7 +109,8 @@ fn resolve(user: &str, more: &[String], users: &str, groups: &str) -> Result<Ide
         identity.group = group_id(group, groups)?;
     } else if let Some(found) = &found {
         let listed = groups.lines().filter_map(Group::parse);
-        let of_user = listed.filter(|group| group.members.split(',').any(|member| member == found.name));
+        let of_user =
+            listed.filter(|group| group.members.split(',').any(|member| member == found.name));
         identity.groups.extend(of_user.map(|group| group.id));
     }
     for group in more {
@@ -126,7 +127,9 @@ fn group_id(wanted: &str, groups: &str) -> Result<u32, String> {
         return Ok(id);
     }
     let found = groups.lines().filter_map(Group::parse).find(|group| group.name == wanted);
-    found.map(|group| group.id).ok_or_else(|| format!("no group {wanted:?} in /etc/group of the container"))
+    found
+        .map(|group| group.id)
+        .ok_or_else(|| format!("no group {wanted:?} in /etc/group of the container"))
 }
 
 /// A text of digits as an id, `None` for a name.
@@ -150,13 +153,17 @@ pub(super) fn assume(entry: &mut Entry) -> Result<(), StepError> {
     if let Some(sets) = sets {
         capabilities::limit(sets)?;
     }
-    rustix::thread::set_keep_capabilities(sets.is_some()).attempt(|| "keeping capabilities".to_owned())?;
+    rustix::thread::set_keep_capabilities(sets.is_some())
+        .attempt(|| "keeping capabilities".to_owned())?;
     let groups: Vec<Gid> = identity.groups.iter().map(|group| Gid::from_raw(*group)).collect();
-    rustix::thread::set_thread_groups(&groups).attempt(|| format!("the groups {:?}", identity.groups))?;
+    rustix::thread::set_thread_groups(&groups)
+        .attempt(|| format!("the groups {:?}", identity.groups))?;
     let group = Gid::from_raw(identity.group);
-    rustix::thread::set_thread_res_gid(group, group, group).attempt(|| format!("the group {}", identity.group))?;
+    rustix::thread::set_thread_res_gid(group, group, group)
+        .attempt(|| format!("the group {}", identity.group))?;
     let user = Uid::from_raw(identity.user);
-    rustix::thread::set_thread_res_uid(user, user, user).attempt(|| format!("the user {}", identity.user))?;
+    rustix::thread::set_thread_res_uid(user, user, user)
+        .attempt(|| format!("the user {}", identity.user))?;
     match sets {
         Some(sets) => capabilities::take(sets),
         None => Ok(()),
@@ -200,6 +207,9 @@ mod tests {
     fn further_groups_are_added_once() {
         let more = ["audio".to_owned(), "5".to_owned(), "10".to_owned()];
         assert_eq!(resolve("root", &more, USERS, GROUPS).unwrap().groups, [10, 29, 5]);
-        assert_eq!(resolve("7", &more, "", "").unwrap_err(), "no group \"audio\" in /etc/group of the container");
+        assert_eq!(
+            resolve("7", &more, "", "").unwrap_err(),
+            "no group \"audio\" in /etc/group of the container"
+        );
     }
 }

@@ -19,7 +19,8 @@ pub(super) fn score(entry: &mut Entry) -> Result<(), StepError> {
     let Some(score) = entry.process.oom_score_adj else { return Ok(()) };
     let what = || format!("the out-of-memory score {score}");
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(CWD, "/proc/self/oom_score_adj", flags, Mode::empty()).attempt(what)?;
+    let file =
+        rustix::fs::openat(CWD, "/proc/self/oom_score_adj", flags, Mode::empty()).attempt(what)?;
     rustix::io::write(&file, score.to_string().as_bytes()).attempt(what)?;
     Ok(())
 }
@@ -35,7 +36,7 @@ fn limit(limit: &PosixRlimit) -> Result<(), StepError> {
     let resource = resource(limit.typ());
     let value = |number: u64| (number != u64::MAX).then_some(number);
     let wanted = Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) };
-    match rustix::process::setrlimit(resource, wanted.clone()) {
+    match rustix::process::setrlimit(resource, wanted) {
         Err(rustix::io::Errno::PERM) => {}
         answer => return answer.attempt(|| format!("the limit {:?}", limit.typ())),
     }
@@ -45,7 +46,8 @@ fn limit(limit: &PosixRlimit) -> Result<(), StepError> {
         (limit, ceiling) => limit.or(ceiling),
     };
     let possible = Rlimit { current: lower(wanted.current), maximum: lower(wanted.maximum) };
-    rustix::process::setrlimit(resource, possible).attempt(|| format!("the limit {:?}", limit.typ()))
+    rustix::process::setrlimit(resource, possible)
+        .attempt(|| format!("the limit {:?}", limit.typ()))
 }
 
 fn resource(kind: PosixRlimitType) -> Resource {
@@ -71,7 +73,9 @@ fn resource(kind: PosixRlimitType) -> Resource {
 
 /// Sets the kernel parameters of the container's namespaces: sysctl(8) names, with dots or slashes.
 pub(super) fn kernel_parameters(stage: &mut Stage) -> Result<(), StepError> {
-    let Some(parameters) = stage.linux().and_then(|linux| linux.sysctl().as_ref()) else { return Ok(()) };
+    let Some(parameters) = stage.linux().and_then(|linux| linux.sysctl().as_ref()) else {
+        return Ok(());
+    };
     if parameters.is_empty() {
         return Ok(());
     }
@@ -85,7 +89,18 @@ pub(super) fn kernel_parameters(stage: &mut Stage) -> Result<(), StepError> {
 /// one that counts, so that `net/ipv4/conf/eth0.1/forwarding` keeps its dot (sysctl.d(5)).
 fn path(name: &str) -> PathBuf {
     let swapped = match name.find(['.', '/']).map(|index| name.as_bytes()[index]) {
-        Some(b'.') => name.chars().map(|char| if char == '.' { '/' } else if char == '/' { '.' } else { char }).collect(),
+        Some(b'.') => name
+            .chars()
+            .map(|char| {
+                if char == '.' {
+                    '/'
+                } else if char == '/' {
+                    '.'
+                } else {
+                    char
+                }
+            })
+            .collect(),
         _ => name.to_owned(),
     };
     PathBuf::from("sys").join(swapped.trim_start_matches('/'))

@@ -87,9 +87,11 @@ pub(crate) fn join(joining: Joining) -> i32 {
 
 /// Reads a sealed value that the supervisor wrote.
 pub(crate) fn read<T: serde::de::DeserializeOwned>(memory: &OwnedFd) -> Result<T, Failure> {
-    let failure = |detail: String, errno: i32| Failure { step: "read request".to_owned(), errno, detail };
-    let content = sys::fds::read_sealed(memory)
-        .map_err(|error| failure("the sealed request".to_owned(), error.raw_os_error().unwrap_or_default()))?;
+    let failure =
+        |detail: String, errno: i32| Failure { step: "read request".to_owned(), errno, detail };
+    let content = sys::fds::read_sealed(memory).map_err(|error| {
+        failure("the sealed request".to_owned(), error.raw_os_error().unwrap_or_default())
+    })?;
     serde_json::from_slice(&content).map_err(|error| failure(error.to_string(), libc::EINVAL))
 }
 

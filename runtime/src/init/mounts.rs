@@ -42,17 +42,20 @@ pub(super) fn clone_tree(source: &Path, recursive: bool) -> Result<OwnedFd, Step
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    rustix::mount::open_tree(CWD, source, flags).attempt(|| format!("the source {}", source.display()))
+    rustix::mount::open_tree(CWD, source, flags)
+        .attempt(|| format!("the source {}", source.display()))
 }
 
 /// Clones the mount that a descriptor stands for, attached nowhere yet.
 pub(super) fn clone_of(source: impl AsFd, recursive: bool) -> Result<OwnedFd, StepError> {
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    rustix::mount::open_tree(&source, "", flags).attempt(|| format!("a clone of {}", sys::fds::describe(&source)))
+    rustix::mount::open_tree(&source, "", flags)
+        .attempt(|| format!("a clone of {}", sys::fds::describe(&source)))
 }
 
 /// Parts this mount namespace from the host's: nothing that is mounted or unmounted in one is seen in the other.
@@ -67,7 +70,10 @@ pub(super) fn attach_all(stage: &mut Stage) -> Result<(), StepError> {
     let sources = std::mem::take(&mut stage.sources);
     let root = root_of(stage)?;
     let place = stage.entry.process.cgroup.as_ref();
-    mounts.iter().zip(sources).try_for_each(|(mount, source)| attach_one(root, mount, source, place))
+    mounts
+        .iter()
+        .zip(sources)
+        .try_for_each(|(mount, source)| attach_one(root, mount, source, place))
 }
 
 /// The root, which the step "root file system" has made.
@@ -75,12 +81,22 @@ pub(super) fn root_of(stage: &Stage) -> Result<&Root, StepError> {
     stage.root.as_ref().ok_or_else(|| StepError::refused(libc::ENOENT, "there is no root yet"))
 }
 
-fn attach_one(root: &Root, mount: &Mount, source: Option<OwnedFd>, place: Option<&Place>) -> Result<(), StepError> {
+fn attach_one(
+    root: &Root,
+    mount: &Mount,
+    source: Option<OwnedFd>,
+    place: Option<&Place>,
+) -> Result<(), StepError> {
     let options = Options::of(mount);
     let destination = mount.destination();
-    let within = |error: StepError| StepError { detail: format!("{}: {}", destination.display(), error.detail), ..error };
+    let within = |error: StepError| StepError {
+        detail: format!("{}: {}", destination.display(), error.detail),
+        ..error
+    };
     if let Some(source) = source {
-        let kind = FileType::from_raw_mode(rustix::fs::fstat(&source).attempt(|| "its source".to_owned())?.st_mode);
+        let kind = FileType::from_raw_mode(
+            rustix::fs::fstat(&source).attempt(|| "its source".to_owned())?.st_mode,
+        );
         let target = target(root, destination, kind).map_err(within)?;
         return attach(&source, &target, &options).map_err(within);
     }
@@ -90,7 +106,8 @@ fn attach_one(root: &Root, mount: &Mount, source: Option<OwnedFd>, place: Option
     if kind == "cgroup" || kind == "cgroup2" {
         return cgroups::mount(&target, &options, place).map_err(within);
     }
-    let values: Vec<(&str, &str)> = options.values.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let values: Vec<(&str, &str)> =
+        options.values.iter().map(|(name, value)| (&**name, &**value)).collect();
     let flags: Vec<&str> = options.flags.iter().map(String::as_str).collect();
     let tree = new_file_system(kind, &values, &flags).map_err(within)?;
     attach(&tree, &target, &options).map_err(within)
@@ -99,7 +116,8 @@ fn attach_one(root: &Root, mount: &Mount, source: Option<OwnedFd>, place: Option
 /// Refuses an image in which `/proc`, `/sys` or `/dev` is a symbolic link: the mount would land elsewhere, and what is
 /// masked, read-only and trusted by path would be files of the image (CVE-2026-41579).
 fn refuse_link(root: &Root, destination: &Path) -> Result<(), StepError> {
-    let mut names = destination.components().filter(|component| matches!(component, Component::Normal(_)));
+    let mut names =
+        destination.components().filter(|component| matches!(component, Component::Normal(_)));
     let (Some(first), None) = (names.next(), names.next()) else { return Ok(()) };
     let place = root.place(Path::new(&first)).attempt(|| destination.display().to_string())?;
     let found = place.metadata().attempt(|| destination.display().to_string())?;
@@ -127,7 +145,10 @@ pub(super) fn target(root: &Root, path: &Path, kind: FileType) -> Result<OwnedFd
         Ok(_) => {}
         // A link to nothing: the mount cannot go where it points, and is put over the link's own place by no kernel call.
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(StepError::refused(libc::ELOOP, "the mount point is a dangling symbolic link"));
+            return Err(StepError::refused(
+                libc::ELOOP,
+                "the mount point is a dangling symbolic link",
+            ));
         }
         Err(error) => return Err::<OwnedFd, _>(error).attempt(what),
     }
@@ -140,8 +161,8 @@ pub(super) fn new_file_system(
     values: &[(&str, &str)],
     flags: &[&str],
 ) -> Result<OwnedFd, StepError> {
-    let context =
-        rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).attempt(|| format!("a file system of kind {kind}"))?;
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
+        .attempt(|| format!("a file system of kind {kind}"))?;
     // The source is what mountinfo shows.
     let _ = rustix::mount::fsconfig_set_string(context.as_fd(), "source", kind);
     for (name, value) in values {
@@ -149,14 +170,17 @@ pub(super) fn new_file_system(
             .attempt(|| format!("the option {name}={value} of {kind}"))?;
     }
     for flag in flags {
-        rustix::mount::fsconfig_set_flag(context.as_fd(), *flag).attempt(|| format!("the option {flag} of {kind}"))?;
+        rustix::mount::fsconfig_set_flag(context.as_fd(), *flag)
+            .attempt(|| format!("the option {flag} of {kind}"))?;
     }
-    finish(&context).map_err(|error| error::StepError { detail: format!("{kind}: {}", error.detail), ..error })
+    finish(&context)
+        .map_err(|error| error::StepError { detail: format!("{kind}: {}", error.detail), ..error })
 }
 
 /// Turns a configured file system into a mount, attached nowhere yet.
 pub(super) fn finish(context: &OwnedFd) -> Result<OwnedFd, StepError> {
-    rustix::mount::fsconfig_create(context.as_fd()).attempt(|| message_of(context, "creating it"))?;
+    rustix::mount::fsconfig_create(context.as_fd())
+        .attempt(|| message_of(context, "creating it"))?;
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .attempt(|| message_of(context, "mounting it"))
 }
@@ -165,13 +189,19 @@ pub(super) fn finish(context: &OwnedFd) -> Result<OwnedFd, StepError> {
 fn message_of(context: &OwnedFd, otherwise: &str) -> String {
     let mut buffer = [0; 512];
     match rustix::io::read(context, &mut buffer) {
-        Ok(length) => String::from_utf8_lossy(&buffer[..length]).trim_start_matches("e ").trim().to_owned(),
+        Ok(length) => {
+            String::from_utf8_lossy(&buffer[..length]).trim_start_matches("e ").trim().to_owned()
+        }
         Err(_) => otherwise.to_owned(),
     }
 }
 
 /// Sets the options of a mount and puts it over `target`.
-pub(super) fn attach(tree: impl AsFd, target: impl AsFd, options: &Options) -> Result<(), StepError> {
+pub(super) fn attach(
+    tree: impl AsFd,
+    target: impl AsFd,
+    options: &Options,
+) -> Result<(), StepError> {
     set_attributes(&tree, options)?;
     place(&tree, &target)
 }
@@ -179,7 +209,8 @@ pub(super) fn attach(tree: impl AsFd, target: impl AsFd, options: &Options) -> R
 /// Puts a mount over `target`, by descriptors alone: move_mount(2).
 pub(super) fn place(tree: impl AsFd, target: impl AsFd) -> Result<(), StepError> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree, "", target, "", flags).attempt(|| "attaching the mount".to_owned())
+    rustix::mount::move_mount(tree, "", target, "", flags)
+        .attempt(|| "attaching the mount".to_owned())
 }
 
 /// Sets the options of a mount that are not those of its file system. One without a propagation is private.
@@ -192,7 +223,8 @@ pub(super) fn set_attributes(tree: impl AsFd, options: &Options) -> Result<(), S
     };
     let change = Attributes { propagation, ..Attributes::default() };
     sys::mount::set_attributes(&tree, change, spread).attempt(what)?;
-    let all = Attributes { set: options.recursive, clear: options.recursive_cleared, propagation: 0 };
+    let all =
+        Attributes { set: options.recursive, clear: options.recursive_cleared, propagation: 0 };
     if all != Attributes::default() {
         sys::mount::set_attributes(&tree, all, Extent::Recursive).attempt(what)?;
     }

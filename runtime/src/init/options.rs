@@ -68,7 +68,8 @@ const PROPAGATIONS: &[(&str, u64)] = &[
 ];
 
 /// Options of mount(8) that mean nothing to the kernel here.
-const IGNORED: &[&str] = &["defaults", "async", "loud", "silent", "nomand", "noiversion", "nolazytime", "tmpcopyup", ""];
+const IGNORED: &[&str] =
+    &["defaults", "async", "loud", "silent", "nomand", "noiversion", "nolazytime", "tmpcopyup", ""];
 
 impl Options {
     /// Reads the options of a mount of the spec.
@@ -128,9 +129,21 @@ mod tests {
 
     #[test]
     fn options_become_bits() {
-        let options = parse(&["rbind", "ro", "nosuid", "noatime", "rprivate", "size=64m", "newinstance", "defaults"]);
+        let options = parse(&[
+            "rbind",
+            "ro",
+            "nosuid",
+            "noatime",
+            "rprivate",
+            "size=64m",
+            "newinstance",
+            "defaults",
+        ]);
         assert_eq!(options.kind, Kind::RecursiveBind);
-        assert_eq!(options.attributes, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOATIME);
+        assert_eq!(
+            options.attributes,
+            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOATIME
+        );
         assert_eq!(options.cleared, libc::MOUNT_ATTR__ATIME);
         assert_eq!((options.propagation, options.propagation_recursive), (libc::MS_PRIVATE, true));
         assert_eq!(options.values, [("size".to_owned(), "64m".to_owned())]);
@@ -143,7 +156,10 @@ mod tests {
         assert_eq!(parse(&["rw", "ro"]).attributes, libc::MOUNT_ATTR_RDONLY);
         // `ro` itself begins with an r.
         assert_eq!(parse(&["ro"]).recursive, 0);
-        assert_eq!(parse(&["rro", "rnosuid"]).recursive, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID);
+        assert_eq!(
+            parse(&["rro", "rnosuid"]).recursive,
+            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID
+        );
         // The bits of noatime and strictatime are values of one field.
         assert_eq!(parse(&["noatime", "strictatime"]).attributes, libc::MOUNT_ATTR_STRICTATIME);
     }

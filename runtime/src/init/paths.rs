@@ -31,7 +31,8 @@ pub(super) fn mask(stage: &mut Stage) -> Result<(), StepError> {
         } else {
             empty_file_system()?
         };
-        place(&cover, &found).map_err(|error| StepError { detail: format!("{path}: {}", error.detail), ..error })?;
+        place(&cover, &found)
+            .map_err(|error| StepError { detail: format!("{path}: {}", error.detail), ..error })?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && empty.is_none() {
             empty = Some(cover);
         }
@@ -43,7 +44,9 @@ pub(super) fn mask(stage: &mut Stage) -> Result<(), StepError> {
 fn find(root: &Root, path: &Path) -> Result<Option<OwnedFd>, StepError> {
     match root.resolve(path, OFlags::PATH, Mode::empty()) {
         Ok(found) => Ok(Some(found)),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+            Ok(None)
+        }
         Err(error) => Err(error).attempt(|| path.display().to_string()),
     }
 }
@@ -55,14 +58,19 @@ fn require_null(path: &Path) -> Result<(), StepError> {
     if is_device && stat.st_rdev == makedev(1, 3) {
         return Ok(());
     }
-    Err(StepError::refused(libc::ENODEV, format!("{} of the host is not the null device", path.display())))
+    Err(StepError::refused(
+        libc::ENODEV,
+        format!("{} of the host is not the null device", path.display()),
+    ))
 }
 
 /// A read-only file system with nothing in it, of one inode.
 fn empty_file_system() -> Result<OwnedFd, StepError> {
-    let empty = new_file_system("tmpfs", &[("mode", "755"), ("nr_blocks", "1"), ("nr_inodes", "2")], &[])?;
+    let empty =
+        new_file_system("tmpfs", &[("mode", "755"), ("nr_blocks", "1"), ("nr_inodes", "2")], &[])?;
     let inert = Attributes { set: sys::mount::INERT, ..Attributes::default() };
-    sys::mount::set_attributes(&empty, inert, Extent::Single).attempt(|| "an empty file system".to_owned())?;
+    sys::mount::set_attributes(&empty, inert, Extent::Single)
+        .attempt(|| "an empty file system".to_owned())?;
     Ok(empty)
 }
 
@@ -74,8 +82,10 @@ pub(super) fn protect(stage: &mut Stage) -> Result<(), StepError> {
     for path in paths {
         let Some(found) = find(root, Path::new(&path))? else { continue };
         let cover = clone_of(&found, true)?;
-        sys::mount::set_attributes(&cover, read_only, Extent::Recursive).attempt(|| path.clone())?;
-        place(&cover, &found).map_err(|error| StepError { detail: format!("{path}: {}", error.detail), ..error })?;
+        sys::mount::set_attributes(&cover, read_only, Extent::Recursive)
+            .attempt(|| path.clone())?;
+        place(&cover, &found)
+            .map_err(|error| StepError { detail: format!("{path}: {}", error.detail), ..error })?;
     }
     Ok(())
 }
@@ -87,7 +97,8 @@ pub(super) fn protect_root(stage: &mut Stage) -> Result<(), StepError> {
     }
     let root = root_of(stage)?.open_dir(Path::new(".")).attempt(|| "the root".to_owned())?;
     let read_only = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
-    sys::mount::set_attributes(root.as_fd(), read_only, Extent::Single).attempt(|| "the root".to_owned())
+    sys::mount::set_attributes(root.as_fd(), read_only, Extent::Single)
+        .attempt(|| "the root".to_owned())
 }
 
 /// Makes the working directory if the image has none, as Docker does. One that cannot be made is missed later, by the
@@ -111,8 +122,8 @@ pub(super) fn private_proc() -> Result<Root, StepError> {
 /// Writes a file of [`private_proc`], resolved without leaving it.
 pub(super) fn write_proc(proc: &Root, path: &Path, value: &str) -> Result<(), StepError> {
     let what = || format!("/proc/{}", path.display());
-    let file = proc.resolve(path, OFlags::WRONLY | OFlags::NOFOLLOW, Mode::empty()).attempt(what)?;
+    let file =
+        proc.resolve(path, OFlags::WRONLY | OFlags::NOFOLLOW, Mode::empty()).attempt(what)?;
     rustix::io::write(&file, value.as_bytes()).attempt(|| format!("{value:?} to {}", what()))?;
     Ok(())
 }
-

@@ -23,7 +23,8 @@ pub(super) fn fork_reaper(entry: &mut Entry) -> Result<(), StepError> {
         return Ok(());
     }
     // In the host's namespace of process numbers orphans would go to the keeper.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).attempt(|| "subreaper".to_owned())?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .attempt(|| "subreaper".to_owned())?;
     // A signal that comes before the reaper waits for it is kept.
     sys::process::block_signals();
     let fork = sys::clone::fork().attempt(|| "clone3".to_owned())?;
@@ -81,11 +82,16 @@ pub(super) fn execute(entry: &mut Entry) -> Result<(), StepError> {
     };
     let program = find(name, &process.env)?;
     let text = |text: &str| {
-        CString::new(text).map_err(|_| StepError::refused(libc::EINVAL, format!("{text:?} contains a zero byte")))
+        CString::new(text)
+            .map_err(|_| StepError::refused(libc::EINVAL, format!("{text:?} contains a zero byte")))
     };
-    let arguments = process.args.iter().map(|argument| text(argument)).collect::<Result<Vec<_>, _>>()?;
-    let environment = process.env.iter().map(|variable| text(variable)).collect::<Result<Vec<_>, _>>()?;
-    let path = CString::new(program.as_os_str().as_bytes()).map_err(io::Error::from).attempt(|| name.clone())?;
+    let arguments =
+        process.args.iter().map(|argument| text(argument)).collect::<Result<Vec<_>, _>>()?;
+    let environment =
+        process.env.iter().map(|variable| text(variable)).collect::<Result<Vec<_>, _>>()?;
+    let path = CString::new(program.as_os_str().as_bytes())
+        .map_err(io::Error::from)
+        .attempt(|| name.clone())?;
     sys::process::default_signals();
     sys::fds::close_on_exec_from(3).attempt(|| "closing descriptors".to_owned())?;
     let error = match nix::unistd::execve(&path, &arguments, &environment) {
@@ -93,8 +99,12 @@ pub(super) fn execute(entry: &mut Entry) -> Result<(), StepError> {
         Ok(never) => match never {},
     };
     let detail = match error.raw_os_error() {
-        Some(libc::ENOENT) => format!("{}: its interpreter or loader is not in the image", program.display()),
-        Some(libc::ENOEXEC) => format!("{}: no program of this machine, and no #! line", program.display()),
+        Some(libc::ENOENT) => {
+            format!("{}: its interpreter or loader is not in the image", program.display())
+        }
+        Some(libc::ENOEXEC) => {
+            format!("{}: no program of this machine, and no #! line", program.display())
+        }
         _ => program.display().to_string(),
     };
     Err(error).attempt(|| detail)
@@ -107,13 +117,16 @@ fn find(name: &str, environment: &[String]) -> Result<PathBuf, StepError> {
     if name.contains('/') {
         return usable(Path::new(name)).map(|()| PathBuf::from(name)).attempt(|| name.to_owned());
     }
-    let path = environment.iter().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+    let path = environment
+        .iter()
+        .find_map(|variable| variable.strip_prefix("PATH="))
+        .unwrap_or(DEFAULT_PATH);
     let mut refused = None;
     for directory in path.split(':').filter(|directory| !directory.is_empty() && !name.is_empty()) {
         let candidate = Path::new(directory).join(name);
         match usable(&candidate) {
             Ok(()) => return Ok(candidate),
-            Err(error) if matches!(error, Errno::NOENT | Errno::NOTDIR) => {}
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
             Err(error) => refused = refused.or(Some((error, candidate))),
         }
     }

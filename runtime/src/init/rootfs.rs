@@ -29,7 +29,8 @@ pub(super) fn mount(stage: &mut Stage) -> Result<(), StepError> {
         Rootfs::Overlay { lower, upper } => overlay(lower, upper, &top)?,
     };
     let private = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
-    sys::mount::set_attributes(&tree, private, Extent::Recursive).attempt(|| "making it private".to_owned())?;
+    sys::mount::set_attributes(&tree, private, Extent::Recursive)
+        .attempt(|| "making it private".to_owned())?;
     place(&tree, &top)?;
     stage.root = Some(Root::from(tree));
     Ok(())
@@ -54,7 +55,8 @@ pub(super) fn pivot(stage: &mut Stage) -> Result<(), StepError> {
 
 fn mount_id(directory: BorrowedFd<'_>, path: &str) -> Result<u64, StepError> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
-    let stat = rustix::fs::statx(directory, path, flags, StatxFlags::MNT_ID).attempt(|| "statx".to_owned())?;
+    let stat = rustix::fs::statx(directory, path, flags, StatxFlags::MNT_ID)
+        .attempt(|| "statx".to_owned())?;
     Ok(stat.stx_mnt_id)
 }
 
@@ -64,7 +66,8 @@ fn open_path(path: &Path) -> Result<OwnedFd, StepError> {
 }
 
 fn overlay(lower: &[PathBuf], upper: &Upper, top: &OwnedFd) -> Result<OwnedFd, StepError> {
-    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).attempt(|| "overlay".to_owned())?;
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+        .attempt(|| "overlay".to_owned())?;
     let _ = rustix::mount::fsconfig_set_string(context.as_fd(), "source", "overlay");
     let layers = Layers::open(lower)?;
     match upper {
@@ -88,7 +91,8 @@ fn overlay(lower: &[PathBuf], upper: &Upper, top: &OwnedFd) -> Result<OwnedFd, S
         Upper::Memory => {
             let memory = new_file_system("tmpfs", &[("mode", "755")], &[])?;
             for name in ["upper", "work"] {
-                rustix::fs::mkdirat(&memory, name, Mode::from_raw_mode(0o755)).attempt(|| name.to_owned())?;
+                rustix::fs::mkdirat(&memory, name, Mode::from_raw_mode(0o755))
+                    .attempt(|| name.to_owned())?;
             }
             // Overlay takes layers only from mounts of this namespace, so the tmpfs is attached, under the overlay to come.
             place(&memory, top)?;
@@ -113,7 +117,8 @@ fn unmount(mount: &OwnedFd, what: &str) -> Result<(), StepError> {
 
 fn read_only(tree: OwnedFd) -> Result<OwnedFd, StepError> {
     let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
-    sys::mount::set_attributes(&tree, attributes, Extent::Single).attempt(|| "making it read-only".to_owned())?;
+    sys::mount::set_attributes(&tree, attributes, Extent::Single)
+        .attempt(|| "making it read-only".to_owned())?;
     Ok(tree)
 }
 
@@ -128,7 +133,8 @@ fn volatile(context: &OwnedFd) -> Result<(), StepError> {
 }
 
 fn set(context: &OwnedFd, name: &str, value: &str) -> Result<(), StepError> {
-    rustix::mount::fsconfig_set_string(context.as_fd(), name, value).attempt(|| format!("{name}={value}"))
+    rustix::mount::fsconfig_set_string(context.as_fd(), name, value)
+        .attempt(|| format!("{name}={value}"))
 }
 
 /// A short path to what a descriptor stands for, without characters that overlay would read as its own syntax.
@@ -144,7 +150,8 @@ struct Layers {
 
 impl Layers {
     fn open(lower: &[PathBuf]) -> Result<Self, StepError> {
-        let open: Vec<OwnedFd> = lower.iter().map(|path| open_path(path)).collect::<Result<_, _>>()?;
+        let open: Vec<OwnedFd> =
+            lower.iter().map(|path| open_path(path)).collect::<Result<_, _>>()?;
         Ok(Self { paths: open.iter().map(by_descriptor).collect(), _open: open })
     }
 
@@ -163,7 +170,10 @@ impl Layers {
         let joined = self.paths.join(":");
         if joined.len() >= LONGEST {
             let count = self.paths.len();
-            return Err(StepError::refused(libc::E2BIG, format!("{count} layers need Linux 6.5 or newer")));
+            return Err(StepError::refused(
+                libc::E2BIG,
+                format!("{count} layers need Linux 6.5 or newer"),
+            ));
         }
         set(context, "lowerdir", &joined)
     }
@@ -175,7 +185,8 @@ impl Layers {
 /// end may have lost any part of what was written (kernel, `Documentation/filesystems/overlayfs.rst`, "Volatile mount").
 /// What was written in this boot is in the page cache and whole; what is from an earlier one may not be.
 fn allow_again(work: &Path) -> Result<(), StepError> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").attempt(|| "the boot id".to_owned())?;
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .attempt(|| "the boot id".to_owned())?;
     let boot = boot.trim();
     let mut mark = [0; 64];
     let marked = rustix::fs::getxattr(work, BOOT_MARK, &mut mark).unwrap_or_default();
@@ -188,10 +199,14 @@ fn allow_again(work: &Path) -> Result<(), StepError> {
             let changes = work.display();
             return Err(StepError::refused(
                 libc::ESTALE,
-                format!("the changes beside {changes} are from before a reboot and may be incomplete"),
+                format!(
+                    "the changes beside {changes} are from before a reboot and may be incomplete"
+                ),
             ));
         }
-        Ok(Some(place)) => place.remove_all().attempt(|| format!("{}/work/incompat", work.display()))?,
+        Ok(Some(place)) => {
+            place.remove_all().attempt(|| format!("{}/work/incompat", work.display()))?
+        }
         Ok(None) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).attempt(|| work.display().to_string()),

@@ -27,12 +27,15 @@ pub(super) fn begin(entry: &mut Entry) -> Result<(), StepError> {
     }
     let Some(standard) = &entry.standard else { return Ok(()) };
     let what = || "the standard streams".to_owned();
-    for (number, stream) in [&standard.input, &standard.output, &standard.error].into_iter().enumerate() {
+    for (number, stream) in
+        [&standard.input, &standard.output, &standard.error].into_iter().enumerate()
+    {
         let number = i32::try_from(number).unwrap_or_default();
         sys::process::install_standard(stream.as_fd(), number).attempt(what)?;
     }
     if entry.terminal {
-        rustix::process::ioctl_tiocsctty(&standard.input).attempt(|| "controlling the terminal".to_owned())?;
+        rustix::process::ioctl_tiocsctty(&standard.input)
+            .attempt(|| "controlling the terminal".to_owned())?;
     }
     Ok(())
 }
@@ -74,7 +77,8 @@ pub(super) fn names(stage: &mut Stage) -> Result<(), StepError> {
         rustix::system::sethostname(name.as_bytes()).attempt(|| format!("the host name {name}"))?;
     }
     if let Some(name) = stage.spec().domainname() {
-        rustix::system::setdomainname(name.as_bytes()).attempt(|| format!("the domain name {name}"))?;
+        rustix::system::setdomainname(name.as_bytes())
+            .attempt(|| format!("the domain name {name}"))?;
     }
     Ok(())
 }
@@ -106,4 +110,3 @@ pub(super) fn take_terminal(entry: &mut Entry, socket: &OwnedFd) -> Result<(), S
     entry.standard = Some(Standard { input: copy()?, output: copy()?, error: copy()? });
     Ok(())
 }
-

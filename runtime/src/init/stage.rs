@@ -29,7 +29,8 @@ impl Stage {
         let process = launch.spec.process().as_ref();
         let args = process.and_then(|process| process.args().clone()).unwrap_or_default();
         let terminal = process.and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
-        let mut entry = Entry::new(ExecProcess::of(&launch, args, Privilege::Container), standard, terminal);
+        let mut entry =
+            Entry::new(ExecProcess::of(&launch, args, Privilege::Container), standard, terminal);
         entry.init = launch.init;
         Self { launch, joins, sources: Vec::new(), root: None, entry }
     }
@@ -47,6 +48,7 @@ impl Stage {
     /// Whether the spec has a namespace of this kind, new or joined, and not the host's.
     pub fn has_namespace(&self, kind: LinuxNamespaceType) -> bool {
         let namespaces = self.linux().and_then(|linux| linux.namespaces().as_ref());
-        namespaces.is_some_and(|namespaces| namespaces.iter().any(|namespace| namespace.typ() == kind))
+        namespaces
+            .is_some_and(|namespaces| namespaces.iter().any(|namespace| namespace.typ() == kind))
     }
 }

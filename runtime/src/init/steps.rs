@@ -5,7 +5,10 @@ use std::os::fd::OwnedFd;
 use super::entry::Entry;
 use super::error::StepError;
 use super::stage::Stage;
-use super::{JoinStandard, capabilities, cgroups, devices, identity, limits, mounts, paths, program, rootfs, session};
+use super::{
+    JoinStandard, capabilities, cgroups, devices, identity, limits, mounts, paths, program, rootfs,
+    session,
+};
 use crate::exec::ExecProcess;
 use crate::failure::Failure;
 
@@ -73,7 +76,11 @@ pub(super) fn start(mut stage: Stage) -> Result<(), Failure> {
 }
 
 /// Makes this process one of a container and executes its program.
-pub(super) fn join(process: ExecProcess, container: OwnedFd, standard: JoinStandard) -> Result<(), Failure> {
+pub(super) fn join(
+    process: ExecProcess,
+    container: OwnedFd,
+    standard: JoinStandard,
+) -> Result<(), Failure> {
     let terminal = matches!(standard, JoinStandard::Terminal(_));
     let (given, socket) = match standard {
         JoinStandard::Given(standard) => (Some(standard), None),

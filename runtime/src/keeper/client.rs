@@ -88,7 +88,9 @@ impl Keeper {
     pub fn receive(&self) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
         let mut buffer = vec![0; LONGEST];
         match sys::fds::receive(&self.socket, &mut buffer) {
-            Ok((length, descriptors)) => Ok(Some((serde_json::from_slice(&buffer[..length])?, descriptors))),
+            Ok((length, descriptors)) => {
+                Ok(Some((serde_json::from_slice(&buffer[..length])?, descriptors)))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
@@ -164,7 +166,8 @@ pub enum LaunchError {
 ///
 /// [`LaunchError`] says which step failed; [`LaunchError::NotReady`] has the end of the log.
 pub fn launch(config: &Config) -> Result<(), LaunchError> {
-    let (ready, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| LaunchError::Start(error.into()))?;
+    let (ready, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+        .map_err(|error| LaunchError::Start(error.into()))?;
     let log = start(config, Origin::Fresh, writer.as_fd())?;
     drop(writer);
     let said = wait(&ready, PollFlags::IN, START).map_err(LaunchError::Start)?;

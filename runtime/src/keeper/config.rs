@@ -31,7 +31,8 @@ const REPLACEMENT: &str = "--replacement";
 impl Config {
     /// The command line of a keeper: `compose keeper PROJECT DATA RUN`.
     pub(super) fn keeper_arguments(&self, origin: Origin) -> io::Result<Vec<CString>> {
-        let mut words: Vec<OsString> = ["compose", "keeper", &self.project].map(OsString::from).into();
+        let mut words: Vec<OsString> =
+            ["compose", "keeper", &self.project].map(OsString::from).into();
         words.extend([self.data.clone().into_os_string(), self.run.clone().into_os_string()]);
         if origin == Origin::Replacement {
             words.push(REPLACEMENT.into());
@@ -48,7 +49,8 @@ impl Config {
     pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Option<(Self, Origin)> {
         let mut arguments = arguments.into_iter();
         let project = arguments.next()?.into_string().ok()?;
-        let config = Self { project, data: arguments.next()?.into(), run: arguments.next()?.into() };
+        let config =
+            Self { project, data: arguments.next()?.into(), run: arguments.next()?.into() };
         let origin = match arguments.next() {
             None => Origin::Fresh,
             Some(word) if word == REPLACEMENT => Origin::Replacement,
@@ -77,7 +79,8 @@ mod tests {
 
     #[test]
     fn the_command_line_is_read_back() {
-        let config = Config { project: "p".to_owned(), data: "/data/p".into(), run: "/run/p".into() };
+        let config =
+            Config { project: "p".to_owned(), data: "/data/p".into(), run: "/run/p".into() };
         for origin in [Origin::Fresh, Origin::Replacement] {
             let words = config.keeper_arguments(origin).unwrap();
             let rest = words.into_iter().skip(2).map(|word| OsString::from_vec(word.into_bytes()));

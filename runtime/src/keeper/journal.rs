@@ -111,7 +111,14 @@ mod tests {
 
     fn exit(ticket: u64) -> Exit {
         let status = Some(ExitStatus::exited(3));
-        Exit { key: "k".repeat(64), ticket, pid: 7, pid_started: 9, status, at: Timestamp::UNIX_EPOCH }
+        Exit {
+            key: "k".repeat(64),
+            ticket,
+            pid: 7,
+            pid_started: 9,
+            status,
+            at: Timestamp::UNIX_EPOCH,
+        }
     }
 
     #[test]

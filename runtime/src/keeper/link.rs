@@ -27,7 +27,9 @@ impl Link {
     /// Sends a reply, at once or when there is room for it.
     pub(super) fn send(&mut self, reply: &Reply, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let message = serde_json::to_vec(reply)?;
-        let copies = || descriptors.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<Vec<_>>>();
+        let copies = || {
+            descriptors.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<Vec<_>>>()
+        };
         if self.is_behind() {
             self.waiting.push_back((message, copies()?));
             return Ok(());
@@ -60,7 +62,9 @@ impl Link {
     pub(super) fn receive(&self) -> io::Result<Option<(Request, Vec<OwnedFd>)>> {
         let mut buffer = vec![0; LONGEST];
         match sys::fds::receive(&self.socket, &mut buffer) {
-            Ok((length, descriptors)) => Ok(Some((serde_json::from_slice(&buffer[..length])?, descriptors))),
+            Ok((length, descriptors)) => {
+                Ok(Some((serde_json::from_slice(&buffer[..length])?, descriptors)))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }

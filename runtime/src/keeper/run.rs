@@ -71,16 +71,25 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), KeeperE
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|error| kernel("prctl(PR_SET_CHILD_SUBREAPER)")(error.into()))?;
     let signals = sys::process::signal_descriptor(&[libc::SIGCHLD]).map_err(kernel("signalfd"))?;
-    let journal = Journal::open(&config.data)
-        .map_err(|source| KeeperError::File { path: config.data.join(super::journal::NAME), source })?;
+    let journal = Journal::open(&config.data).map_err(|source| KeeperError::File {
+        path: config.data.join(super::journal::NAME),
+        source,
+    })?;
     let identity = config.run.join(IDENTITY);
     introduce(&identity).map_err(|source| KeeperError::File { path: identity.clone(), source })?;
     let (supervisor, link) = match origin {
         Origin::Fresh => Supervisor::first(&config, link).map_err(KeeperError::Supervisor)?,
         Origin::Replacement => (Supervisor::foreign(), Link::new(link)),
     };
-    let mut keeper =
-        Loop { config, signals, journal, supervisor, link: Some(link), table: Table::default(), done: false };
+    let mut keeper = Loop {
+        config,
+        signals,
+        journal,
+        supervisor,
+        link: Some(link),
+        table: Table::default(),
+        done: false,
+    };
     while !keeper.done {
         keeper.turn().map_err(kernel("poll"))?;
     }
@@ -131,7 +140,8 @@ impl Loop {
     fn wait(&self) -> io::Result<()> {
         let mut polled = vec![PollFd::new(&self.signals, PollFlags::IN)];
         if let Some(link) = &self.link {
-            let events = if link.is_behind() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            let events =
+                if link.is_behind() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
             polled.push(PollFd::new(link, events));
         }
         for process in &self.table.processes {
@@ -165,7 +175,9 @@ impl Loop {
             }
             Progress::Reached => {
                 let Running { pid, pid_started, started, .. } = process.running;
-                if let Phase::Starting(starting) = std::mem::replace(&mut process.phase, Phase::Failed) {
+                if let Phase::Starting(starting) =
+                    std::mem::replace(&mut process.phase, Phase::Failed)
+                {
                     process.phase = Phase::Running(starting.child.pidfd);
                 }
                 let reply = Reply::Started { ticket, pid, pid_started, started };
@@ -182,7 +194,9 @@ impl Loop {
     /// them.
     fn settle_ends(&mut self) {
         let mut ended = Vec::new();
-        if sys::process::pending_signals(self.signals.as_fd()).is_ok_and(|signals| !signals.is_empty()) {
+        if sys::process::pending_signals(self.signals.as_fd())
+            .is_ok_and(|signals| !signals.is_empty())
+        {
             while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
                 self.reap(pid, ExitStatus::from_wait_status(status.as_raw()), &mut ended);
             }
@@ -191,8 +205,11 @@ impl Loop {
         if ended.is_empty() {
             return;
         }
-        let exits: Vec<Exit> =
-            ended.iter().filter(|(purpose, _)| *purpose == Purpose::Container).map(|(_, exit)| exit.clone()).collect();
+        let exits: Vec<Exit> = ended
+            .iter()
+            .filter(|(purpose, _)| *purpose == Purpose::Container)
+            .map(|(_, exit)| exit.clone())
+            .collect();
         if !exits.is_empty() && self.journal.append(&exits).is_err() {
             // A full disk: the supervisor hears of the exits all the same, and writes its own records.
             self.complain("the journal cannot be written");
@@ -207,7 +224,9 @@ impl Loop {
             return;
         }
         let number = pid.as_raw_nonzero().get();
-        let of_number = |process: &Process| process.running.pid == number && !matches!(process.phase, Phase::Adopted(_));
+        let of_number = |process: &Process| {
+            process.running.pid == number && !matches!(process.phase, Phase::Adopted(_))
+        };
         // An orphan of a container without process numbers of its own.
         let Some(index) = self.table.processes.iter().position(of_number) else { return };
         self.settle_start(index);
@@ -228,7 +247,8 @@ impl Loop {
                 index += 1;
                 continue;
             }
-            let word = sys::pidfd::last_word(pidfd, process.running.pid, process.running.pid_started);
+            let word =
+                sys::pidfd::last_word(pidfd, process.running.pid, process.running.pid_started);
             let process = self.table.processes.swap_remove(index);
             ended.push((process.purpose, process.exit(word.map(ExitStatus::from_wait_status))));
         }
@@ -243,7 +263,9 @@ impl Loop {
                     self.obey(request, descriptors);
                 }
                 Ok(None) => return,
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => self.complain("a request was not understood"),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.complain("a request was not understood")
+                }
                 Err(_) => return self.lose_link(),
             }
         }
@@ -254,7 +276,9 @@ impl Loop {
             Request::Start { ticket, key, joins } => {
                 self.track(key, ticket, Purpose::Container, start(&joins, descriptors));
             }
-            Request::Exec { ticket, key } => self.track(key, ticket, Purpose::Exec, exec(descriptors)),
+            Request::Exec { ticket, key } => {
+                self.track(key, ticket, Purpose::Exec, exec(descriptors))
+            }
             Request::Kill { ticket } => self.kill(ticket),
             Request::Hold { key } => {
                 self.table.held.insert(key, descriptors);
@@ -269,7 +293,13 @@ impl Loop {
     }
 
     /// Looks after a process that has been cloned, or reports that it has not.
-    fn track(&mut self, key: String, ticket: u64, purpose: Purpose, outcome: Result<Starting, Failure>) {
+    fn track(
+        &mut self,
+        key: String,
+        ticket: u64,
+        purpose: Purpose,
+        outcome: Result<Starting, Failure>,
+    ) {
         match outcome {
             Err(failure) => self.say(&Reply::Failed { ticket, failure }, &[]),
             Ok(starting) => {
@@ -277,13 +307,20 @@ impl Loop {
                 // It is our child and has not been waited for, so its entry is there even if it has ended.
                 let pid_started = sys::pidfd::start_time(pid).unwrap_or_default();
                 let running = Running { ticket, pid, pid_started, started: Timestamp::now() };
-                self.table.processes.push(Process { key, purpose, running, phase: Phase::Starting(starting) });
+                self.table.processes.push(Process {
+                    key,
+                    purpose,
+                    running,
+                    phase: Phase::Starting(starting),
+                });
             }
         }
     }
 
     fn kill(&self, ticket: u64) {
-        let of_ticket = |process: &&Process| process.purpose == Purpose::Exec && process.running.ticket == ticket;
+        let of_ticket = |process: &&Process| {
+            process.purpose == Purpose::Exec && process.running.ticket == ticket
+        };
         if let Some(pidfd) = self.table.processes.iter().find(of_ticket).and_then(Process::pidfd) {
             // One that has ended by itself is what was wanted.
             let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
@@ -307,7 +344,8 @@ impl Loop {
             let running = container.map(|process| process.running.clone());
             let held = self.table.held.get(&key);
             let pidfd = container.and_then(Process::pidfd);
-            let descriptors: Vec<BorrowedFd<'_>> = pidfd.into_iter().chain(held.into_iter().flatten()).map(AsFd::as_fd).collect();
+            let descriptors: Vec<BorrowedFd<'_>> =
+                pidfd.into_iter().chain(held.into_iter().flatten()).map(AsFd::as_fd).collect();
             if link.send(&Reply::Held { key, running }, &descriptors).is_err() {
                 return self.lose_link();
             }
@@ -344,14 +382,18 @@ impl Loop {
 /// Whether the process of a pidfd has ended, without waiting.
 fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
     let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
-    rustix::event::poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    rustix::event::poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
+        .is_ok_and(|ready| ready > 0)
 }
 
 fn start(joins: &[NamespaceKind], descriptors: Vec<OwnedFd>) -> Result<Starting, Failure> {
     let mut descriptors = descriptors.into_iter();
     let launch = take(&mut descriptors)?;
     let standard = standard(&mut descriptors)?;
-    let joins = joins.iter().map(|kind| Ok((*kind, take(&mut descriptors)?))).collect::<Result<_, Failure>>()?;
+    let joins = joins
+        .iter()
+        .map(|kind| Ok((*kind, take(&mut descriptors)?)))
+        .collect::<Result<_, Failure>>()?;
     container::start(launch, standard, joins)
 }
 
@@ -364,7 +406,11 @@ fn exec(descriptors: Vec<OwnedFd>) -> Result<Starting, Failure> {
 }
 
 fn standard(descriptors: &mut impl Iterator<Item = OwnedFd>) -> Result<Standard, Failure> {
-    Ok(Standard { input: take(descriptors)?, output: take(descriptors)?, error: take(descriptors)? })
+    Ok(Standard {
+        input: take(descriptors)?,
+        output: take(descriptors)?,
+        error: take(descriptors)?,
+    })
 }
 
 fn take(descriptors: &mut impl Iterator<Item = OwnedFd>) -> Result<OwnedFd, Failure> {

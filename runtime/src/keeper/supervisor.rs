@@ -39,7 +39,8 @@ impl Supervisor {
 
     /// Starts the first one. `ready` goes to it as descriptor 4.
     pub(super) fn first(config: &Config, ready: OwnedFd) -> io::Result<(Self, Link)> {
-        let mut supervisor = Self { child: None, began: Instant::now(), wait: FIRST, due: None, served: false };
+        let mut supervisor =
+            Self { child: None, began: Instant::now(), wait: FIRST, due: None, served: false };
         let link = supervisor.start(config, Some(ready))?;
         Ok((supervisor, link))
     }
@@ -65,12 +66,8 @@ impl Supervisor {
         Ok(Link::new(ours))
     }
 
-    /// It has closed its end of the socket: makes sure that it is gone, and plans the next one.
+    /// It has closed its end of the socket: plans the next one.
     pub(super) fn lost(&mut self) {
-        if let Some((_, pidfd)) = &self.child {
-            // Without its keeper it is of no use, and it may hold the lock that the next one needs.
-            let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
-        }
         if self.began.elapsed() >= SETTLED {
             self.wait = FIRST;
         }
@@ -92,6 +89,11 @@ impl Supervisor {
     pub(super) fn start_if_due(&mut self, config: &Config) -> Option<Link> {
         if self.due? > Instant::now() {
             return None;
+        }
+        if let Some((_, pidfd)) = &self.child {
+            // It has had the time to say why it ends. Without its keeper it is of no use, and it may hold the lock that the
+            // next one needs.
+            let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
         }
         let link = self.start(config, None);
         if link.is_err() {

@@ -79,14 +79,17 @@ pub(super) struct Table {
 impl Table {
     /// The container with this key, while it runs.
     pub(super) fn container(&self, key: &str) -> Option<&Process> {
-        let of_key = |process: &&Process| process.purpose == Purpose::Container && process.key == key;
+        let of_key =
+            |process: &&Process| process.purpose == Purpose::Container && process.key == key;
         self.processes.iter().filter(|process| process.has_started()).find(of_key)
     }
 
     /// All keys that are held or run.
     pub(super) fn keys(&self) -> Vec<String> {
-        let containers = self.processes.iter().filter(|process| process.purpose == Purpose::Container);
-        let running = containers.filter(|process| process.has_started()).map(|process| process.key.clone());
+        let containers =
+            self.processes.iter().filter(|process| process.purpose == Purpose::Container);
+        let running =
+            containers.filter(|process| process.has_started()).map(|process| process.key.clone());
         let mut keys: Vec<String> = self.held.keys().cloned().chain(running).collect();
         keys.sort();
         keys.dedup();

@@ -81,7 +81,8 @@ mod tests {
 
     fn pipes() -> [(OwnedFd, File); 2] {
         [(); 2].map(|()| {
-            let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+            let (reader, writer) =
+                rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
             rustix::pipe::fcntl_setpipe_size(&writer, 1 << 20).unwrap();
             (reader, File::from(writer))
         })
@@ -89,7 +90,9 @@ mod tests {
 
     fn all(reader: &mut Reader) -> Vec<(Stream, String)> {
         let next = || reader.next_line().unwrap();
-        std::iter::from_fn(next).map(|line| (line.stream, String::from_utf8(line.bytes).unwrap())).collect()
+        std::iter::from_fn(next)
+            .map(|line| (line.stream, String::from_utf8(line.bytes).unwrap()))
+            .collect()
     }
 
     /// Writes pieces to a log, each by its own turn, with the streams ended at last if `end` says so.
@@ -180,7 +183,10 @@ mod tests {
         write(folder.path(), rotation, &pieces, false);
         assert_eq!(segment::numbers(folder.path()).unwrap().len(), 3);
         let left = all(&mut reader);
-        assert!(left.len() >= 2 && left.iter().all(|(_, text)| text.ends_with("123456789")), "{left:?}");
+        assert!(
+            left.len() >= 2 && left.iter().all(|(_, text)| text.ends_with("123456789")),
+            "{left:?}"
+        );
     }
 
     #[test]
@@ -188,13 +194,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), Rotation::default(), &[(O, "one\n"), (E, "two\n")], false);
         // Killed between splice and record, with half a record before that.
-        OpenOptions::new().append(true).open(folder.path().join("1.out")).unwrap().write_all(b"three\n").unwrap();
-        OpenOptions::new().append(true).open(folder.path().join("1.idx")).unwrap().write_all(&[7; 5]).unwrap();
+        OpenOptions::new()
+            .append(true)
+            .open(folder.path().join("1.out"))
+            .unwrap()
+            .write_all(b"three\n")
+            .unwrap();
+        OpenOptions::new()
+            .append(true)
+            .open(folder.path().join("1.idx"))
+            .unwrap()
+            .write_all(&[7; 5])
+            .unwrap();
         write(folder.path(), Rotation::default(), &[(O, "four\n")], false);
         let lines = all(&mut Reader::open(folder.path()).unwrap());
         assert_eq!(lines, text(&[(O, "one"), (E, "two"), (O, "three"), (O, "four")]));
         // Records beyond the bytes: the machine went down before these were on disk.
-        OpenOptions::new().write(true).open(folder.path().join("1.out")).unwrap().set_len(4).unwrap();
+        OpenOptions::new()
+            .write(true)
+            .open(folder.path().join("1.out"))
+            .unwrap()
+            .set_len(4)
+            .unwrap();
         write(folder.path(), Rotation::default(), &[(O, "five\n")], false);
         let lines = all(&mut Reader::open(folder.path()).unwrap());
         assert_eq!(lines, text(&[(O, "one"), (E, "two"), (O, "five")]));

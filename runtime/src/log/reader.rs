@@ -123,7 +123,9 @@ impl Reader {
 
     fn begin(&mut self, record: Record) {
         match (record.kind, &mut self.position) {
-            (Kind::Bytes(length), Some(position)) => position.current = Some((record, u64::from(length))),
+            (Kind::Bytes(length), Some(position)) => {
+                position.current = Some((record, u64::from(length)))
+            }
             (Kind::Bytes(_), None) => {}
             (Kind::End, _) => self.end(record.stream),
         }
@@ -181,7 +183,8 @@ impl Reader {
             if begun.bytes.is_empty() {
                 begun.at = record.at();
             }
-            let (mut text, whole) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+            let (mut text, whole) =
+                piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
             while begun.bytes.len() + text.len() > LONGEST_LINE {
                 let (now, later) = text.split_at(LONGEST_LINE - begun.bytes.len());
                 begun.bytes.extend_from_slice(now);

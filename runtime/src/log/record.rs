@@ -60,7 +60,8 @@ impl Record {
     pub(super) fn decode(bytes: &[u8; SIZE]) -> Self {
         let [time @ .., l0, l1, l2, l3, stream, kind, _, _] = *bytes;
         let stream = if stream == 0 { Stream::Stdout } else { Stream::Stderr };
-        let kind = if kind == 0 { Kind::Bytes(u32::from_le_bytes([l0, l1, l2, l3])) } else { Kind::End };
+        let kind =
+            if kind == 0 { Kind::Bytes(u32::from_le_bytes([l0, l1, l2, l3])) } else { Kind::End };
         Self { time_ns: u64::from_le_bytes(time), stream, kind }
     }
 }

@@ -37,7 +37,11 @@ impl Indexed {
 
     /// Bytes of a stream before the record with this number.
     fn offset(&self, before: usize, stream: Stream) -> u64 {
-        self.records[..before].iter().filter(|record| record.stream == stream).map(|record| record.length()).sum()
+        self.records[..before]
+            .iter()
+            .filter(|record| record.stream == stream)
+            .map(|record| record.length())
+            .sum()
     }
 }
 
@@ -78,7 +82,9 @@ impl Reader {
                 let begin = *end - record.length();
                 found += match record.kind {
                     Kind::Bytes(_) => newlines(&indexed.segment, record.stream, begin, *end)?,
-                    Kind::End => usize::from(!begun(&all, number, index, record.stream, *end)?.bytes.is_empty()),
+                    Kind::End => usize::from(
+                        !begun(&all, number, index, record.stream, *end)?.bytes.is_empty(),
+                    ),
                 };
                 *end = begin;
                 if found >= count {
@@ -108,7 +114,8 @@ impl Reader {
         }
         self.surplus = surplus;
         let segment = all.swap_remove(number).segment;
-        self.position = Some(Position { segment, index: (record * SIZE) as u64, bytes, current: None });
+        self.position =
+            Some(Position { segment, index: (record * SIZE) as u64, bytes, current: None });
         Ok(())
     }
 }
@@ -140,12 +147,20 @@ fn read(segment: &Segment, stream: Stream, begin: u64, end: u64) -> io::Result<V
 
 /// The line of a stream that has begun before the record with the number `before` of a segment, at `offset` of its file,
 /// and has not ended there: back to the newline before it, the end of the stream before it, or [`LONGEST_LINE`] bytes.
-fn begun(all: &[Indexed], number: usize, before: usize, stream: Stream, offset: u64) -> io::Result<Begun> {
+fn begun(
+    all: &[Indexed],
+    number: usize,
+    before: usize,
+    stream: Stream,
+    offset: u64,
+) -> io::Result<Begun> {
     let mut begun = Begun::default();
     let (mut number, mut before, mut end) = (number, before, offset);
     loop {
         let indexed = &all[number];
-        for record in indexed.records[..before].iter().rev().filter(|record| record.stream == stream) {
+        for record in
+            indexed.records[..before].iter().rev().filter(|record| record.stream == stream)
+        {
             let begin = match record.kind {
                 Kind::End => return Ok(begun),
                 Kind::Bytes(_) => end.saturating_sub(record.length()),

@@ -36,7 +36,11 @@ impl Segment {
     /// Opens a segment for reading.
     pub(super) fn open(folder: &Path, number: u64) -> io::Result<Self> {
         let open = |suffix| File::open(path(folder, number, suffix));
-        Ok(Self { number, index: open(INDEX)?, streams: [open(suffix(Stream::Stdout))?, open(suffix(Stream::Stderr))?] })
+        Ok(Self {
+            number,
+            index: open(INDEX)?,
+            streams: [open(suffix(Stream::Stdout))?, open(suffix(Stream::Stderr))?],
+        })
     }
 
     pub(super) fn stream(&self, stream: Stream) -> &File {
@@ -45,7 +49,8 @@ impl Segment {
 
     /// All whole records of the index.
     pub(super) fn records(&self) -> io::Result<Vec<Record>> {
-        let length = usize::try_from(self.index.metadata()?.len()).unwrap_or_default() / SIZE * SIZE;
+        let length =
+            usize::try_from(self.index.metadata()?.len()).unwrap_or_default() / SIZE * SIZE;
         let mut bytes = vec![0; length];
         self.index.read_exact_at(&mut bytes, 0)?;
         Ok(bytes.as_chunks::<SIZE>().0.iter().map(Record::decode).collect())

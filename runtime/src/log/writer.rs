@@ -53,7 +53,8 @@ impl Writer {
         std::fs::create_dir_all(folder)?;
         let number = numbers(folder)?.last().copied().unwrap_or(FIRST);
         let segment = Segment::create(folder, number)?;
-        let mut writer = Self { folder: folder.to_owned(), rotation, segment, ends: [0; 2], index_end: 0 };
+        let mut writer =
+            Self { folder: folder.to_owned(), rotation, segment, ends: [0; 2], index_end: 0 };
         writer.recover()?;
         Ok(writer)
     }
@@ -94,17 +95,26 @@ impl Writer {
         let length = usize::try_from(room.clamp(LEAST, PIECE)).unwrap_or_default();
         let end = &mut self.ends[stream.index()];
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        let moved = rustix::pipe::splice(pipe, None, self.segment.stream(stream), Some(end), length, flags)?;
+        let moved = rustix::pipe::splice(
+            pipe,
+            None,
+            self.segment.stream(stream),
+            Some(end),
+            length,
+            flags,
+        )?;
         if moved > 0 {
             let record = Record::now(stream, Kind::Bytes(u32::try_from(moved).unwrap_or(u32::MAX)));
-            self.record(record).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            self.record(record)
+                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         }
         Ok(moved as u64)
     }
 
     /// Adds a record to the index.
     fn record(&mut self, record: Record) -> io::Result<()> {
-        let write = |writer: &Self| writer.segment.index.write_all_at(&record.encode(), writer.index_end);
+        let write =
+            |writer: &Self| writer.segment.index.write_all_at(&record.encode(), writer.index_end);
         while let Err(error) = write(self) {
             if error.kind() != io::ErrorKind::StorageFull || !self.give_up_oldest()? {
                 return Err(error);
@@ -126,7 +136,9 @@ impl Writer {
     /// Removes the oldest segment, unless it is the one being written; says whether it did.
     fn give_up_oldest(&mut self) -> io::Result<bool> {
         match numbers(&self.folder)?.first() {
-            Some(oldest) if *oldest != self.segment.number => remove(&self.folder, *oldest).map(|()| true),
+            Some(oldest) if *oldest != self.segment.number => {
+                remove(&self.folder, *oldest).map(|()| true)
+            }
             _ => Ok(false),
         }
     }
@@ -157,7 +169,11 @@ impl Writer {
             let index = stream.index();
             while self.ends[index] < lengths[index] {
                 let missing = u32::try_from(lengths[index] - self.ends[index]).unwrap_or(u32::MAX);
-                self.record(Record { time_ns: changed[index], stream, kind: Kind::Bytes(missing) })?;
+                self.record(Record {
+                    time_ns: changed[index],
+                    stream,
+                    kind: Kind::Bytes(missing),
+                })?;
                 self.ends[index] += u64::from(missing);
             }
         }

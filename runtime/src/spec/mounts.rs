@@ -39,11 +39,11 @@ fn defaults(wishes: &Wishes) -> Vec<Mount> {
         file_system("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
         file_system("/sys/fs/cgroup", "cgroup", &[access, "nosuid", "noexec", "nodev"]),
     ];
+    // Whoever mounts it sees the queues of its own ipc namespace, the host's too, which may have it mounted nowhere.
+    mounts.push(file_system("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     if wishes.ipc == NamespaceWish::Host {
-        mounts.push(bound("/dev/mqueue", "/dev/mqueue", &["bind", "nosuid", "noexec", "nodev"]));
         mounts.push(bound("/dev/shm", "/dev/shm", &["bind", "nosuid", "noexec", "nodev"]));
     } else {
-        mounts.push(file_system("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
         let options = ["nosuid", "noexec", "nodev", "mode=1777", &shm_size];
         mounts.push(Mount::clone(
             file_system("/dev/shm", "tmpfs", &options).set_source(Some("shm".into())),

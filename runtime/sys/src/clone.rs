@@ -174,6 +174,9 @@ mod tests {
     fn the_group_bit_is_the_one_of_the_kernel() {
         assert_eq!(CLONE_INTO_CGROUP, 1 << 33);
         let all = Namespaces::MOUNT | Namespaces::PID;
-        assert!(all.contains(Namespaces::PID) && !all.without(Namespaces::PID).contains(Namespaces::PID));
+        assert!(
+            all.contains(Namespaces::PID)
+                && !all.without(Namespaces::PID).contains(Namespaces::PID)
+        );
     }
 }

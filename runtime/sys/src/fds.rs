@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
 /// How many descriptors one message can carry (`SCM_MAX_FD` in the kernel).
@@ -16,7 +16,12 @@ pub const MAX_DESCRIPTORS: usize = 253;
 
 /// Makes two ends of a connection that keeps messages whole and in order: unix(7), `SOCK_SEQPACKET`.
 pub fn message_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
 }
 
 /// Sends one message with copies of `descriptors`, without blocking and without SIGPIPE.
@@ -35,7 +40,9 @@ pub fn send(socket: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<'_>]) -
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    rustix::io::retry_on_intr(|| rustix::net::sendmsg(&socket, &[IoSlice::new(message)], &mut beside, flags))?;
+    rustix::io::retry_on_intr(|| {
+        rustix::net::sendmsg(&socket, &[IoSlice::new(message)], &mut beside, flags)
+    })?;
     Ok(())
 }
 
@@ -108,7 +115,8 @@ fn everything() -> SealFlags {
 /// Marks every descriptor from `first` on as close-on-exec: close_range(2), `CLOSE_RANGE_CLOEXEC`, Linux 5.11.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: the call takes numbers, and marking a descriptor closes nothing that anybody uses.
-    let answer = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -169,6 +177,8 @@ mod tests {
     #[test]
     fn what_we_opened_ourselves_is_not_inherited() {
         let file = File::open("/dev/null").unwrap();
-        assert!(inherited(file.as_raw_fd()).is_err() && inherited(-1).is_err() && inherited(0).is_err());
+        assert!(
+            inherited(file.as_raw_fd()).is_err() && inherited(-1).is_err() && inherited(0).is_err()
+        );
     }
 }

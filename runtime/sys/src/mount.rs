@@ -25,8 +25,10 @@ pub enum Extent {
 }
 
 /// Nothing can be written, no device opened, no set-user-ID bit honoured, no program run.
-pub const INERT: u64 =
-    libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+pub const INERT: u64 = libc::MOUNT_ATTR_RDONLY
+    | libc::MOUNT_ATTR_NODEV
+    | libc::MOUNT_ATTR_NOSUID
+    | libc::MOUNT_ATTR_NOEXEC;
 
 /// Changes the attributes of the mount that `mount` stands for, attached or not: mount_setattr(2), Linux 5.12.
 pub fn set_attributes(mount: impl AsFd, attributes: Attributes, extent: Extent) -> io::Result<()> {

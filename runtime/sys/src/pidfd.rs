@@ -8,7 +8,9 @@ use rustix::process::{Pid, PidfdFlags};
 
 /// Opens the process with this number, whichever it is: pidfd_open(2), Linux 5.3.
 pub fn open(pid: i32) -> io::Result<OwnedFd> {
-    let pid = Pid::from_raw(pid).filter(|pid| pid.as_raw_nonzero().get() > 0).ok_or(io::ErrorKind::NotFound)?;
+    let pid = Pid::from_raw(pid)
+        .filter(|pid| pid.as_raw_nonzero().get() > 0)
+        .ok_or(io::ErrorKind::NotFound)?;
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
@@ -38,7 +40,9 @@ pub fn start_time(pid: i32) -> io::Result<u64> {
     // The second field is the name in parentheses, and may itself contain spaces and parentheses.
     let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let field = rest.split_ascii_whitespace().nth(19).and_then(|text| text.parse().ok());
-    field.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in /proc/PID/stat"))
+    field.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, "no start time in /proc/PID/stat")
+    })
 }
 
 /// Sends a signal by number, the real-time ones included: pidfd_send_signal(2).
@@ -90,7 +94,9 @@ pub fn exit_word(pidfd: impl AsFd) -> io::Result<Option<i32>> {
     match info(pidfd, libc::PIDFD_INFO_EXIT) {
         Ok(info) if info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0 => Ok(Some(info.exit_code)),
         Ok(_) => Ok(None),
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(io::ErrorKind::Unsupported.into()),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+            Err(io::ErrorKind::Unsupported.into())
+        }
         Err(error) => Err(error),
     }
 }
@@ -140,7 +146,10 @@ mod tests {
 
     #[test]
     fn the_end_of_a_process_is_known_after_it_was_waited_for() {
-        let mut child = Command::new("sh").args(["-c", "read x; exit 42"]).stdin(std::process::Stdio::piped()).spawn();
+        let mut child = Command::new("sh")
+            .args(["-c", "read x; exit 42"])
+            .stdin(std::process::Stdio::piped())
+            .spawn();
         let child = child.as_mut().unwrap();
         let pidfd = open(i32::try_from(child.id()).unwrap()).unwrap();
         assert_eq!(exit_word(&pidfd).unwrap(), None);

@@ -195,8 +195,9 @@ pub fn default_signals() {
 pub fn join_new_session_keyring() -> io::Result<()> {
     const JOIN_SESSION_KEYRING: libc::c_int = 1;
     // SAFETY: a null name asks for an anonymous keyring; the call touches no memory of ours.
-    let answer =
-        unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, ptr::null::<libc::c_char>()) };
+    let answer = unsafe {
+        libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, ptr::null::<libc::c_char>())
+    };
     if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -220,7 +221,9 @@ pub fn reap(child: Pid) -> ! {
             unsafe { libc::kill(child.as_raw_nonzero().get(), signal) };
             continue;
         }
-        while let Ok(Some((pid, status))) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) =
+            rustix::process::wait(rustix::process::WaitOptions::NOHANG)
+        {
             if pid == child {
                 let code = status.exit_status();
                 exit(code.unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or_default()));
@@ -261,8 +264,9 @@ pub fn install_standard(descriptor: BorrowedFd<'_>, number: RawFd) -> io::Result
 /// Waits on a child of ours to end, by its descriptor: the status word of wait(2).
 pub fn wait_word(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
     use rustix::process::{WaitId, WaitIdOptions};
-    let status =
-        rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED))?;
+    let status = rustix::io::retry_on_intr(|| {
+        rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED)
+    })?;
     let status = status.ok_or(io::ErrorKind::InvalidData)?;
     let code = status.exit_status().map(|code| (code & 0xff) << 8);
     Ok(code.or(status.terminating_signal()).unwrap_or_default())
@@ -281,7 +285,8 @@ pub fn signal_descriptor(signals: &[i32]) -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: `set` outlives the call; -1 asks for a new descriptor.
-    let descriptor = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    let descriptor =
+        unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
     if descriptor == -1 {
         return Err(io::Error::last_os_error());
     }
@@ -318,7 +323,11 @@ mod tests {
         let text = |text: &str| CString::new(text).unwrap();
         let child = start(&Program {
             executable: shell.as_fd(),
-            arguments: vec![text("sh"), text("-c"), text("ls /proc/$$/fd | tr '\\n' ' ' >&3; pwd >&3; exit 7")],
+            arguments: vec![
+                text("sh"),
+                text("-c"),
+                text("ls /proc/$$/fd | tr '\\n' ' ' >&3; pwd >&3; exit 7"),
+            ],
             environment: vec![text("PATH=/usr/bin:/bin")],
             descriptors: vec![null.as_fd(), null.as_fd(), null.as_fd(), input.as_fd()],
             session: Session::Own,

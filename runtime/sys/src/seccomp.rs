@@ -30,8 +30,9 @@ pub fn load(program: &[u8]) -> io::Result<()> {
     let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
     // SAFETY: `program` names `length` instructions at `filter`, both outlive the call, and the kernel copies them. A
     // filter can make later system calls fail, which every caller of a system call has to expect, or kill the thread.
-    let answer =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    let answer = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
+    };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

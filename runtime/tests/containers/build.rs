@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::pipe::PipeFlags;
 use runtime::exit::ExitStatus;
 use runtime::failure::Failure;
 use runtime::keeper::{Config, Keeper, Reply, Request, Running};
 use runtime::launch::{Launch, NamespaceKind, Rootfs, Upper};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::pipe::PipeFlags;
 use serde_json::{Value, json};
 
 /// How long anything may take.
@@ -19,7 +19,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A keeper of one test.
 pub struct Project {
-    pub folder: tempfile::TempDir,
+    /// Removed with the project.
+    _folder: tempfile::TempDir,
     pub config: Config,
     pub keeper: Keeper,
     tickets: u64,
@@ -57,10 +58,13 @@ pub struct Started {
 impl Project {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config =
-            Config { project: "test".to_owned(), data: folder.path().to_owned(), run: folder.path().join("run") };
+        let config = Config {
+            project: "test".to_owned(),
+            data: folder.path().to_owned(),
+            run: folder.path().join("run"),
+        };
         let keeper = Keeper::replace(&config).unwrap();
-        Self { folder, config, keeper, tickets: 0, kept: Vec::new() }
+        Self { _folder: folder, config, keeper, tickets: 0, kept: Vec::new() }
     }
 
     pub fn ticket(&mut self) -> u64 {
@@ -71,8 +75,11 @@ impl Project {
     /// Waits for the first reply that `wanted` takes; others are kept.
     #[track_caller]
     pub fn wait<T>(&mut self, mut wanted: impl FnMut(&Reply) -> Option<T>) -> (T, Vec<OwnedFd>) {
-        if let Some((index, found)) =
-            self.kept.iter().enumerate().find_map(|(index, (reply, _))| wanted(reply).map(|found| (index, found)))
+        if let Some((index, found)) = self
+            .kept
+            .iter()
+            .enumerate()
+            .find_map(|(index, (reply, _))| wanted(reply).map(|found| (index, found)))
         {
             return (found, self.kept.remove(index).1);
         }
@@ -121,10 +128,17 @@ impl Project {
         descriptors.extend(streams);
         descriptors.extend(joins.iter().map(|(_, namespace)| *namespace));
         let joins = joins.iter().map(|(kind, _)| *kind).collect();
-        self.keeper.send(&Request::Start { ticket, key: launch.id.clone(), joins }, &descriptors).unwrap();
+        self.keeper
+            .send(&Request::Start { ticket, key: launch.id.clone(), joins }, &descriptors)
+            .unwrap();
         let (answer, descriptors) = self.wait(|reply| match reply {
             Reply::Started { ticket: of, pid, pid_started, started } if *of == ticket => {
-                Some(Ok(Running { ticket, pid: *pid, pid_started: *pid_started, started: *started }))
+                Some(Ok(Running {
+                    ticket,
+                    pid: *pid,
+                    pid_started: *pid_started,
+                    started: *started,
+                }))
             }
             Reply::Failed { ticket: of, failure } if *of == ticket => Some(Err(failure.clone())),
             _ => None,
@@ -178,7 +192,10 @@ pub fn read(pipe: OwnedFd) -> String {
 pub fn read_line(pipe: impl AsFd) -> String {
     let mut line = Vec::new();
     let mut byte = [0];
-    while readable(&pipe, PATIENCE) && rustix::io::read(&pipe, &mut byte).unwrap() == 1 && byte != *b"\n" {
+    while readable(&pipe, PATIENCE)
+        && rustix::io::read(&pipe, &mut byte).unwrap() == 1
+        && byte != *b"\n"
+    {
         line.push(byte[0]);
     }
     String::from_utf8(line).unwrap()
@@ -219,8 +236,19 @@ pub fn with(mut launch: Launch, change: impl FnOnce(&mut Value)) -> Launch {
 
 /// Docker's 14.
 pub const CAPABILITIES: [&str; 14] = [
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
-    "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FSETID",
+    "CAP_FOWNER",
+    "CAP_MKNOD",
+    "CAP_NET_RAW",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETFCAP",
+    "CAP_SETPCAP",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SYS_CHROOT",
+    "CAP_KILL",
     "CAP_AUDIT_WRITE",
 ];
 

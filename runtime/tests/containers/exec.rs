@@ -82,16 +82,22 @@ fn confinement() -> Result<(), Failed> {
                 hostname; ls -m /proc/self/fd; tty";
     let args = ["bash", "-c", same].map(str::to_owned).to_vec();
     let before = Instant::now();
-    let out = exec(&started, &ExecProcess::of(&launch, args, Privilege::Container), "streams").output()?;
+    let out = exec(&started, &ExecProcess::of(&launch, args, Privilege::Container), "streams")
+        .output()?;
     println!("exec took {:?}", before.elapsed());
     assert_eq!(text(&out.stdout), "testhost\n0, 1, 2, 3\nnot a tty\n", "{}", text(&out.stderr));
-    let mut process = ExecProcess::of(&launch, ["id", "-un"].map(str::to_owned).to_vec(), Privilege::Container);
+    let mut process =
+        ExecProcess::of(&launch, ["id", "-un"].map(str::to_owned).to_vec(), Privilege::Container);
     process.user = "daemon".to_owned();
     assert_eq!(text(&exec(&started, &process, "streams").output()?.stdout), "daemon\n");
-    let mut input = exec(&started, &ExecProcess::of(&launch, vec!["cat".to_owned()], Privilege::Container), "streams")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut input = exec(
+        &started,
+        &ExecProcess::of(&launch, vec!["cat".to_owned()], Privilege::Container),
+        "streams",
+    )
+    .stdin(Stdio::piped())
+    .stdout(Stdio::piped())
+    .spawn()?;
     input.stdin.take().unwrap().write_all(b"through")?;
     assert_eq!(text(&input.wait_with_output()?.stdout), "through");
     Ok(())
@@ -129,15 +135,19 @@ fn terminal() -> Result<(), Failed> {
     let mut project = Project::new();
     let (launch, started) = running(&mut project);
     let pair = runtime::pty::open()?;
-    runtime::pty::resize(&pair.master, Winsize { ws_row: 33, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 })?;
+    runtime::pty::resize(
+        &pair.master,
+        Winsize { ws_row: 33, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 },
+    )?;
     let line = "tty; stty size; read x; echo got $x; trap 'stty size; exit 5' WINCH; echo ready; while :; do sleep 0.02; done";
     let args = ["bash", "-c", line].map(str::to_owned).to_vec();
     let slave = || Stdio::from(pair.slave.try_clone().unwrap());
-    let mut child = exec(&started, &ExecProcess::of(&launch, args, Privilege::Container), "terminal")
-        .stdin(slave())
-        .stdout(slave())
-        .stderr(slave())
-        .spawn()?;
+    let mut child =
+        exec(&started, &ExecProcess::of(&launch, args, Privilege::Container), "terminal")
+            .stdin(slave())
+            .stdout(slave())
+            .stderr(slave())
+            .spawn()?;
     let mut master = File::from(pair.master);
     assert_eq!(read_line(&master).trim(), "/dev/pts/0");
     assert_eq!(read_line(&master).trim(), "33 99");
@@ -153,7 +163,10 @@ fn terminal() -> Result<(), Failed> {
     assert_eq!(read_line(&master).trim(), "11 22");
     assert_eq!(child.wait()?.code(), Some(5));
     let modes = rustix::termios::tcgetattr(&pair.slave)?;
-    assert!(modes.local_modes.contains(rustix::termios::LocalModes::ECHO), "our terminal is not raw any more");
+    assert!(
+        modes.local_modes.contains(rustix::termios::LocalModes::ECHO),
+        "our terminal is not raw any more"
+    );
     Ok(())
 }
 
@@ -167,10 +180,16 @@ fn health_check() -> Result<(), Failed> {
         let memory = sys::fds::sealed("exec", &serde_json::to_vec(&process).unwrap()).unwrap();
         let null = OwnedFd::from(File::open("/dev/null").unwrap());
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let descriptors = [memory.as_fd(), started.pidfd.as_fd(), null.as_fd(), writer.as_fd(), writer.as_fd()];
-        project.keeper.send(&Request::Exec { ticket, key: started.key.clone() }, &descriptors).unwrap();
+        let descriptors =
+            [memory.as_fd(), started.pidfd.as_fd(), null.as_fd(), writer.as_fd(), writer.as_fd()];
+        project
+            .keeper
+            .send(&Request::Exec { ticket, key: started.key.clone() }, &descriptors)
+            .unwrap();
         drop(writer);
-        project.wait(|reply| matches!(reply, Reply::Started { ticket: of, .. } if *of == ticket).then_some(()));
+        project.wait(|reply| {
+            matches!(reply, Reply::Started { ticket: of, .. } if *of == ticket).then_some(())
+        });
         if kill {
             project.keeper.send(&Request::Kill { ticket }, &[]).unwrap();
         }

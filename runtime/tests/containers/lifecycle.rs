@@ -20,7 +20,10 @@ pub const CASES: &[Case] = &[
 
 fn exits() -> Result<(), Failed> {
     let mut project = Project::new();
-    assert_eq!(project.run(&shell("echo hello; echo oops >&2; exit 42")).status, ExitStatus::exited(42));
+    assert_eq!(
+        project.run(&shell("echo hello; echo oops >&2; exit 42")).status,
+        ExitStatus::exited(42)
+    );
     let outcome = project.run(&shell("echo hello; echo oops >&2"));
     assert_eq!((&*outcome.output, &*outcome.error), ("hello\n", "oops\n"));
     let started = project.start(&shell("echo up; exec sleep 1000"))?;
@@ -60,7 +63,8 @@ fn failed_steps() -> Result<(), Failed> {
     assert_eq!((&*failure.step, failure.shell_code()), ("user", 125), "{failure:?}");
     assert!(failure.detail.contains("no-such-user"));
     let bind = json!({"destination": "/x", "type": "bind", "source": "/no/such/source", "options": ["rbind"]});
-    let failure = project.start(&with(shell("true"), |spec| spec["mounts"].as_array_mut().unwrap().push(bind)));
+    let failure = project
+        .start(&with(shell("true"), |spec| spec["mounts"].as_array_mut().unwrap().push(bind)));
     let failure = failure.err().expect("a failure");
     assert_eq!((&*failure.step, failure.errno), ("mount sources", libc::ENOENT), "{failure:?}");
     assert!(failure.detail.contains("/no/such/source"));
@@ -76,7 +80,8 @@ fn reaper() -> Result<(), Failed> {
     launch.init = true;
     let outcome = project.run(&launch);
     assert_eq!(outcome.status, ExitStatus::exited(9), "{outcome:?}");
-    let mut launch = shell("trap 'echo got it; exit 3' TERM; echo up; while :; do sleep 0.05; done");
+    let mut launch =
+        shell("trap 'echo got it; exit 3' TERM; echo up; while :; do sleep 0.05; done");
     launch.init = true;
     let started = project.start(&launch)?;
     assert_eq!(read_line(&started.output), "up");
