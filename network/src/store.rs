@@ -16,7 +16,6 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -201,13 +200,6 @@ impl Store {
     /// Whether the network is up; after a reboot only its record is left.
     pub fn is_live(&self, name: &NetworkName) -> bool {
         matches!(self.namespace(name), Ok(Some(_)))
-    }
-
-    /// The address at which members of a network reach the host: the host's end of its uplink. `None` for an internal
-    /// network, and for one that is not up.
-    pub fn host_address(&self, name: &NetworkName) -> Option<Ipv4Addr> {
-        let uplink: Uplink = file::read(&self.live(name, "uplink")).ok()??;
-        Some(uplink.outer.address())
     }
 
     /// Removes a network with all that belongs to it; one that is not there is no error.

@@ -13,7 +13,5 @@ mod step;
 mod volume;
 pub mod wishes;
 
-
-
-
+pub use removal::{RemoveError, remove};
 pub use run::{Applied, Job, StepFailure, run};

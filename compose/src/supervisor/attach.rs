@@ -1,8 +1,185 @@
-//! The terminal of a one-off container, over an upgraded connection.
+//! The terminal of a one-off container, over an upgraded connection: the connection starts the container, carries its
+//! input and output, and ends with its exit code.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use tokio::io::{AsyncRead, AsyncWrite};
-use super::Supervisor;
 
-pub async fn run(_: &Rc<Supervisor>, _: &str, _: impl AsyncRead + AsyncWrite) {
+use runtime::log::{Reader, Stream};
+use rustix::io::Errno;
+use rustix::termios::{Winsize, tcsetwinsize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::sync::watch;
+
+use super::live::Live;
+use super::readiness::{self, Descriptor};
+use super::start::{self, Occasion};
+use super::{Supervisor, exit};
+use crate::api::frame::{Frame, Size};
+use crate::event::Failure;
+use crate::model::Signal;
+use crate::record::Phase;
+
+/// Bytes taken from the connection at a time.
+const CHUNK: usize = 16 << 10;
+
+/// Serves the connection until the container has ended or the client has left.
+pub async fn run(supervisor: &Rc<Supervisor>, id: &str, connection: impl AsyncRead + AsyncWrite) {
+    let (mut from_client, mut to_client) = split(connection);
+    let Some(live) = supervisor.container(id) else {
+        let failure =
+            Failure { message: format!("no such container: {id:.12}"), ..Failure::default() };
+        let _ = to_client.write_all(&Frame::Failed(failure).encode()).await;
+        return;
+    };
+    let output = follow(supervisor, &live, &mut to_client);
+    let input = feed(&live, &mut from_client);
+    tokio::select! {
+        () = output => {}
+        () = input => {}
+    }
+}
+
+/// Starts the container, sends what it says, and at last how it ended.
+async fn follow(supervisor: &Rc<Supervisor>, live: &Rc<Live>, client: &mut (impl AsyncWrite + Unpin)) {
+    let mut changes = live.watch();
+    let (Ok(mut reader), Ok(grown)) = (Reader::open(&live.paths.log()), log_watch(live)) else {
+        return;
+    };
+    if let Err(error) = start::start(supervisor, live, Occasion::Request).await {
+        let failure = Failure::new(&error);
+        let _ = client.write_all(&Frame::Failed(failure).encode()).await;
+        let _ = client.write_all(&Frame::Exit(error.shell_code()).encode()).await;
+        super::exit::remove_if_asked(supervisor, live).await;
+        return;
+    }
+    loop {
+        let ended = ended(live);
+        if send_output(&mut reader, client).await.is_err() {
+            return;
+        }
+        if let Some(code) = ended {
+            let _ = client.write_all(&Frame::Exit(code).encode()).await;
+            let _ = client.shutdown().await;
+            return;
+        }
+        tokio::select! {
+            () = more(&grown) => {}
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Its exit code, once all of its output is in the log.
+fn ended(live: &Live) -> Option<i32> {
+    let state = live.state();
+    matches!(state.phase, Phase::Exited | Phase::Dead)
+        .then(|| state.exit.map_or(255, |status| status.shell_code()))
+}
+
+async fn send_output(
+    reader: &mut Reader,
+    client: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<()> {
+    while let Some((stream, bytes)) = reader.next_bytes()? {
+        let frame = match stream {
+            Stream::Stdout => Frame::Stdout(bytes),
+            Stream::Stderr => Frame::Stderr(bytes),
+        };
+        client.write_all(&frame.encode()).await?;
+    }
+    client.flush().await
+}
+
+fn log_watch(live: &Live) -> std::io::Result<Descriptor> {
+    readiness::register(Reader::open(&live.paths.log())?.watch()?)
+}
+
+/// Waits until the log has grown.
+async fn more(grown: &Descriptor) {
+    let Ok(mut ready) = grown.readable().await else { return };
+    let mut buffer = [0; 4096];
+    while rustix::io::read(&grown.get_ref().0, &mut buffer).is_ok_and(|count| count > 0) {}
+    ready.clear_ready();
+}
+
+/// Obeys what the client sends, until it leaves.
+async fn feed(live: &Rc<Live>, client: &mut (impl AsyncRead + Unpin)) {
+    let mut pending = Vec::new();
+    let mut changes = live.watch();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match Frame::decode(&mut pending) {
+            Ok(Some(frame)) => {
+                if running(live, &mut changes).await.is_none() {
+                    return;
+                }
+                obey(live, frame).await;
+            }
+            Ok(None) => match client.read(&mut chunk).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => pending.extend_from_slice(&chunk[..count]),
+            },
+            Err(error) => {
+                tracing::warn!(container = live.record.name, %error, "attach");
+                return;
+            }
+        }
+    }
+}
+
+/// Waits until the container runs: input may come earlier.
+async fn running(live: &Live, changes: &mut watch::Receiver<u64>) -> Option<()> {
+    while live.state().phase == Phase::Created {
+        changes.changed().await.ok()?;
+    }
+    Some(())
+}
+
+async fn obey(live: &Rc<Live>, frame: Frame) {
+    match frame {
+        Frame::Stdin(bytes) if bytes.is_empty() => close_input(live),
+        Frame::Stdin(bytes) => write_input(live, &bytes).await,
+        Frame::Resize(size) => resize(live, size),
+        Frame::Signal(number) => {
+            if let Ok(signal) = number.to_string().parse::<Signal>()
+                && let Err(error) = exit::send(live, signal)
+            {
+                tracing::warn!(container = live.record.name, %error, "signal");
+            }
+        }
+        // Frames for the other direction.
+        Frame::Stdout(_) | Frame::Stderr(_) | Frame::Exit(_) | Frame::Failed(_) => {}
+    }
+}
+
+/// The end of input: the pipe is closed. A terminal has no end but the character that its program takes for one.
+fn close_input(live: &Live) {
+    live.descriptors.borrow_mut().input = None;
+}
+
+async fn write_input(live: &Live, mut bytes: &[u8]) {
+    let writable = {
+        let descriptors = live.descriptors.borrow();
+        descriptors.writable(live.shape()).and_then(|input| input.try_clone().ok())
+    };
+    let Some(input) = writable.and_then(|input: OwnedFd| readiness::register(input).ok()) else {
+        return;
+    };
+    while !bytes.is_empty() {
+        let Ok(mut ready) = input.writable().await else { return };
+        match rustix::io::write(input.get_ref().0.as_fd(), bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            Err(_) => return,
+        }
+    }
+}
+
+fn resize(live: &Live, size: Size) {
+    let descriptors = live.descriptors.borrow();
+    let Some(terminal) = descriptors.output.as_ref().filter(|_| live.record.tty) else { return };
+    let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    if let Err(error) = tcsetwinsize(terminal, size) {
+        tracing::debug!(container = live.record.name, %error, "resize");
+    }
 }

@@ -13,6 +13,7 @@ use super::keeper::Ended;
 use super::live::{Descriptors, Live};
 use super::start::{self, Occasion};
 use super::{Supervisor, hook, names, restart};
+use crate::apply;
 use crate::event::Change;
 use crate::model::Signal;
 use crate::record::{Phase, read_record};
@@ -37,7 +38,7 @@ pub enum StopError {
 /// started again if its restart policy says so.
 pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     let Some(live) = supervisor.container(&ended.key) else { return };
-    let _gate = live.gate.lock().await;
+    let gate = live.gate.lock().await;
     if live.state().process.as_ref().map(|process| process.pid) != Some(ended.pid) {
         return;
     }
@@ -68,7 +69,21 @@ pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     if let Some(delay) = again {
         schedule(supervisor, &live, delay);
     }
+    drop(gate);
+    remove_if_asked(supervisor, &live).await;
     supervisor.idle.notify_one();
+}
+
+/// Removes a container of `run --rm` that has ended, with its anonymous volumes.
+pub async fn remove_if_asked(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+    if !live.start.remove || live.state().phase.is_up() {
+        return;
+    }
+    let volumes: Vec<String> =
+        live.record.anonymous_volumes().map(|(_, name)| name.to_owned()).collect();
+    if let Err(error) = apply::remove(supervisor, &live.record.id, &volumes).await {
+        tracing::warn!(container = live.record.name, %error, "remove");
+    }
 }
 
 /// A container that will run again keeps its namespace and so its addresses; another one gives everything back.
@@ -162,7 +177,7 @@ async fn kill_and_wait(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
 /// # Errors
 ///
 /// [`StopError::Signal`], but not for a process that is gone.
-fn send(live: &Live, signal: Signal) -> Result<(), StopError> {
+pub fn send(live: &Live, signal: Signal) -> Result<(), StopError> {
     let pidfd = live.pidfd.borrow();
     let Some(pidfd) = pidfd.as_ref() else { return Ok(()) };
     match sys::pidfd::send(pidfd, signal.number()) {

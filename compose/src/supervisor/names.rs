@@ -371,7 +371,7 @@ pub fn hosts(supervisor: &Supervisor, live: &Live) -> String {
 fn host_gateway(supervisor: &Supervisor, live: &Live) -> Option<Ipv4Addr> {
     let NetworkStart::Own(places) = &live.start.network else { return Some(Ipv4Addr::LOCALHOST) };
     let way_out = places.iter().find(|place| place.wish.default_route)?;
-    supervisor.networks.host_address(&way_out.network.parse().ok()?)
+    network(supervisor, &way_out.network).ok()?.host_address().ok()?
 }
 
 /// `/etc/resolv.conf` of a container.

@@ -165,7 +165,9 @@ fn target(supervisor: &Supervisor, live: &Live) -> Option<Target> {
     let way_out = places.iter().find(|place| place.wish.default_route).or(places.first())?;
     let endpoint = state.endpoints.iter().find(|endpoint| endpoint.network == way_out.network)?;
     let network = names::network(supervisor, &endpoint.network).ok()?;
-    Target::new(&network, endpoint.address).ok()
+    let target = Target::new(&network, endpoint.address).ok()?;
+    // The kernel's way keeps the address of the client, whose answer goes back by the container's default route.
+    if way_out.wish.default_route { target.by_kernel(&network).ok() } else { Some(target) }
 }
 
 fn wishes<'a>(ports: impl IntoIterator<Item = &'a Port>) -> Vec<Publish> {

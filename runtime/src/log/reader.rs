@@ -95,6 +95,27 @@ impl Reader {
         }
     }
 
+    /// The next bytes as they came, whole lines or not; `None` when there are none yet. Not to be mixed with
+    /// [`Reader::next_line`] on one reader.
+    ///
+    /// # Errors
+    ///
+    /// What reading the files says.
+    pub fn next_bytes(&mut self) -> io::Result<Option<(Stream, Vec<u8>)>> {
+        loop {
+            let current = self.position.as_ref().and_then(|position| position.current);
+            if let Some((record, left)) = current {
+                self.read_chunk(record, left)?;
+                self.ready.clear();
+                self.begun = <[Begun; 2]>::default();
+                return Ok(Some((record.stream, self.buffer.clone())));
+            }
+            if !self.advance()? {
+                return Ok(None);
+            }
+        }
+    }
+
     /// A descriptor that is readable when there may be more lines: inotify(7). What it has to say is to be read and
     /// thrown away before [`Reader::next_line`] is asked again. The folder is made if it does not exist.
     ///
