@@ -266,6 +266,16 @@ pub enum HealthStatus {
     Unhealthy,
 }
 
+impl From<crate::record::HealthStatus> for HealthStatus {
+    fn from(status: crate::record::HealthStatus) -> Self {
+        match status {
+            crate::record::HealthStatus::Starting => Self::Starting,
+            crate::record::HealthStatus::Healthy => Self::Healthy,
+            crate::record::HealthStatus::Unhealthy => Self::Unhealthy,
+        }
+    }
+}
+
 /// A failure as it is told to the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

@@ -6,13 +6,15 @@ use std::time::Duration;
 use runtime::cgroup::Place;
 use runtime::launch::Launch;
 use rustix::process::{Signal as KernelSignal, pidfd_send_signal};
+use jiff::Timestamp;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
 
 use super::keeper::Ended;
 use super::live::{Descriptors, Live};
 use super::start::{self, Occasion};
-use super::{Supervisor, hook, names, restart};
+use super::transition::{Effect, Event, Phase as Life};
+use super::{Supervisor, hook, names};
 use crate::apply;
 use crate::event::Change;
 use crate::model::Signal;
@@ -49,26 +51,26 @@ pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     live.tasks.borrow_mut().end_services();
     *live.pidfd.borrow_mut() = None;
     let oom = remove_cgroup(&live);
-    let again = if live.stopping.get() { None } else { restart::delay(&live, ended.status, ended.at) };
-    settle_descriptors(supervisor, &live, again.is_some());
+    let requested = live.life.get().phase == Life::Stopping;
+    let effect = live.on(Event::Exited(ended.status));
+    let again = matches!(effect, Effect::WakeAt(_));
+    settle_descriptors(supervisor, &live, again);
     let written = live.change(|state| {
-        state.phase = if again.is_some() { Phase::Restarting } else { Phase::Exited };
+        state.phase = if again { Phase::Restarting } else { Phase::Exited };
         state.process = None;
         state.exit = ended.status.map(Into::into);
         state.finished = Some(ended.at);
         state.oom = oom;
         state.health = None;
         state.published = Vec::new();
-        state.stop_requested = live.stopping.get();
+        state.stop_requested = requested;
     });
     if let Err(error) = written {
         tracing::warn!(%error, "state");
     }
     let code = ended.status.map_or(255, |status| status.shell_code());
-    supervisor.tell(&live, Change::Exited { code, oom, restarting: again.is_some() });
-    if let Some(delay) = again {
-        schedule(supervisor, &live, delay);
-    }
+    supervisor.tell(&live, Change::Exited { code, oom, restarting: again });
+    obey(supervisor, &live, effect);
     drop(gate);
     remove_if_asked(supervisor, &live).await;
     supervisor.idle.notify_one();
@@ -98,29 +100,34 @@ fn settle_descriptors(supervisor: &Rc<Supervisor>, live: &Rc<Live>, again: bool)
     supervisor.keeper.release(&live.record.id);
 }
 
-/// Starts `live` again after `delay`, unless it is stopped meanwhile.
-pub fn schedule(supervisor: &Rc<Supervisor>, live: &Rc<Live>, delay: Duration) {
+/// Does what an event of the life of `live` has as its effect, as far as that is for later.
+pub fn obey(supervisor: &Rc<Supervisor>, live: &Rc<Live>, effect: Effect) {
+    let Effect::WakeAt(until) = effect else { return };
     let (supervisor, live) = (Rc::clone(supervisor), Rc::clone(live));
     spawn_local(async move {
         let mut changes = live.watch();
-        let due = Instant::now() + delay;
+        let due = Instant::now() + Timestamp::now().duration_until(until).unsigned_abs();
         while live.state().phase == Phase::Restarting {
             if timeout_at(due, changes.changed()).await.is_err() {
                 break;
             }
         }
-        if live.state().phase != Phase::Restarting || live.stopping.get() {
-            return;
-        }
-        if let Err(error) = start::start(&supervisor, &live, Occasion::Restart).await {
-            tracing::warn!(container = live.record.name, %error, "restart");
-            let delay = restart::delay_after_failure(&live);
-            if let Some(delay) = delay {
-                let _ = live.change(|state| state.phase = Phase::Restarting);
-                schedule(&supervisor, &live, delay);
-            }
+        match live.on(Event::Due) {
+            Effect::Start => start_again(&supervisor, &live).await,
+            effect => obey(&supervisor, &live, effect),
         }
     });
+}
+
+async fn start_again(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+    let Err(error) = start::start(supervisor, live, Occasion::Restart).await else { return };
+    tracing::warn!(container = live.record.name, %error, "restart");
+    let effect = live.on(Event::StartFailed);
+    if let Effect::WakeAt(_) = effect {
+        let _ = live.change(|state| state.phase = Phase::Restarting);
+    }
+    obey(supervisor, live, effect);
+    supervisor.idle.notify_one();
 }
 
 /// Stops `live`: `pre_stop`, its signal, and SIGKILL when `grace` has passed.
@@ -135,8 +142,7 @@ pub async fn stop(
     grace: Duration,
 ) -> Result<(), StopError> {
     drop(live.gate.lock().await);
-    live.stopping.set(true);
-    if live.state().phase == Phase::Restarting {
+    if live.on(Event::StopRequested) == Effect::Settle {
         give_up_restart(supervisor, live);
     }
     if !live.is_running() {
@@ -162,8 +168,7 @@ pub async fn stop(
 /// Kills `live` and returns when it is gone.
 async fn kill_and_wait(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
     drop(live.gate.lock().await);
-    live.stopping.set(true);
-    if live.state().phase == Phase::Restarting {
+    if live.on(Event::StopRequested) == Effect::Settle {
         give_up_restart(supervisor, live);
     }
     if live.is_running() {

@@ -4,9 +4,11 @@ use std::cell::{Cell, Ref, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use network::publish::{Reserved, Served};
+use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
+use super::transition::{self, Effect, Life};
 use crate::record::{
     ContainerPaths, ContainerRecord, ContainerState, EndpointState, Phase, RecordError, Roots, StartRecord,
 };
@@ -114,8 +116,8 @@ pub struct Live {
     pub pidfd: RefCell<Option<OwnedFd>>,
     /// What serves it while it runs.
     pub tasks: RefCell<Tasks>,
-    /// It is being stopped on purpose: its exit is no reason to start it again.
-    pub stopping: Cell<bool>,
+    /// Where it is in its life; what follows from each event is decided by [`super::transition`].
+    pub life: Cell<Life>,
     state: RefCell<ContainerState>,
     changes: watch::Sender<u64>,
 }
@@ -129,6 +131,7 @@ impl Live {
         state: ContainerState,
     ) -> Self {
         let paths = record.paths(roots);
+        let life = life_of(&state);
         Self {
             record,
             start,
@@ -137,10 +140,18 @@ impl Live {
             descriptors: RefCell::default(),
             pidfd: RefCell::default(),
             tasks: RefCell::default(),
-            stopping: Cell::new(false),
+            life: Cell::new(life),
             state: RefCell::new(state),
             changes: watch::Sender::new(0),
         }
+    }
+
+    /// Lets `event` happen to it, and says what has to be done.
+    pub fn on(&self, event: transition::Event) -> Effect {
+        let (life, effect) =
+            transition::next(self.life.get(), event, self.record.restart, Timestamp::now());
+        self.life.set(life);
+        effect
     }
 
     /// Its state.
@@ -183,6 +194,16 @@ impl Live {
             sandbox: self.start.network.has_sandbox(),
         }
     }
+}
+
+/// What the state of a container says about its life, for a supervisor that has not lived through it.
+fn life_of(state: &ContainerState) -> Life {
+    let phase = match (state.phase, state.started) {
+        (Phase::Running | Phase::Paused, Some(since)) => transition::Phase::Running { since },
+        (Phase::Restarting, _) => transition::Phase::Waiting { until: Timestamp::now() },
+        _ => transition::Phase::Resting,
+    };
+    Life { phase, restarts: state.restarts, early_ends: state.restarts }
 }
 
 #[cfg(test)]

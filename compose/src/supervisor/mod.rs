@@ -8,6 +8,7 @@
 mod attach;
 mod command;
 pub mod exit;
+pub mod health;
 pub mod hook;
 pub mod keeper;
 mod live;
@@ -17,10 +18,10 @@ mod probe;
 mod publish;
 mod readiness;
 mod requests;
-mod restart;
 mod server;
 pub mod start;
 mod stores;
+pub mod transition;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -367,7 +368,7 @@ impl Supervisor {
     async fn take_up_lost(self: &Rc<Self>, live: &Rc<Live>) {
         exit::remove_cgroup(live);
         if live.state().phase == Phase::Restarting {
-            exit::schedule(self, live, Duration::ZERO);
+            exit::obey(self, live, transition::Effect::WakeAt(Timestamp::now()));
         }
     }
 

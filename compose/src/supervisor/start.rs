@@ -15,6 +15,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use super::keeper::{KeeperError, Started};
 use super::live::{Descriptors, Live};
 use super::{Supervisor, names, output, probe, publish};
+use super::transition::{Event, Life};
 use crate::apply::wishes;
 use crate::event::{Change, HealthStatus};
 use crate::record::{
@@ -98,19 +99,21 @@ pub async fn start(
     if live.is_running() {
         return Ok(());
     }
-    live.stopping.set(false);
+    if occasion == Occasion::Request {
+        live.life.set(Life::asked_to_start());
+    }
     let started = attempt(supervisor, live).await;
     match started {
         Ok(started) => {
-            let restarts = match occasion {
-                Occasion::Request => 0,
-                Occasion::Restart => live.state().restarts + 1,
-            };
-            running(supervisor, live, started, restarts)?;
+            live.on(Event::Started);
+            running(supervisor, live, started, live.life.get().restarts)?;
             Ok(())
         }
         Err(error) => {
-            abandon(supervisor, live, &error).await;
+            if occasion == Occasion::Request {
+                live.on(Event::StartFailed);
+            }
+            abandon(supervisor, live, &error);
             Err(error)
         }
     }
@@ -189,7 +192,7 @@ fn running(
 }
 
 /// Takes back what an attempt has made.
-async fn abandon(supervisor: &Rc<Supervisor>, live: &Rc<Live>, error: &StartError) {
+fn abandon(supervisor: &Rc<Supervisor>, live: &Rc<Live>, error: &StartError) {
     live.tasks.borrow_mut().end_services();
     names::detach(supervisor, live);
     *live.descriptors.borrow_mut() = Descriptors::default();
