@@ -16,6 +16,13 @@ use crate::launch::NamespaceKind;
 /// What the file system of pseudo-terminals says it is (`linux/magic.h`).
 const DEVPTS: u64 = 0x1cd1;
 
+/// Makes this process die with its parent until it executes its program: a keeper that is killed now could tell nobody
+/// of a container that is half made.
+pub(super) fn bind_to_parent(_: &mut Entry) -> Result<(), StepError> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .attempt(|| "prctl(PR_SET_PDEATHSIG)".to_owned())
+}
+
 /// Begins a session of its own, with its own keys and standard streams, and with the terminal if there is one.
 pub(super) fn begin(entry: &mut Entry) -> Result<(), StepError> {
     // A process that leads its group already is refused, and has a session of its own then.

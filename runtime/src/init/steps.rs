@@ -18,6 +18,8 @@ type Step<T> = (&'static str, fn(&mut T) -> Result<(), StepError>);
 /// What is done once, around PID 1.
 #[rustfmt::skip]
 const BUILD: &[Step<Stage>] = &[
+    // Before it does anything that somebody would have to undo.
+    ("bond to the parent", |stage| session::bind_to_parent(&mut stage.entry)),
     // First, so that everything from here on is counted and limited, and before the control group namespace, whose root
     // is where the process is when it is made.
     ("control groups", cgroups::join),
@@ -87,6 +89,7 @@ pub(super) fn join(
         JoinStandard::Terminal(socket) => (None, Some(socket)),
     };
     let mut entry = Entry::new(process, given, terminal);
+    step("bond to the parent", session::bind_to_parent(&mut entry))?;
     step("control groups", cgroups::join_entry(&entry))?;
     step("out-of-memory score", limits::score(&mut entry))?;
     step("namespaces", session::join_all(&container))?;

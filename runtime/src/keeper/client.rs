@@ -20,8 +20,8 @@ pub(super) const SOCKET: i32 = 3;
 /// Where the supervisor finds the pipe on which it says that it is ready.
 const READY: i32 = 4;
 
-/// The longest message.
-pub(super) const LONGEST: usize = 64 << 10;
+/// The longest message. What is large travels in a memfd beside it.
+pub(super) const LONGEST: usize = 16 << 10;
 
 /// How long a request waits for a keeper that does not read.
 const PATIENCE: Duration = Duration::from_secs(5);

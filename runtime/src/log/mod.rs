@@ -50,7 +50,7 @@ impl Stream {
 /// How much is kept; by default everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rotation {
-    /// Bytes of both streams after which a new segment begins; `None`: never.
+    /// Bytes, those of the index among them, after which a new segment begins; `None`: never.
     pub segment_bytes: Option<u64>,
     /// Segments that are kept, the one being written among them; `None`: all.
     pub segments: Option<u32>,

@@ -157,7 +157,7 @@ impl Reader {
     fn next_segment(&mut self) -> io::Result<bool> {
         let Some(position) = &mut self.position else { return Ok(false) };
         let number = position.segment.number;
-        if !numbers(&self.folder)?.iter().any(|other| *other > number) {
+        if !position.segment.has_successor(&self.folder)? {
             return Ok(false);
         }
         if let Some(record) = next_record(position)? {

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Stream;
@@ -45,6 +45,15 @@ impl Segment {
 
     pub(super) fn stream(&self, stream: Stream) -> &File {
         &self.streams[stream.index()]
+    }
+
+    /// Whether there is a later segment: the one with the next number, or any if this one has been removed.
+    pub(super) fn has_successor(&self, folder: &Path) -> io::Result<bool> {
+        if path(folder, self.number + 1, INDEX).exists() {
+            return Ok(true);
+        }
+        let removed = self.index.metadata()?.nlink() == 0;
+        Ok(removed && numbers(folder)?.iter().any(|other| *other > self.number))
     }
 
     /// All whole records of the index.

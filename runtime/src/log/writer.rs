@@ -86,12 +86,11 @@ impl Writer {
 
     /// Moves one piece, which may end the segment.
     fn piece(&mut self, stream: Stream, pipe: BorrowedFd<'_>) -> Result<u64, Errno> {
-        let used: u64 = self.ends.iter().sum();
         let most = self.rotation.segment_bytes.unwrap_or(u64::MAX);
-        if used >= most {
+        if self.used() >= most {
             self.rotate().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         }
-        let room = most.saturating_sub(self.ends.iter().sum());
+        let room = most.saturating_sub(self.used());
         let length = usize::try_from(room.clamp(LEAST, PIECE)).unwrap_or_default();
         let end = &mut self.ends[stream.index()];
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
@@ -109,6 +108,11 @@ impl Writer {
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         }
         Ok(moved as u64)
+    }
+
+    /// Bytes in the three files of the segment: a chatty container has an index larger than what it says.
+    fn used(&self) -> u64 {
+        self.index_end + self.ends.iter().sum::<u64>()
     }
 
     /// Adds a record to the index.

@@ -8,9 +8,8 @@ use rustix::process::{Pid, PidfdFlags};
 
 /// Opens the process with this number, whichever it is: pidfd_open(2), Linux 5.3.
 pub fn open(pid: i32) -> io::Result<OwnedFd> {
-    let pid = Pid::from_raw(pid)
-        .filter(|pid| pid.as_raw_nonzero().get() > 0)
-        .ok_or(io::ErrorKind::NotFound)?;
+    // rustix refuses a negative number by a panic.
+    let pid = (pid > 0).then(|| Pid::from_raw(pid)).flatten().ok_or(io::ErrorKind::NotFound)?;
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
