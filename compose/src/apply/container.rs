@@ -105,7 +105,8 @@ impl CreateError {
 pub async fn create(walk: &Rc<Walk>, create: &CreateContainer) -> Result<String, CreateError> {
     let supervisor = &walk.supervisor;
     let project = Rc::clone(walk.job.project.as_ref().expect("containers are made from a project"));
-    let id = new_id().map_err(|source| CreateError::Folder { path: "/dev/urandom".into(), source })?;
+    let id =
+        new_id().map_err(|source| CreateError::Folder { path: "/dev/urandom".into(), source })?;
     let paths = supervisor.roots.container(&supervisor.project, &id);
     let made = make(walk, create, &project, &id, &paths);
     match made {
@@ -177,7 +178,10 @@ fn make(
         oom_kill_disable: service.oom_kill_disable,
         extra_hosts: service.extra_hosts.clone(),
         links: links(service),
-        uses_dns_port: service.expose.iter().any(|expose| (expose.ports.first..=expose.ports.last).contains(&53)),
+        uses_dns_port: service
+            .expose
+            .iter()
+            .any(|expose| (expose.ports.first..=expose.ports.last).contains(&53)),
         resolver: Resolver {
             servers: service.dns.clone(),
             options: service.dns_opt.clone(),
@@ -253,7 +257,11 @@ fn hostname(service: &Service, id: &str, partner: Option<&Live>) -> String {
 
 /// Whose namespaces the container shares: those of containers of the project, which the plan names, and of others,
 /// which the file names.
-fn joins(walk: &Walk, create: &CreateContainer, service: &Service) -> Result<Vec<Join>, CreateError> {
+fn joins(
+    walk: &Walk,
+    create: &CreateContainer,
+    service: &Service,
+) -> Result<Vec<Join>, CreateError> {
     let mut joins = Vec::new();
     for PlannedJoin { kind, target } in &create.joins {
         let container = walk
@@ -380,12 +388,14 @@ fn names_on_network(
 
 /// Aliases by which only this container finds others.
 fn links(service: &Service) -> BTreeMap<String, String> {
-    let of_project = service.links.iter().filter_map(|link| {
-        Some((link.alias.clone()?, link.service.to_string()))
-    });
-    let external = service.external_links.iter().filter_map(|link| {
-        Some((link.alias.clone()?, link.container.clone()))
-    });
+    let of_project = service
+        .links
+        .iter()
+        .filter_map(|link| Some((link.alias.clone()?, link.service.to_string())));
+    let external = service
+        .external_links
+        .iter()
+        .filter_map(|link| Some((link.alias.clone()?, link.container.clone())));
     of_project.chain(external).collect()
 }
 
@@ -412,9 +422,8 @@ fn volumes_from(
 
 /// `logging.options`: `max-size` and `max-file`, as Docker's json-file driver has them.
 fn log_limit(service: &Service) -> LogLimit {
-    let option = |name: &str| {
-        service.logging.as_ref().and_then(|logging| logging.options.get(name))
-    };
+    let option =
+        |name: &str| service.logging.as_ref().and_then(|logging| logging.options.get(name));
     let segment_bytes = option("max-size").and_then(|size| size_in_bytes(size));
     let segments = option("max-file").and_then(|count| count.parse().ok());
     LogLimit { segment_bytes, segments: segments.or(segment_bytes.map(|_| 1)) }

@@ -171,8 +171,7 @@ impl Sources<'_> {
 
     fn mount(&self, mount: &Mount, mounts: &mut Mounts) -> Result<(), MountError> {
         let Mount { target, read_only, kind } = mount;
-        let impossible =
-            |kind| Err(MountError::Impossible { target: target.clone(), kind });
+        let impossible = |kind| Err(MountError::Impossible { target: target.clone(), kind });
         match kind {
             MountKind::Bind { source, create_host_path, propagation, recursive, selinux: _ } => {
                 let missing = if *create_host_path { Missing::Create } else { Missing::Refuse };
@@ -236,9 +235,8 @@ impl Sources<'_> {
     ) -> Result<(), MountError> {
         let root = volume.mount()?;
         if fill && volume.local_mount()?.is_none() {
-            volumes::populate(&volume, &self.image.layers, &mount.target).map_err(|source| {
-                MountError::Populate { name: volume.name.to_string(), source }
-            })?;
+            volumes::populate(&volume, &self.image.layers, &mount.target)
+                .map_err(|source| MountError::Populate { name: volume.name.to_string(), source })?;
         }
         let source = match subpath {
             Some(subpath) => volume.subpath(&root, subpath)?.1,
@@ -250,10 +248,8 @@ impl Sources<'_> {
             read_only: mount.read_only,
             ..Bind::default()
         };
-        let record = MountSource::Volume {
-            name: volume.name.to_string(),
-            anonymous: volume.is_anonymous(),
-        };
+        let record =
+            MountSource::Volume { name: volume.name.to_string(), anonymous: volume.is_anonymous() };
         mounts.bind(bind, record);
         Ok(())
     }
@@ -281,7 +277,9 @@ impl Sources<'_> {
             FileSource::Environment { variable, value: None } => {
                 return Err(MountError::Unset { variable: variable.clone(), target });
             }
-            FileSource::External => return Err(MountError::Impossible { target, kind: "external" }),
+            FileSource::External => {
+                return Err(MountError::Impossible { target, kind: "external" });
+            }
             FileSource::Driver(_) => return Err(MountError::Impossible { target, kind: "driver" }),
         };
         let failed = |source| MountError::Grant { target: target.clone(), source };
@@ -291,8 +289,12 @@ impl Sources<'_> {
         let mode = grant.mode.unwrap_or(0o444);
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).map_err(failed)?;
         std::os::unix::fs::chown(&file, grant.uid, grant.gid).map_err(failed)?;
-        let bind =
-            Bind { source: file.clone(), target: target.clone(), read_only: true, ..Bind::default() };
+        let bind = Bind {
+            source: file.clone(),
+            target: target.clone(),
+            read_only: true,
+            ..Bind::default()
+        };
         mounts.bind(bind, MountSource::Bind { path: file });
         Ok(())
     }

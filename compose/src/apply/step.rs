@@ -54,7 +54,11 @@ pub async fn carry_out(
             told(walk, Kind::Container, name, words, async {
                 let made = container::create(walk, create).await;
                 let container_id = made.map_err(|error| {
-                    failed(&error, 1).at(place_of(walk, &create.instance.service, error.attribute()))
+                    failed(&error, 1).at(place_of(
+                        walk,
+                        &create.instance.service,
+                        error.attribute(),
+                    ))
                 })?;
                 walk.created.borrow_mut().insert(id, container_id);
                 Ok(())
@@ -71,9 +75,9 @@ pub async fn carry_out(
                     let place = place_of(walk, &instance.service, attribute_of(&error));
                     failed(&error, error.shell_code()).with_help(help_for(&error)).at(place)
                 })?;
-                hook::post_start(&walk.supervisor, &live)
-                    .await
-                    .map_err(|error| failed(&error, 1).at(place_of(walk, &instance.service, "post_start")))
+                hook::post_start(&walk.supervisor, &live).await.map_err(|error| {
+                    failed(&error, 1).at(place_of(walk, &instance.service, "post_start"))
+                })
             })
             .await
         }
@@ -93,7 +97,9 @@ pub async fn carry_out(
             let Some(live) = walk.supervisor.container(id) else { return Ok(()) };
             let words = [Status::Killing, Status::Killed];
             told(walk, Kind::Container, &instance.name, words, async {
-                exit::signal(&walk.supervisor, &live, *signal).await.map_err(|error| failed(&error, 1))
+                exit::signal(&walk.supervisor, &live, *signal)
+                    .await
+                    .map_err(|error| failed(&error, 1))
             })
             .await
         }

@@ -55,7 +55,11 @@ pub fn wishes(
         mounts,
         devices: service.devices.iter().filter_map(device).collect(),
         device_rules: service.device_cgroup_rules.clone(),
-        ulimits: service.ulimits.iter().map(|(name, limit)| (name.clone(), ulimit(*limit))).collect(),
+        ulimits: service
+            .ulimits
+            .iter()
+            .map(|(name, limit)| (name.clone(), ulimit(*limit)))
+            .collect(),
         sysctls: service.sysctls.clone(),
         shm_bytes: service.shm_size_bytes,
         oom_score_adj: service.oom_score_adj,
@@ -242,18 +246,23 @@ mod tests {
             (Some(""), None, Err(NoCommand)),
         ];
         for (entrypoint, arguments, expected) in table {
-            let service =
-                Service { entrypoint: entrypoint.map(words), command: arguments.map(words), ..service() };
-            assert_eq!(command(&service, &image), expected.map(words), "{entrypoint:?} {arguments:?}");
+            let service = Service {
+                entrypoint: entrypoint.map(words),
+                command: arguments.map(words),
+                ..service()
+            };
+            assert_eq!(
+                command(&service, &image),
+                expected.map(words),
+                "{entrypoint:?} {arguments:?}"
+            );
         }
     }
 
     #[test]
     fn the_service_has_the_last_word_on_variables() {
-        let image = ConfigBuilder::default()
-            .env(words("A=image B=image PATH=/opt/bin"))
-            .build()
-            .unwrap();
+        let image =
+            ConfigBuilder::default().env(words("A=image B=image PATH=/opt/bin")).build().unwrap();
         let environment_of_service = [("A", Some("service")), ("B", None), ("C", Some(""))];
         let service = Service {
             environment: environment_of_service

@@ -40,7 +40,11 @@ pub async fn run(supervisor: &Rc<Supervisor>, id: &str, connection: impl AsyncRe
 }
 
 /// Starts the container, sends what it says, and at last how it ended.
-async fn follow(supervisor: &Rc<Supervisor>, live: &Rc<Live>, client: &mut (impl AsyncWrite + Unpin)) {
+async fn follow(
+    supervisor: &Rc<Supervisor>,
+    live: &Rc<Live>,
+    client: &mut (impl AsyncWrite + Unpin),
+) {
     let mut changes = live.watch();
     let (Ok(mut reader), Ok(grown)) = (Reader::open(&live.paths.log()), log_watch(live)) else {
         return;

@@ -124,7 +124,9 @@ async fn tail(source: OwnedFd) -> String {
     if rustix::io::ioctl_fionbio(&source, true).is_err() {
         return String::new();
     }
-    let Ok(mut source) = readiness::register(std::fs::File::from(source)) else { return String::new() };
+    let Ok(mut source) = readiness::register(std::fs::File::from(source)) else {
+        return String::new();
+    };
     let mut buffer = [0; KEPT_OUTPUT];
     loop {
         let Ok(mut ready) = source.readable_mut().await else { break };
@@ -140,4 +142,3 @@ async fn tail(source: OwnedFd) -> String {
     }
     String::from_utf8_lossy(&kept).into_owned()
 }
-

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use runtime::cgroup::Place;
 use runtime::launch::Launch;
 use rustix::process::{Signal as KernelSignal, pidfd_send_signal};
-use jiff::Timestamp;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
 
@@ -92,7 +92,8 @@ pub async fn remove_if_asked(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
 fn settle_descriptors(supervisor: &Rc<Supervisor>, live: &Rc<Live>, again: bool) {
     if again {
         let mut descriptors = live.descriptors.borrow_mut();
-        *descriptors = Descriptors { sandbox: descriptors.sandbox.take(), ..Descriptors::default() };
+        *descriptors =
+            Descriptors { sandbox: descriptors.sandbox.take(), ..Descriptors::default() };
         return;
     }
     names::detach(supervisor, live);

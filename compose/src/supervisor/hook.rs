@@ -51,7 +51,11 @@ pub async fn pre_stop(supervisor: &Rc<Supervisor>, live: &Live) -> Result<(), Ho
     }
 }
 
-async fn run_all(supervisor: &Rc<Supervisor>, live: &Live, hooks: &[Hook]) -> Result<(), HookError> {
+async fn run_all(
+    supervisor: &Rc<Supervisor>,
+    live: &Live,
+    hooks: &[Hook],
+) -> Result<(), HookError> {
     for hook in hooks {
         let Hook { command, user, privileged, working_dir, environment } = hook;
         let words = command.join(" ");

@@ -238,13 +238,14 @@ impl Link {
         }
     }
 
-    fn send(
-        &self,
-        request: &Request,
-        descriptors: &[BorrowedFd<'_>],
-    ) -> Result<(), KeeperError> {
+    fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<(), KeeperError> {
         // A keeper always reads, so that this does not wait.
-        self.socket.borrow().get_ref().0.send(request, descriptors).map_err(KeeperError::Unreachable)
+        self.socket
+            .borrow()
+            .get_ref()
+            .0
+            .send(request, descriptors)
+            .map_err(KeeperError::Unreachable)
     }
 
     fn dispatch(&self, reply: Reply, mut descriptors: Vec<OwnedFd>) -> Option<News> {

@@ -3,14 +3,15 @@
 use std::cell::{Cell, Ref, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use network::publish::{Reserved, Served};
 use jiff::Timestamp;
+use network::publish::{Reserved, Served};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use super::transition::{self, Effect, Life};
 use crate::record::{
-    ContainerPaths, ContainerRecord, ContainerState, EndpointState, Phase, RecordError, Roots, StartRecord,
+    ContainerPaths, ContainerRecord, ContainerState, EndpointState, Phase, RecordError, Roots,
+    StartRecord,
 };
 
 /// The descriptors of a container that outlive the supervisor in the keeper.

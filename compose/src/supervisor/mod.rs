@@ -45,8 +45,8 @@ use crate::record::{
     BootId, LockError, MountSource, Phase, ProjectLock, RecordError, Roots, StartRecord, list,
 };
 use keeper::{Held, Link, News};
-pub use live::Live;
 use live::Descriptors;
+pub use live::Live;
 
 /// Events that a slow listener may be behind before it loses some.
 const EVENT_BACKLOG: usize = 4096;
@@ -185,7 +185,8 @@ async fn serve(beginning: Beginning) -> Result<(), SupervisorError> {
 }
 
 fn listen(socket: &PathBuf) -> Result<UnixListener, SupervisorError> {
-    let failed = |source| SupervisorError::Host { step: "cannot listen on the project's socket", source };
+    let failed =
+        |source| SupervisorError::Host { step: "cannot listen on the project's socket", source };
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
@@ -311,7 +312,10 @@ impl Supervisor {
         *live.pidfd.borrow_mut() = descriptors.next();
         match Descriptors::from_list(descriptors.collect(), live.shape()) {
             Some(found) => *live.descriptors.borrow_mut() = found,
-            None => tracing::error!(container = live.record.name, "its descriptors are not what they should be"),
+            None => tracing::error!(
+                container = live.record.name,
+                "its descriptors are not what they should be"
+            ),
         }
         let process = crate::record::ProcessName {
             pid: running.pid,
@@ -344,9 +348,8 @@ impl Supervisor {
     /// then on, because nobody holds the other ends of its pipes.
     async fn adopt(self: &Rc<Self>, live: &Rc<Live>) -> Result<(), SupervisorError> {
         let process = live.state().process.clone();
-        let pidfd = process.and_then(|process| {
-            sys::pidfd::open_same(process.pid, process.started_ticks).ok()
-        });
+        let pidfd = process
+            .and_then(|process| sys::pidfd::open_same(process.pid, process.started_ticks).ok());
         let Some(pidfd) = pidfd else {
             self.take_up_lost(live).await;
             return Ok(());
@@ -413,11 +416,10 @@ impl Supervisor {
 
     /// The names of the containers, of whichever project, that mount the volume called `name`.
     pub fn users_of_volume(&self, name: &str) -> Vec<String> {
-        let uses = |mount: &crate::record::MountRecord| {
-            matches!(&mount.source, MountSource::Volume { name: used, .. } if used == name)
-        };
+        let uses = |mount: &crate::record::MountRecord| matches!(&mount.source, MountSource::Volume { name: used, .. } if used == name);
         let listing = list::all_containers(&self.roots).unwrap_or_default();
-        let users = listing.containers.into_iter().filter(|found| found.record.mounts.iter().any(uses));
+        let users =
+            listing.containers.into_iter().filter(|found| found.record.mounts.iter().any(uses));
         users.map(|found| found.record.name).collect()
     }
 
@@ -434,14 +436,17 @@ impl Supervisor {
         id: &str,
         kind: NamespaceKind,
     ) -> Result<OwnedFd, start::StartError> {
-        let not_running = || start::StartError::NotRunning { container: id.chars().take(12).collect() };
+        let not_running =
+            || start::StartError::NotRunning { container: id.chars().take(12).collect() };
         let process = match self.container(id) {
             Some(live) => live.state().process.clone(),
             None => list::find(&self.roots, id).ok().and_then(|found| found.state.process),
         };
-        let process = process.filter(|process| process.is_alive(&self.boot)).ok_or_else(not_running)?;
-        sys::pidfd::open_namespace(process.pid, process.started_ticks, kind.file_name())
-            .map_err(|source| start::StartError::Host { step: "cannot open a namespace to share", source })
+        let process =
+            process.filter(|process| process.is_alive(&self.boot)).ok_or_else(not_running)?;
+        sys::pidfd::open_namespace(process.pid, process.started_ticks, kind.file_name()).map_err(
+            |source| start::StartError::Host { step: "cannot open a namespace to share", source },
+        )
     }
 
     /// Tells everybody what happened to a container, and gives what was told.

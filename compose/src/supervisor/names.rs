@@ -164,7 +164,10 @@ pub async fn follow_others(supervisor: Rc<Supervisor>) {
         supervisor.names.changed().await;
         let networks: Vec<(String, Rc<Network>)> = {
             let networks = supervisor.names.networks.borrow();
-            networks.iter().map(|(name, joined)| (name.clone(), Rc::clone(&joined.network))).collect()
+            networks
+                .iter()
+                .map(|(name, joined)| (name.clone(), Rc::clone(&joined.network)))
+                .collect()
         };
         for (name, network) in networks {
             if refresh(&supervisor, &name, &network) {
@@ -181,11 +184,15 @@ fn refresh(supervisor: &Supervisor, name: &str, network: &Network) -> bool {
     let Some(joined) = networks.get_mut(name) else { return false };
     let seen = foreign_members(network, is_ours);
     let known = joined.members.keys().filter(|id| !is_ours(id)).count();
-    if known == seen.len() && seen.iter().all(|member| joined.members.contains_key(&member.endpoint.container)) {
+    if known == seen.len()
+        && seen.iter().all(|member| joined.members.contains_key(&member.endpoint.container))
+    {
         return false;
     }
     joined.members.retain(|id, _| is_ours(id));
-    joined.members.extend(seen.into_iter().map(|member| (member.endpoint.container.clone(), member)));
+    joined
+        .members
+        .extend(seen.into_iter().map(|member| (member.endpoint.container.clone(), member)));
     joined.names = Arc::new(Names::new(name, joined.members.values()));
     true
 }
@@ -279,7 +286,8 @@ fn serve(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError
     }
     let sandbox = live.descriptors.borrow().sandbox.as_ref().map(OwnedFd::try_clone);
     let Some(sandbox) = sandbox.transpose().map_err(AttachError::Host)? else { return Ok(()) };
-    let wants_port = live.record.ports.iter().any(|port| port.target == 53) || live.start.uses_dns_port;
+    let wants_port =
+        live.record.ports.iter().any(|port| port.target == 53) || live.start.uses_dns_port;
     let door = if wants_port { Door::Redirected } else { Door::Direct };
     let server = Server::bind(&Sandbox::from(sandbox), door)?;
     let networks = places.iter().map(|place| place.network.clone()).collect();

@@ -16,8 +16,7 @@ use super::readiness;
 /// nothing out of the pipe that is not in the file.
 pub fn begin(live: &Rc<Live>) {
     let limit = live.start.log;
-    let rotation =
-        Rotation { segment_bytes: limit.segment_bytes, segments: limit.segments };
+    let rotation = Rotation { segment_bytes: limit.segment_bytes, segments: limit.segments };
     let writer = match Writer::open(&live.paths.log(), rotation) {
         Ok(writer) => Rc::new(RefCell::new(writer)),
         Err(error) => {

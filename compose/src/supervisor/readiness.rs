@@ -20,7 +20,10 @@ impl<T: AsFd> AsRawFd for Source<T> {
 /// # Errors
 ///
 /// What epoll_ctl(2) says.
-#[expect(deprecated, reason = "its fault is a source that answers another number later; ours own one descriptor each")]
+#[expect(
+    deprecated,
+    reason = "its fault is a source that answers another number later; ours own one descriptor each"
+)]
 pub fn register<T: AsFd>(source: T) -> io::Result<AsyncFd<Source<T>>> {
     AsyncFd::new(Source(source))
 }

@@ -179,7 +179,8 @@ async fn converge(
         }
     }
     Event::failed(Failure {
-        message: "the project does not settle: something else changes it at the same time".to_owned(),
+        message: "the project does not settle: something else changes it at the same time"
+            .to_owned(),
         ..Failure::default()
     })
 }

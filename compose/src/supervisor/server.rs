@@ -55,9 +55,9 @@ pub async fn serve(listener: UnixListener, supervisor: Rc<Supervisor>) {
 
 /// Only root and the owner of the supervisor may talk to it (unix(7), SO_PEERCRED).
 fn is_allowed(stream: &UnixStream) -> bool {
-    stream.peer_cred().is_ok_and(|peer| {
-        peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw()
-    })
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw())
 }
 
 async fn connection(stream: UnixStream, supervisor: Rc<Supervisor>) {

@@ -14,8 +14,8 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use super::keeper::{KeeperError, Started};
 use super::live::{Descriptors, Live};
-use super::{Supervisor, names, output, probe, publish};
 use super::transition::{Event, Life};
+use super::{Supervisor, names, output, probe, publish};
 use crate::apply::wishes;
 use crate::event::{Change, HealthStatus};
 use crate::record::{
@@ -258,8 +258,7 @@ fn pipes(keep_input: bool) -> io::Result<([OwnedFd; 3], Descriptors)> {
     } else {
         (OwnedFd::from(File::open("/dev/null")?), None)
     };
-    let outside =
-        Descriptors { output: Some(output), errors: Some(errors), input, sandbox: None };
+    let outside = Descriptors { output: Some(output), errors: Some(errors), input, sandbox: None };
     Ok(([input_inside, output_inside, errors_inside], outside))
 }
 

@@ -34,7 +34,9 @@ impl Stores for Supervisor {
 
     fn volumes(&self) -> Result<BTreeMap<String, ObservedVolume>, StoresError> {
         let volumes = self.volumes.list()?.into_iter();
-        Ok(volumes.map(|volume| (volume.name.to_string(), ObservedVolume { labels: volume.labels })).collect())
+        Ok(volumes
+            .map(|volume| (volume.name.to_string(), ObservedVolume { labels: volume.labels }))
+            .collect())
     }
 
     fn image_id(&self, reference: &str) -> Result<Option<String>, StoresError> {
