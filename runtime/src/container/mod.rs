@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
+use rustix::process::Rlimit;
 use sys::clone::{Child, Namespaces};
 
 use crate::exec::ExecProcess;
@@ -39,10 +40,11 @@ pub(crate) enum Progress {
     Failed(Failure),
 }
 
-/// Clones a container. The caller has one thread.
+/// Clones a container. The caller has one thread. `files` is the limit of open files to give back, if ours is raised.
 pub(crate) fn start(
     launch: OwnedFd,
     standard: Standard,
+    files: Option<Rlimit>,
     joins: Vec<(NamespaceKind, OwnedFd)>,
 ) -> Result<Starting, Failure> {
     let outline: Outline = init::read(&launch)?;
@@ -59,7 +61,7 @@ pub(crate) fn start(
         pids.as_ref().map(|namespace| Target::Namespace(namespace.as_fd())),
         || {
             sys::clone::spawn(namespaces, cgroup.as_ref().map(AsFd::as_fd), || {
-                init::start(Setup { launch, standard, joins, report: writer })
+                init::start(Setup { launch, standard, files, joins, report: writer })
             })
         },
     )?;
@@ -71,12 +73,13 @@ pub(crate) fn exec(
     process: ExecProcess,
     container: OwnedFd,
     standard: JoinStandard,
+    files: Option<Rlimit>,
 ) -> Result<Starting, Failure> {
     let (report, writer) = report_pipe()?;
     let target = container.try_clone().map_err(|error| failure("pid namespace", &error))?;
     let child = namespaces::within(Some(Target::Process(target.as_fd())), || {
         sys::clone::spawn(Namespaces::NONE, None, || {
-            init::join(Joining { process, container, standard, report: writer })
+            init::join(Joining { process, container, files, standard, report: writer })
         })
     })?;
     Ok(Starting { child, report })

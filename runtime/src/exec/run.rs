@@ -80,21 +80,24 @@ pub fn run(target: Target, process: ExecProcess, mode: Mode) -> Result<ExitStatu
     match mode {
         Mode::Detached => {
             let standard = nothing().map_err(streams("/dev/null"))?;
-            let starting = container::exec(process, container, JoinStandard::Given(standard))?;
+            let starting =
+                container::exec(process, container, JoinStandard::Given(standard), None)?;
             reach(&starting)?;
             Ok(ExitStatus::exited(0))
         }
         Mode::Streams => {
             let signals = sys::process::signal_descriptor(&signals).map_err(streams("signalfd"))?;
             let standard = own().map_err(streams("our standard streams"))?;
-            let starting = container::exec(process, container, JoinStandard::Given(standard))?;
+            let starting =
+                container::exec(process, container, JoinStandard::Given(standard), None)?;
             reach(&starting)?;
             wait(&starting.child.pidfd, &signals).map_err(streams("waiting for the process"))
         }
         Mode::Terminal => {
             let signals = sys::process::signal_descriptor(&signals).map_err(streams("signalfd"))?;
             let (ours, theirs) = sys::fds::message_pair().map_err(streams("socketpair"))?;
-            let starting = container::exec(process, container, JoinStandard::Terminal(theirs))?;
+            let starting =
+                container::exec(process, container, JoinStandard::Terminal(theirs), None)?;
             let master = receive_terminal(&starting, &ours)?;
             let relay = Relay::begin(master).map_err(streams("the terminal"))?;
             reach(&starting)?;

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Rlimit};
 use sys::root::Root;
 
 use super::identity::Identity;
@@ -37,6 +37,8 @@ pub(super) struct Entry {
     pub standard: Option<Standard>,
     /// Whether they are a terminal which it is to control.
     pub terminal: bool,
+    /// The limit of open files, if the parent has another one.
+    pub files: Option<Rlimit>,
     /// Whether our own reaper is to be PID 1.
     pub init: bool,
     /// Who it is to be, once that was looked up.
@@ -58,6 +60,7 @@ impl Entry {
             process,
             standard: standard.into(),
             terminal,
+            files: None,
             init: false,
             identity: None,
             arrived: false,

@@ -27,6 +27,10 @@ pub(super) fn score(entry: &mut Entry) -> Result<(), StepError> {
 
 /// Sets the resource limits: setrlimit(2).
 pub(super) fn resources(entry: &mut Entry) -> Result<(), StepError> {
+    if let Some(files) = entry.files {
+        rustix::process::setrlimit(Resource::Nofile, files)
+            .attempt(|| "the limit of open files".to_owned())?;
+    }
     entry.process.rlimits.iter().try_for_each(limit)
 }
 

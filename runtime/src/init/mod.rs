@@ -25,6 +25,8 @@ mod steps;
 
 use std::os::fd::OwnedFd;
 
+use rustix::process::Rlimit;
+
 use crate::exec::ExecProcess;
 use crate::failure::Failure;
 use crate::launch::{Launch, NamespaceKind};
@@ -41,6 +43,8 @@ pub(crate) struct Setup {
     pub launch: OwnedFd,
     /// Standard input, output and error.
     pub standard: Standard,
+    /// The limit of open files that the process is given back, where the parent has raised its own.
+    pub files: Option<Rlimit>,
     /// Namespaces of others to join. That of process numbers is not among them: the parent has cloned into it.
     pub joins: Vec<(NamespaceKind, OwnedFd)>,
     /// The pipe for the failure; it closes when the program is executed.
@@ -52,7 +56,9 @@ pub(crate) fn start(setup: Setup) -> i32 {
     let report = setup.report;
     let build = || -> Result<(), Failure> {
         let launch: Launch = read(&setup.launch)?;
-        steps::start(stage::Stage::new(launch, setup.standard, setup.joins))
+        let mut stage = stage::Stage::new(launch, setup.standard, setup.joins);
+        stage.entry.files = setup.files;
+        steps::start(stage)
     };
     reported(build(), &report)
 }
@@ -64,6 +70,8 @@ pub(crate) struct Joining {
     pub process: ExecProcess,
     /// The container's PID 1.
     pub container: OwnedFd,
+    /// As [`Setup::files`].
+    pub files: Option<Rlimit>,
     /// Standard input, output and error.
     pub standard: JoinStandard,
     /// The pipe for the failure; it closes when the program is executed.
@@ -81,8 +89,8 @@ pub(crate) enum JoinStandard {
 
 /// Becomes one more process of a container. Returns the exit code of a failure that has been reported.
 pub(crate) fn join(joining: Joining) -> i32 {
-    let Joining { process, container, standard, report } = joining;
-    reported(steps::join(process, container, standard), &report)
+    let Joining { process, container, files, standard, report } = joining;
+    reported(steps::join(process, &container, files, standard), &report)
 }
 
 /// Reads a sealed value that the supervisor wrote.

@@ -73,7 +73,8 @@ pub(super) fn enter_directory_as_user(entry: &mut Entry) -> Result<(), StepError
 /// Executes the program, or becomes the reaper of the one that does.
 pub(super) fn execute(entry: &mut Entry) -> Result<(), StepError> {
     // From here on it outlives whoever started it.
-    rustix::process::set_parent_process_death_signal(None).attempt(|| "prctl(PR_SET_PDEATHSIG)".to_owned())?;
+    rustix::process::set_parent_process_death_signal(None)
+        .attempt(|| "prctl(PR_SET_PDEATHSIG)".to_owned())?;
     if let Role::Reaper(program) = entry.role {
         sys::process::reap(program);
     }

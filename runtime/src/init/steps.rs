@@ -2,6 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::process::Rlimit;
+
 use super::entry::Entry;
 use super::error::StepError;
 use super::stage::Stage;
@@ -80,7 +82,8 @@ pub(super) fn start(mut stage: Stage) -> Result<(), Failure> {
 /// Makes this process one of a container and executes its program.
 pub(super) fn join(
     process: ExecProcess,
-    container: OwnedFd,
+    container: &OwnedFd,
+    files: Option<Rlimit>,
     standard: JoinStandard,
 ) -> Result<(), Failure> {
     let terminal = matches!(standard, JoinStandard::Terminal(_));
@@ -89,10 +92,11 @@ pub(super) fn join(
         JoinStandard::Terminal(socket) => (None, Some(socket)),
     };
     let mut entry = Entry::new(process, given, terminal);
+    entry.files = files;
     step("bond to the parent", session::bind_to_parent(&mut entry))?;
     step("control groups", cgroups::join_entry(&entry))?;
     step("out-of-memory score", limits::score(&mut entry))?;
-    step("namespaces", session::join_all(&container))?;
+    step("namespaces", session::join_all(container))?;
     if let Some(socket) = socket {
         step("terminal", session::take_terminal(&mut entry, &socket))?;
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions};
 
 use super::client::SOCKET;
 use super::config::{Config, Origin};
@@ -88,6 +88,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), KeeperE
         supervisor,
         link: Some(link),
         table: Table::default(),
+        files: raise_open_files(),
         done: false,
     };
     while !keeper.done {
@@ -96,6 +97,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), KeeperE
     // A file that is left says nothing: its process is gone.
     let _ = std::fs::remove_file(identity);
     Ok(())
+}
+
+/// Raises the soft limit of open files to the hard one, since each container takes a handful; returns what it was.
+fn raise_open_files() -> Option<Rlimit> {
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+    rustix::process::setrlimit(Resource::Nofile, raised).is_ok().then_some(before)
 }
 
 /// Writes who we are, whole or not at all.
@@ -115,6 +123,8 @@ struct Loop {
     supervisor: Supervisor,
     link: Option<Link>,
     table: Table,
+    /// The limit of open files before it was raised: what containers get.
+    files: Option<Rlimit>,
     done: bool,
 }
 
@@ -274,10 +284,10 @@ impl Loop {
     fn obey(&mut self, request: Request, descriptors: Vec<OwnedFd>) {
         match request {
             Request::Start { ticket, key, joins } => {
-                self.track(key, ticket, Purpose::Container, start(&joins, descriptors));
+                self.track(key, ticket, Purpose::Container, start(&joins, self.files, descriptors));
             }
             Request::Exec { ticket, key } => {
-                self.track(key, ticket, Purpose::Exec, exec(descriptors))
+                self.track(key, ticket, Purpose::Exec, exec(self.files, descriptors))
             }
             Request::Kill { ticket } => self.kill(ticket),
             Request::Hold { key } => {
@@ -386,7 +396,11 @@ fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
         .is_ok_and(|ready| ready > 0)
 }
 
-fn start(joins: &[NamespaceKind], descriptors: Vec<OwnedFd>) -> Result<Starting, Failure> {
+fn start(
+    joins: &[NamespaceKind],
+    files: Option<Rlimit>,
+    descriptors: Vec<OwnedFd>,
+) -> Result<Starting, Failure> {
     let mut descriptors = descriptors.into_iter();
     let launch = take(&mut descriptors)?;
     let standard = standard(&mut descriptors)?;
@@ -394,15 +408,15 @@ fn start(joins: &[NamespaceKind], descriptors: Vec<OwnedFd>) -> Result<Starting,
         .iter()
         .map(|kind| Ok((*kind, take(&mut descriptors)?)))
         .collect::<Result<_, Failure>>()?;
-    container::start(launch, standard, joins)
+    container::start(launch, standard, files, joins)
 }
 
-fn exec(descriptors: Vec<OwnedFd>) -> Result<Starting, Failure> {
+fn exec(files: Option<Rlimit>, descriptors: Vec<OwnedFd>) -> Result<Starting, Failure> {
     let mut descriptors = descriptors.into_iter();
     let process: ExecProcess = init::read(&take(&mut descriptors)?)?;
     let container = take(&mut descriptors)?;
     let standard = standard(&mut descriptors)?;
-    container::exec(process, container, JoinStandard::Given(standard))
+    container::exec(process, container, JoinStandard::Given(standard), files)
 }
 
 fn standard(descriptors: &mut impl Iterator<Item = OwnedFd>) -> Result<Standard, Failure> {

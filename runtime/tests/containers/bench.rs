@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
+use runtime::exec::{ExecProcess, Privilege};
 use runtime::log::{Rotation, Stream, Writer};
 use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
@@ -52,6 +53,17 @@ fn many() -> Result<(), Failed> {
         empty >> 10,
         full >> 10
     );
+    let first = started.first().expect("there are many");
+    let process = ExecProcess::of(
+        &container(serde_json::Value::Null),
+        vec!["true".to_owned()],
+        Privilege::Container,
+    );
+    let before = Instant::now();
+    for _ in 0..20 {
+        assert!(crate::exec::exec(first, &process, "streams").status()?.success());
+    }
+    println!("exec {:?} each", before.elapsed() / 20);
     let before = Instant::now();
     for started in &started {
         rustix::process::pidfd_send_signal(&started.pidfd, Signal::KILL)?;

@@ -56,7 +56,7 @@ fn running(project: &mut Project) -> (Launch, Started) {
     (launch, started)
 }
 
-fn exec(started: &Started, process: &ExecProcess, mode: &str) -> Command {
+pub fn exec(started: &Started, process: &ExecProcess, mode: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let pid = started.running.pid.to_string();
     let ticks = started.running.pid_started.to_string();
