@@ -10,6 +10,7 @@ use crate::Scenario;
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
+        Scenario::plain("the_stage_itself_has_an_outside", outside_of_the_stage),
         Scenario::plain("containers_find_each_other_by_name", names),
         Scenario::plain("a_container_reaches_the_outside", reaches_outside),
         Scenario::plain("an_internal_network_has_no_way_out", internal),
@@ -17,6 +18,16 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("a_taken_port_is_named_before_anything_changes", taken_port),
         Scenario::plain("services_on_different_networks_do_not_meet", separated),
     ]
+}
+
+/// Without this, what follows would prove nothing.
+fn outside_of_the_stage(stage: &Stage) -> Verdict {
+    let url = format!("http://{}/", outside::NAME);
+    stage
+        .client("curl", &["--silent", "--max-time", "5", &url])
+        .success()?
+        .says(outside::GREETING)?;
+    Ok(())
 }
 
 /// Two services that wait, one of them with an alias.

@@ -1,9 +1,11 @@
 //! Where a scenario plays: roots, namespaces, the binary, and the check at the end.
 
+use std::any::Any;
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -58,11 +60,20 @@ pub fn play(name: &str, images: Images, scenario: fn(&Stage) -> Verdict) -> Resu
     let played = thread::Builder::new().name(owned.clone()).spawn(move || {
         let stage =
             Stage::set(&owned, images).map_err(|error| format!("cannot set the stage: {error}"))?;
-        let verdict = scenario(&stage).map_err(|error| error.to_string());
-        stage.strike(verdict)
+        // A failed assertion must not keep the stage from being cleared.
+        let played = panic::catch_unwind(AssertUnwindSafe(|| scenario(&stage)));
+        let verdict = played.unwrap_or_else(|words| Err(said(&*words).into()));
+        stage.strike(verdict.map_err(|error| error.to_string()))
     });
     let verdict = played.map_err(|error| error.to_string())?.join();
-    verdict.unwrap_or_else(|_| Err("the scenario panicked; the words are above".to_owned()))
+    verdict.unwrap_or_else(|words| Err(said(&*words)))
+}
+
+/// What a panic said.
+fn said(words: &(dyn Any + Send)) -> String {
+    let text = words.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| words.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").to_owned()
 }
 
 impl Stage {

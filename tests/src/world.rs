@@ -25,7 +25,7 @@ impl World {
                 .map(|(pid, words)| format!("process {pid}: {words}")),
         );
         things.extend(mounts().map(|mount| format!("mount {mount}")));
-        things.extend(lines("ip", &["-o", "link"]).map(|link| format!("link {link}")));
+        things.extend(links().map(|link| format!("link {link}")));
         things.extend(lines("ip", &["-o", "addr"]).map(|address| format!("address {address}")));
         things.extend(
             lines("ip", &["route", "show", "table", "all"]).map(|route| format!("route {route}")),
@@ -82,6 +82,11 @@ fn lines(program: &str, words: &[&str]) -> impl Iterator<Item = String> {
     let output =
         Command::new(program).args(words).output().map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&output).lines().map(str::to_owned).collect::<Vec<_>>().into_iter()
+}
+
+/// Index and name; the state of a link changes by itself.
+fn links() -> impl Iterator<Item = String> {
+    lines("ip", &["-o", "link"]).map(|link| link.split(": ").take(2).collect::<Vec<_>>().join(" "))
 }
 
 /// Sockets that wait for peers: TCP in state LISTEN (0A), UDP unconnected (07). proc_net(5).
