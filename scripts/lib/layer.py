@@ -16,6 +16,7 @@ import os
 import stat
 import sys
 import tarfile
+import time
 
 MEDIA = "application/vnd.oci.image"
 # One time for all files: the same packages make the same layer.
@@ -112,7 +113,7 @@ class Archive:
     def image(self, name, config, layers):
         descriptors = [self.layer(path) for path in layers]
         content = {
-            "created": "2023-11-14T22:13:20Z",
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(os.path.getmtime(layers[-1]))),
             "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine),
             "os": "linux",
             "config": config,

@@ -2,6 +2,7 @@
 
 mod dev_stack;
 mod hello;
+mod kills;
 mod limits;
 mod network;
 mod volumes;
@@ -12,14 +13,14 @@ use std::path::Path;
 use crate::Scenario;
 
 /// The topics, as their files are called.
-const FILES: &[&str] = &["dev_stack", "hello", "limits", "network", "volumes"];
+const FILES: &[&str] = &["dev_stack", "hello", "kills", "limits", "network", "volumes"];
 
 /// The folders of `examples/`, and the file here that runs each.
 const EXAMPLES: &[(&str, &str)] = &[("dev-stack", "dev_stack"), ("hello", "hello")];
 
 /// All scenarios.
 pub(crate) fn all() -> Vec<Scenario> {
-    [dev_stack::all(), hello::all(), limits::all(), network::all(), volumes::all()]
+    [dev_stack::all(), hello::all(), kills::all(), limits::all(), network::all(), volumes::all()]
         .into_iter()
         .flatten()
         .collect()

@@ -57,8 +57,8 @@ impl Sandbox {
         let sandbox = Self { outside: Some(outside), stop: Some(stop) };
         is_ready.recv().map_err(io::Error::other)??;
         ip("addr add 192.0.2.2/24 dev up0")?;
-        // Link-local addresses would come a moment later and look like something left behind.
-        ip("link set up0 addrgenmode none")?;
+        // Its addresses and routes would come a moment later and look like something left behind.
+        fs::write("/proc/sys/net/ipv6/conf/up0/disable_ipv6", "1")?;
         ip("link set up0 up")?;
         ip("route add default via 192.0.2.1")?;
         Ok(sandbox)
