@@ -164,7 +164,7 @@ fn cut_off(stage: &Stage, words: &[&str], moment: Duration) -> Verdict {
     thread::sleep(moment);
     // It may have ended already.
     let _gone = running.signal(Signal::SIGKILL);
-    running.finish(Duration::from_secs(5))?;
+    let _killed = running.finish(Duration::from_secs(5))?;
     Ok(())
 }
 
