@@ -272,24 +272,7 @@ impl Stage {
     fn keep(&self) {
         let _best_effort = fs::write(self.artifacts.join("left"), self.left());
         for (from, to) in [(&self.folder, "project"), (&self.roots, "roots")] {
-            let mut copy = Command::new("rsync");
-            copy.args([
-                "--archive",
-                "--max-size=4m",
-                "--no-devices",
-                "--no-specials",
-                "--exclude=/data/images",
-            ]);
-            copy.args(["--exclude=upper", "--exclude=work", "--exclude=_data"]);
-            copy.arg(from.join("")).arg(self.artifacts.join(to));
-            let fallback = || {
-                let mut copy = Command::new("cp");
-                copy.args(["--recursive", "--no-dereference"])
-                    .arg(from.join("run"))
-                    .arg(self.artifacts.join(to));
-                copy.output()
-            };
-            let _best_effort = copy.output().or_else(|_| fallback());
+            let _best_effort = copy_small(from, &self.artifacts.join(to));
         }
     }
 
@@ -322,6 +305,23 @@ pub fn eventually<T>(
             answer => return answer,
         }
     }
+}
+
+/// Copies regular files of up to 4 MiB; file systems of containers and the content of volumes are left out.
+fn copy_small(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (name, found) = (entry.file_name(), entry.metadata()?);
+        let left_out =
+            ["images", "upper", "work", "_data"].iter().any(|left_out| name == *left_out);
+        if found.is_dir() && !left_out {
+            copy_small(&entry.path(), &to.join(name))?;
+        } else if found.is_file() && found.len() <= 4 << 20 {
+            fs::copy(entry.path(), to.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// The folder of everything that cargo builds.
