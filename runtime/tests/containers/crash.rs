@@ -19,6 +19,7 @@ use crate::build::{PATIENCE, Project, read_line, readable, shell};
 
 pub const CASES: &[Case] = &[
     ("a_killed_keeper_is_replaced_and_exits_are_known", killed_keeper),
+    ("a_keeper_killed_in_mid_start_leaves_nothing_outside_of_the_group", killed_mid_start),
     ("a_killed_supervisor_is_started_again_and_gets_everything", killed_supervisor),
     ("a_supervisor_that_does_not_start_is_reported_with_its_log", failing_supervisor),
     ("held_descriptors_are_listed_and_released", holding),
@@ -99,9 +100,9 @@ fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The number in `keeper.json`.
+/// The number in `keeper.json`, which a keeper writes as soon as it can.
 fn keeper_pid(config: &Config) -> i32 {
-    let text = std::fs::read_to_string(config.run.join("keeper.json")).unwrap();
+    let text = eventually(|| std::fs::read_to_string(config.run.join("keeper.json")).ok());
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     i32::try_from(value["pid"].as_i64().unwrap()).unwrap()
 }
@@ -140,6 +141,36 @@ fn killed_keeper() -> Result<(), Failed> {
     Ok(())
 }
 
+fn killed_mid_start() -> Result<(), Failed> {
+    for round in 0..12_u64 {
+        let mut project = Project::new();
+        let mut launch = shell("exec sleep 1000");
+        let name = runtime::cgroup::name("core-crash", &launch.id);
+        let place = runtime::cgroup::create(&name, &runtime::cgroup::Limits::default())?;
+        launch.cgroup = Some(place.clone());
+        let memory = sys::fds::sealed("launch", &serde_json::to_vec(&launch)?)?;
+        let null = File::open("/dev/null")?;
+        let descriptors = [memory.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()];
+        let request = Request::Start { ticket: round, key: launch.id.clone(), joins: Vec::new() };
+        let keeper = keeper_pid(&project.config);
+        project.keeper.send(&request, &descriptors)?;
+        let until = Instant::now() + std::time::Duration::from_micros(round * 700);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        kill(keeper);
+        // Whether it had reached its program or not, the group knows it: one half made dies by itself, or with the group.
+        eventually(|| {
+            place.kill().ok()?;
+            place.pids().is_empty().then_some(())
+        });
+        place.remove()?;
+        project.keeper = Keeper::replace(&project.config)?;
+        assert_eq!(project.run(&shell("exit 6")).status, ExitStatus::exited(6));
+    }
+    Ok(())
+}
+
 fn launched(folder: &Path) -> Config {
     Config { project: "launched".to_owned(), data: folder.to_owned(), run: folder.join("run") }
 }
@@ -174,6 +205,10 @@ fn killed_supervisor() -> Result<(), Failed> {
     let open = std::fs::read_dir(format!("/proc/{keeper}/fd"))?.count();
     // Standard streams, signals, journal, socket and pidfd of the supervisor, and the two that are held.
     assert_eq!(open, 9);
+    // The second one is started later than the first: twice the wait.
+    kill(second);
+    let (third, keys) = eventually(|| ask(&socket, "").filter(|(pid, _)| *pid != second));
+    assert_eq!((third != first, &*keys), (true, "kept=2"));
     ask(&socket, "quit").expect("an answer");
     let keeper = sys::pidfd::open(keeper);
     assert!(keeper.is_err() || readable(keeper.unwrap(), PATIENCE));
