@@ -63,7 +63,6 @@ fn file_source(report: &mut Report, kind: &str, name: &str, entry: &Entry, sourc
         _ => "`file`, `environment` or `content`",
     };
     match (given.next(), given.next()) {
-        (None, _) if node.get("driver").is_some() => {}
         (None, _) => {
             report
                 .error(entry.key, format!("the {kind} `{name}` has no source"))

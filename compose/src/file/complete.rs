@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::canonical::PORT;
+use super::canonical::{PORT, ULIMIT};
 use super::node::{Map, Node, Value};
 use super::report::Report;
 use super::schema::{List, ListMerge, Object, Shape};
@@ -31,6 +31,7 @@ fn check_at(report: &mut Report, node: &Node, key: Option<Span>, shape: &Shape) 
                 check_object(report, port, None, &PORT);
             }
         }
+        Shape::Ulimit => check_object(report, node, key, &ULIMIT),
         _ => {}
     }
 }
@@ -84,7 +85,6 @@ pub(super) fn defaults(project: &mut Node) {
 fn service_defaults(service: &mut Map) {
     if let Some(build) = service.get_mut("build") {
         default_text(build, "context", ".");
-        each(build.as_map_mut().and_then(|build| build.get_mut("secrets")), secret_default);
     }
     each(service.get_mut("secrets"), secret_default);
     each(service.get_mut("ports"), |port| {
@@ -104,16 +104,9 @@ fn service_defaults(service: &mut Map) {
     let reservations =
         resources.and_then(|map| map.get_mut("reservations")).and_then(Node::as_map_mut);
     each(reservations.and_then(|map| map.get_mut("devices")), count_default);
-    each(service.get_mut("volumes"), |mount| {
-        if let Some(bind) = mount.as_map_mut().and_then(|mount| mount.get_mut("bind")) {
-            let span = bind.span;
-            if let Some(bind) = bind.as_map_mut()
-                && !bind.contains("create_host_path")
-            {
-                bind.set("create_host_path", Node::new(Value::Bool(true), span));
-            }
-        }
-    });
+    if let Some(Value::List(servers)) = service.get_mut("dns").map(|dns| &mut dns.value) {
+        servers.retain(|server| server.as_str() != Some(""));
+    }
 }
 
 fn each(list: Option<&mut Node>, change: impl FnMut(&mut Node)) {

@@ -160,10 +160,14 @@ fn raw(
     scope: &Scope,
     chain: &mut Vec<Link>,
 ) -> Option<Node> {
-    let Some(service) = extended.services.get(&wanted.service).cloned() else {
+    let Some(mut service) = extended.services.get(&wanted.service).cloned() else {
         unknown(reader, wanted, extended.services.keys(), Some(path));
         return None;
     };
+    if service.is_null() {
+        // A base of which nothing is said is a base that adds nothing.
+        service.value = Value::Map(Map::default());
+    }
     let mut service = canonical::canonical(reader.report, reader.variables, service, &SHAPE)?;
     let extends = service.as_map_mut().and_then(|map| map.remove("extends"));
     paths::resolve_service(&mut service, base);

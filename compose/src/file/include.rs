@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::canonical;
+use super::complete;
 use super::dotenv;
 use super::env_file;
 use super::locate::absolute;
@@ -87,6 +88,7 @@ fn one(reader: &mut Reader<'_>, item: &Node, scope: &Scope) -> Option<Node> {
         map.remove("name");
         map.retain(|key, _| !key.starts_with("x-"));
     }
+    complete::defaults(&mut project);
     reader.settle(&mut project, &inner, true);
     Some(project)
 }

@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::dotenv;
+use super::paths::directory;
 use super::report::Report;
 use super::{LoadOptions, env_file};
 
@@ -42,18 +43,19 @@ pub(super) fn locate(report: &mut Report, options: &LoadOptions) -> Option<Locat
         .entry("PWD".to_owned())
         .or_insert_with(|| options.working_dir.display().to_string());
     let explicit_env = explicit_env_files(options, &environment);
-    let early_dir = options
-        .project_dir
-        .as_ref()
-        .map_or_else(|| options.working_dir.clone(), |dir| absolute(&options.working_dir, dir));
+    let early_dir = match (&options.project_dir, options.files.first()) {
+        (Some(dir), _) => absolute(&options.working_dir, dir),
+        (None, Some(file)) if file != Path::new("-") => {
+            directory(&absolute(&options.working_dir, file))
+        }
+        _ => options.working_dir.clone(),
+    };
     read_env(report, options, &explicit_env, &early_dir, &mut environment);
 
     let files = compose_files(report, options, &environment)?;
     let project_dir = match (&options.project_dir, files.first()) {
         (Some(dir), _) => absolute(&options.working_dir, dir),
-        (None, Some(file)) if file != Path::new("-") => {
-            file.parent().unwrap_or(Path::new("/")).to_owned()
-        }
+        (None, Some(file)) if file != Path::new("-") => directory(file),
         _ => options.working_dir.clone(),
     };
     if project_dir != early_dir {

@@ -57,19 +57,25 @@ fn normalize_service(report: &mut Report, service: &mut Map, span: Span) {
         policy.value = Value::Text("missing".into());
     }
     if let Some(build) = service.get_mut("build") {
-        let span = build.span;
-        if let Some(build) = build.as_map_mut()
-            && !build.contains("dockerfile")
-            && !build.contains("dockerfile_inline")
-        {
-            build.set("dockerfile", Node::text("Dockerfile", span));
-        }
+        normalize_build(build);
     }
     implied_dependencies(service, span);
     if let Some(mounts) = service.get_mut("volumes") {
         for mount in mounts.items_mut() {
             clean_target(report, mount);
         }
+    }
+}
+
+fn normalize_build(build: &mut Node) {
+    let span = build.span;
+    let Some(build) = build.as_map_mut() else { return };
+    if !build.contains("dockerfile") && !build.contains("dockerfile_inline") {
+        build.set("dockerfile", Node::text("Dockerfile", span));
+    }
+    // An argument that is not set anywhere is the Dockerfile's own business.
+    if let Some(arguments) = build.get_mut("args").and_then(Node::as_map_mut) {
+        arguments.retain(|_, value| !value.is_null());
     }
 }
 

@@ -28,8 +28,8 @@ impl Base {
     }
 
     fn expand_home(&self, text: &str) -> PathBuf {
-        let below = text.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        match (below, &self.home) {
+        // Any `~` is the home of the caller, here as in docker compose.
+        match (text.strip_prefix('~'), &self.home) {
             (Some(rest), Some(home)) => clean(&home.join(rest.trim_start_matches('/'))),
             _ => PathBuf::from(text),
         }
@@ -88,7 +88,10 @@ fn resolve_volume(volume: &mut Node, base: &Base) {
     let options = volume.get("driver_opts").and_then(|options| options.get("o"));
     let binds = options.and_then(Node::as_str) == Some("bind");
     if binds && driver.is_none_or(|driver| driver == "local") {
-        text(volume, &["driver_opts", "device"], |device| base.path(device));
+        let dir = || base.dir.to_string_lossy().into_owned();
+        text(volume, &["driver_opts", "device"], |device| {
+            if device.is_empty() { dir() } else { base.path(device) }
+        });
     }
 }
 

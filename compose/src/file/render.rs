@@ -4,7 +4,7 @@ use serde_json::{Map as JsonMap, Number, Value as Json};
 
 use super::canonical::PORT;
 use super::node::{Map, Node, Value};
-use super::schema::{Empty, Object, PROJECT, SERVICE, Shape};
+use super::schema::{Empty, Field, Object, PROJECT, SERVICE, Shape};
 
 /// Whether keys that JSON output always has are put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +48,9 @@ pub(super) fn value(node: &Node, shape: &Shape) -> Json {
 impl Renderer {
     fn shape(&self, node: &Node, shape: &Shape) -> Json {
         match (shape, &node.value) {
+            (Shape::Object(object), Value::Map(_) | Value::Null) => self.object(node, object),
             (_, Value::Null) => Json::Null,
-            (Shape::Object(object) | Shape::ObjectOrNull(object), Value::Map(_)) => {
-                self.object(node, object)
-            }
+            (Shape::ObjectOrNull(object), Value::Map(_)) => self.object(node, object),
             (Shape::Long(long), Value::Map(_)) => self.object(node, long.object),
             (Shape::Map(map), Value::Map(entries)) => {
                 sorted(entries, |node| self.shape(node, map.value))
@@ -70,9 +69,7 @@ impl Renderer {
             }
             (Shape::Ssh, Value::Map(keys)) => ssh(keys),
             (Shape::Bytes | Shape::BytesText, Value::Int(bytes)) => Json::from(bytes.to_string()),
-            (Shape::Mode, Value::Int(mode)) => {
-                Json::from(format!("{mode:#06o}").replacen("0o", "0", 1))
-            }
+            (Shape::Mode, Value::Int(mode)) => Json::from(format!("0{mode:03o}")),
             (Shape::Number, Value::Int(_) | Value::Float(_)) => number(node),
             (Shape::Ulimit, Value::Map(entries)) => {
                 let keys = ["soft", "hard"].into_iter();
@@ -84,33 +81,51 @@ impl Renderer {
     }
 
     fn object(&self, node: &Node, object: &'static Object) -> Json {
-        let Some(map) = node.as_map() else { return plain(node) };
-        let mut rendered = JsonMap::new();
-        for field in object.fields {
-            let value = map.get(field.name).map(|node| self.shape(node, &field.shape));
-            let value = match (value, field.empty) {
-                (Some(value), Empty::Shown | Empty::Null) if !value.is_null() => Some(value),
-                (Some(value), _) if !is_empty(&value, &field.shape) => Some(value),
-                (_, Empty::Null) if self.nulls == Nulls::Shown => Some(Json::Null),
-                (_, Empty::Always) if self.nulls == Nulls::Shown => {
-                    Some(Json::Object(JsonMap::new()))
-                }
-                _ => None,
-            };
-            if let Some(value) = value {
-                rendered.insert(field.name.to_owned(), value);
-            }
+        match &node.value {
+            Value::Map(map) => self.fields(map, object),
+            Value::Null => self.fields(&Map::default(), object),
+            _ => plain(node),
         }
-        let mut others: Vec<_> =
-            map.iter().filter(|(key, _)| object.field(key).is_none()).collect();
-        others.sort_by_key(|(key, _)| (*key).clone());
-        for (key, entry) in others {
-            rendered.insert(key.to_string(), plain(&entry.node));
+    }
+
+    fn fields(&self, map: &Map, object: &'static Object) -> Json {
+        let mut rendered: JsonMap<String, Json> = object
+            .fields
+            .iter()
+            .filter_map(|field| {
+                Some((field.name.to_owned(), self.field(map.get(field.name), field)?))
+            })
+            .collect();
+        if self.nulls == Nulls::Hidden || std::ptr::eq(object, &PROJECT) {
+            let others = map.iter().filter(|(key, _)| object.field(key).is_none());
+            let mut others: Vec<_> = others.collect();
+            others.sort_by_key(|(key, _)| (*key).clone());
+            rendered.extend(
+                others.into_iter().map(|(key, entry)| (key.to_string(), plain(&entry.node))),
+            );
         }
         if self.order == Order::Name {
             rendered.sort_keys();
         }
         Json::Object(rendered)
+    }
+
+    /// What is printed of a key; nothing if it says nothing.
+    fn field(&self, node: Option<&Node>, field: &Field) -> Option<Json> {
+        let json = self.nulls == Nulls::Shown;
+        let value = node.map(|node| self.shape(node, &field.shape));
+        match (value, field.empty) {
+            (_, Empty::NotInJson) if json => None,
+            (Some(value), Empty::Shown | Empty::Null) if !value.is_null() => Some(value),
+            (Some(value), Empty::ShownInYaml) if !json => Some(value),
+            (Some(value), _) if !is_empty(&value, &field.shape) => Some(value),
+            (_, Empty::Null) if json => Some(Json::Null),
+            (_, Empty::Always) if json => match &field.shape {
+                Shape::Object(object) => Some(self.fields(&Map::default(), object)),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 }
 

@@ -68,7 +68,7 @@ impl Nanoseconds {
             total += number * factor;
             rest = after;
         }
-        if total > 9.2e18 {
+        if total >= 9_223_372_036_854_775_807.0 {
             return Err(DurationError::Number(text.to_owned()));
         }
         #[expect(clippy::cast_possible_truncation, reason = "checked above")]
@@ -147,7 +147,7 @@ pub(crate) fn bytes(text: &str) -> Option<i64> {
     };
     let total = number * 1024_f64.powi(power);
     #[expect(clippy::cast_possible_truncation, reason = "checked in the same expression")]
-    (total < 9.2e18).then_some(total as i64)
+    (total < 9_223_372_036_854_775_807.0).then_some(total as i64)
 }
 
 #[cfg(test)]

@@ -38,7 +38,8 @@ impl Checker<'_> {
                             .help("write `HOST=ADDRESS`");
                         continue;
                     };
-                    lines.push(line(host, address, item.span));
+                    let addresses = address.split(',');
+                    lines.extend(addresses.map(|address| line(host, address, item.span)));
                 }
             }
             value => {

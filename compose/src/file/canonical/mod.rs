@@ -276,7 +276,7 @@ impl Checker<'_> {
         match node.value {
             Value::Map(_) => self.object(node, long.object),
             Value::Text(_) => match (long.short)(&node) {
-                Ok(long_form) => Some(long_form),
+                Ok(long_form) => self.object(long_form, long.object),
                 Err(error) => {
                     let finding = self.report.error(node.span, error.message);
                     if let Some(help) = error.help {
@@ -304,7 +304,7 @@ fn complete_dependency(map: &schema::Map, node: &mut Node) {
     }
 }
 
-static ULIMIT: Object = Object {
+pub(crate) static ULIMIT: Object = Object {
     name: "a limit",
     fields: &[
         schema::Field { name: "soft", shape: Shape::Integer, empty: schema::Empty::Shown },

@@ -71,6 +71,7 @@ impl Checker<'_> {
         let mut checked = Map::default();
         for (key, entry) in entries {
             let value = match &entry.node.value {
+                Value::Null if entry.node.tag == Tag::None => Value::Text("".into()),
                 Value::Null => Value::Null,
                 value @ (Value::Text(_) | Value::Int(_) | Value::Float(_)) => {
                     Value::Text(text_of(value).unwrap_or_default().into())

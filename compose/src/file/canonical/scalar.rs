@@ -38,8 +38,10 @@ impl Checker<'_> {
                 Value::Int(self.bytes(&node, text)?)
             }
             (Shape::Duration, Value::Text(text)) => self.duration(&node, text)?,
-            (Shape::Mode, Value::Int(_)) => return Some(node),
-            (Shape::Mode, Value::Text(text)) => Value::Int(self.mode(&node, text)?),
+            (Shape::Mode | Shape::ModeNumber, Value::Int(_)) => return Some(node),
+            (Shape::Mode | Shape::ModeNumber, Value::Text(text)) => {
+                Value::Int(self.mode(&node, text)?)
+            }
             (Shape::Choice(words), Value::Text(text)) if words.contains(&&**text) => {
                 return Some(node);
             }

@@ -32,6 +32,8 @@ struct ShortMount {
     subpath: Option<String>,
     propagation: Option<&'static str>,
     selinux: Option<&'static str>,
+    /// Too short to have a source.
+    bare: bool,
 }
 
 /// Reads the short form. A single letter before a colon is a drive of Windows, here as in docker
@@ -43,6 +45,7 @@ fn parse(text: &str) -> Result<ShortMount, &'static str> {
     }
     if text.len() <= 2 {
         text.clone_into(&mut mount.target);
+        mount.bare = true;
         return Ok(mount);
     }
     let mut part = String::new();
@@ -112,24 +115,29 @@ impl ShortMount {
         if self.read_only {
             mount.set("read_only", flag(true));
         }
-        let mut options = Map::default();
-        if bind {
-            if let Some(selinux) = self.selinux {
-                options.set("selinux", text(selinux));
-            }
-            if let Some(propagation) = self.propagation {
-                options.set("propagation", text(propagation));
-            }
-            options.set("create_host_path", flag(true));
-        } else {
-            if self.nocopy {
-                options.set("nocopy", flag(true));
-            }
-            if let Some(subpath) = &self.subpath {
-                options.set("subpath", text(subpath));
-            }
+        let mut binding = Map::default();
+        if let Some(selinux) = self.selinux {
+            binding.set("selinux", text(selinux));
         }
-        mount.set(if bind { "bind" } else { "volume" }, Node::map(options, span));
+        if let Some(propagation) = self.propagation {
+            binding.set("propagation", text(propagation));
+        }
+        if bind {
+            binding.set("create_host_path", flag(true));
+        }
+        if !binding.is_empty() {
+            mount.set("bind", Node::map(binding, span));
+        }
+        let mut volume = Map::default();
+        if self.nocopy {
+            volume.set("nocopy", flag(true));
+        }
+        if let Some(subpath) = &self.subpath {
+            volume.set("subpath", text(subpath));
+        }
+        if !bind && !self.bare || !volume.is_empty() {
+            mount.set("volume", Node::map(volume, span));
+        }
         Node::map(mount, span)
     }
 }

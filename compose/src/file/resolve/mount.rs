@@ -87,8 +87,7 @@ fn bind(mount: &mut Fields<'_, '_>, source: PathBuf) -> MountKind {
         Some("Z") => Some(Relabel::Private),
         _ => None,
     };
-    // Only a bind that says so is made; the short form and the default say so.
-    let create_host_path = bind.optional_flag("create_host_path").unwrap_or(false);
+    let create_host_path = bind.optional_flag("create_host_path").unwrap_or(true);
     if let (None, Some(node)) = (wanted, propagation.filter(|node| node.as_str() != Some(""))) {
         let text = node.as_str().unwrap_or_default();
         bind.report

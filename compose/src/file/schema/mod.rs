@@ -64,7 +64,11 @@ pub(crate) enum Empty {
     Hidden,
     /// It says something else than no value.
     Shown,
-    /// It is printed as an empty mapping (JSON only) even if it is not there.
+    /// As `Hidden` in JSON and `Shown` in YAML.
+    ShownInYaml,
+    /// JSON never has it, YAML does if it says something.
+    NotInJson,
+    /// JSON has it, empty, even if it is not there.
     Always,
     /// JSON prints null where it is not there.
     Null,
@@ -93,8 +97,10 @@ pub(crate) enum Shape {
     BytesText,
     /// A duration.
     Duration,
-    /// Permissions: octal text, or a number.
+    /// Permissions: octal text, or a number; printed as octal text.
     Mode,
+    /// Permissions: octal text, or a number; printed as a number.
+    ModeNumber,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// `all`, or a number (-1 means all).
@@ -226,7 +232,7 @@ impl Shape {
             Self::Number => "a number",
             Self::Bytes | Self::BytesText => "an amount of bytes like `64m`",
             Self::Duration => "a duration like `1m30s`",
-            Self::Mode => "permissions like `0440`",
+            Self::Mode | Self::ModeNumber => "permissions like `0440`",
             Self::Choice(_) => "a word",
             Self::Count => "a number or `all`",
             Self::Command => "a string or a list of strings",

@@ -297,7 +297,7 @@ static BIND: Object = object(
     &[
         field("selinux", Shape::Choice(&["z", "Z"])),
         field("propagation", Shape::Text),
-        field("create_host_path", Shape::Flag),
+        Field { name: "create_host_path", shape: Shape::Flag, empty: Empty::ShownInYaml },
         field("recursive", Shape::Choice(&["enabled", "disabled", "writable", "readonly"])),
     ],
 );
@@ -311,8 +311,10 @@ static VOLUME: Object = object(
     ],
 );
 
-static TMPFS: Object =
-    object("the options of a tmpfs", &[field("size", Shape::Bytes), field("mode", Shape::Mode)]);
+static TMPFS: Object = object(
+    "the options of a tmpfs",
+    &[field("size", Shape::Bytes), field("mode", Shape::ModeNumber)],
+);
 
 static IMAGE: Object = object("the options of an image mount", &[field("subpath", Shape::Text)]);
 

@@ -15,11 +15,11 @@ static FIELDS: &[Field] = &[
     field("name", Shape::Text),
     field("include", list(&INCLUDE, ListMerge::Append)),
     shown("services", Shape::Map(Map { value: &Shape::Object(&SERVICE), key: "service", null_values: false, from_list: None })),
-    field("networks", Shape::Map(Map { value: &Shape::ObjectOrNull(&NETWORK), key: "network", null_values: true, from_list: None })),
-    field("volumes", Shape::Map(Map { value: &Shape::ObjectOrNull(&VOLUME), key: "volume", null_values: true, from_list: None })),
+    field("networks", Shape::Map(Map { value: &Shape::Object(&NETWORK), key: "network", null_values: true, from_list: None })),
+    field("volumes", Shape::Map(Map { value: &Shape::Object(&VOLUME), key: "volume", null_values: true, from_list: None })),
     field("secrets", Shape::Map(Map { value: &Shape::Object(&SECRET), key: "secret", null_values: false, from_list: None })),
     field("configs", Shape::Map(Map { value: &Shape::Object(&CONFIG), key: "config", null_values: false, from_list: None })),
-    field("models", Shape::Map(Map { value: &Shape::Object(&MODEL), key: "model", null_values: false, from_list: None })),
+    Field { name: "models", empty: Empty::NotInJson, shape: Shape::Map(Map { value: &Shape::Object(&MODEL), key: "model", null_values: false, from_list: None }) },
 ];
 
 pub(crate) static INCLUDE: Shape = Shape::Long(&Long {
@@ -56,7 +56,7 @@ static NETWORK: Object = object("a network", &[
 static IPAM: Object = object("`ipam`", &[
     field("driver", Shape::Text),
     field("config", list(&Shape::Object(&POOL), ListMerge::Unique(subnet))),
-    field("options", Shape::Options),
+    Field { name: "options", shape: Shape::Options, empty: Empty::NotInJson },
 ]);
 
 #[rustfmt::skip]
