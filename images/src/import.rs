@@ -1,18 +1,17 @@
 //! From the archive of a root file system to an image.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use jiff::Timestamp;
 use oci_spec::image::{Arch, Descriptor, History, ImageConfiguration, MediaType, Os};
 use serde_json::{Value, json};
 
 use crate::change::{self, Change, ChangeError};
-use crate::digest::{Digest, Hasher};
 use crate::image::Image;
 use crate::layer::stream::Compression;
 use crate::layer::{ArchiveError, LayerError, unpack};
 use crate::manifest::{Configuration, canonical, digest_of};
+use crate::record::Recorder;
 use crate::reference::Reference;
 use crate::store::index::{Entry, descriptor};
 use crate::store::workspace::{StagedBlob, StagedLayer, Workspace};
@@ -156,10 +155,10 @@ fn stage_layer(
         }
         .into());
     }
-    let media_type = layer_type(recorder.compression());
-    let (digest, size) = recorder.finish(unpacked.diff_id);
+    let (compression, digest, size) =
+        recorder.finish().map_err(StoreError::access("write", &blob))?;
     let layer = StagedLayer { diff_id: unpacked.diff_id, path, size: unpacked.size };
-    Ok((layer, StagedBlob { digest, path: blob, size }, media_type))
+    Ok((layer, StagedBlob { digest, path: blob, size }, layer_type(compression)))
 }
 
 /// The configuration, and the layers of the manifest.
@@ -209,52 +208,5 @@ pub(crate) fn layer_type(compression: Compression) -> MediaType {
         Compression::None => MediaType::ImageLayer,
         Compression::Gzip => MediaType::ImageLayerGzip,
         Compression::Zstd => MediaType::ImageLayerZstd,
-    }
-}
-
-/// Keeps what is read through it in a file, and computes its digest, unless that is the digest of the uncompressed
-/// archive, which another thread computes.
-struct Recorder<R> {
-    source: R,
-    file: File,
-    size: u64,
-    start: Vec<u8>,
-    hasher: Option<Hasher>,
-}
-
-impl<R: Read> Recorder<R> {
-    fn new(source: R, file: File) -> Self {
-        Self { source, file, size: 0, start: Vec::new(), hasher: None }
-    }
-
-    fn compression(&self) -> Compression {
-        Compression::of(&self.start).unwrap_or(Compression::None)
-    }
-
-    /// The digest and the size of all that was read.
-    fn finish(self, diff_id: Digest) -> (Digest, u64) {
-        self.hasher.map_or((diff_id, self.size), Hasher::finish)
-    }
-
-    fn record(&mut self, read: &[u8]) -> io::Result<()> {
-        self.file.write_all(read)?;
-        self.size += read.len() as u64;
-        let (start, rest) = read.split_at(read.len().min(Compression::START - self.start.len()));
-        self.start.extend_from_slice(start);
-        if !start.is_empty()
-            && self.start.len() == Compression::START
-            && self.compression() != Compression::None
-        {
-            self.hasher.insert(Hasher::default()).write_all(&self.start)?;
-        }
-        self.hasher.as_mut().map_or(Ok(()), |hasher| hasher.write_all(rest))
-    }
-}
-
-impl<R: Read> Read for Recorder<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.source.read(buffer)?;
-        self.record(&buffer[..count])?;
-        Ok(count)
     }
 }

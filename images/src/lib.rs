@@ -3,7 +3,7 @@
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = images::Store::open("/var/lib/compose/images".as_ref())?;
-//! for image in store.list()? {
+//! for image in store.list()?.images {
 //!     println!("{} in {:?}", image.id.short(), image.layers);
 //! }
 //! # Ok(())
@@ -25,6 +25,7 @@ mod layer;
 mod load;
 mod manifest;
 mod platform;
+mod record;
 mod reference;
 mod store;
 mod words;
@@ -38,5 +39,7 @@ pub use load::LoadError;
 pub use manifest::DocumentError;
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
-pub use store::{FindError, Force, RemoveError, Removed, Store, StoreError, TagError};
+pub use store::{
+    Damaged, FindError, Force, Listing, RemoveError, Removed, Store, StoreError, TagError,
+};
 pub use words::WordError;

@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::StoreError;
 pub(crate) use find::DIRECTORY;
-pub use find::FindError;
+pub use find::{Damaged, FindError, Listing};
 pub use remove::{Force, RemoveError, Removed, TagError};
 
 use crate::digest::Digest;

@@ -74,7 +74,7 @@ fn a_kill_leaves_the_old_store_or_the_new_one() {
         child.wait().unwrap();
 
         assert_eq!(store.find("kept").unwrap().as_ref(), Some(&kept), "round {round}");
-        for image in store.list().unwrap() {
+        for image in store.list().unwrap().images {
             assert!(image.layers.iter().all(|layer| layer.is_dir()), "round {round}");
         }
         for name in names(&root, "blobs/sha256") {

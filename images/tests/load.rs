@@ -6,6 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 
 use common::{gzip, names, store, tar};
 use images::{Digest, DocumentError, LoadError, Platform, Store};
@@ -105,7 +106,7 @@ fn load(store: &Store, saved: &Saved) -> Result<Vec<images::Image>, LoadError> {
 fn refusal(saved: &Saved) -> LoadError {
     let (dir, store) = store();
     let refused = load(&store, saved).unwrap_err();
-    assert!(store.list().unwrap().is_empty());
+    assert!(store.list().unwrap().images.is_empty());
     let root = dir.path().join("images");
     assert!(names(&root, "layers").is_empty() && names(&root, "blobs/sha256").is_empty());
     refused
@@ -137,8 +138,40 @@ fn an_oci_archive_in_every_compression() {
         assert_eq!(store.find(&format!("app@{digest}")).unwrap().as_ref(), Some(image));
         // Again, which changes nothing.
         assert_eq!(load(&store, &saved).unwrap(), loaded);
-        assert_eq!(store.list().unwrap(), loaded);
+        assert_eq!(store.list().unwrap().images, loaded);
     }
+}
+
+/// Mounted by the kernel, in a mount namespace of its own, the layers are the file system that they describe.
+#[test]
+fn overlayfs_understands_the_layers() {
+    let mut saved = Saved::default();
+    let below = tar(&[("etc/hosts", b"one"), ("gone", b""), ("dir/old", b""), ("opaque/old", b"")]);
+    let above = tar(&[
+        ("etc/hosts", b"two"),
+        (".wh.gone", b""),
+        ("dir/new", b""),
+        ("opaque/.wh..wh..opq", b""),
+        ("opaque/new", b""),
+    ]);
+    let image = saved.image(&[below, above], <[u8]>::to_vec, LAYER);
+    let (dir, store) = store();
+    let image = load(&store, &saved.layout(&[image])).unwrap().remove(0);
+    let target = dir.path().join("target");
+    fs::create_dir(&target).unwrap();
+    let lower = format!("lowerdir={}:{}", image.layers[0].display(), image.layers[1].display());
+    let script =
+        "mount -t overlay none -o \"$0\" \"$1\" && cd \"$1\" && cat etc/hosts && find . | sort";
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, &lower])
+        .arg(&target)
+        .output()
+        .unwrap();
+    let seen = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        seen,
+        "two.\n./dir\n./dir/new\n./dir/old\n./etc\n./etc/hosts\n./opaque\n./opaque/new\n"
+    );
 }
 
 #[test]

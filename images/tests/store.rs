@@ -9,9 +9,15 @@ use std::os::unix::fs::PermissionsExt;
 
 use common::{gzip, import, names, store, tar};
 use images::{
-    Change, Digest, FindError, Force, Import, ImportError, LayerError, Origin, RemoveError,
-    StoreError, TagError,
+    Change, Digest, FindError, Force, Image, Import, ImportError, LayerError, Origin, RemoveError,
+    Store, StoreError, TagError,
 };
+
+fn listed(store: &Store) -> Vec<Image> {
+    let listing = store.list().unwrap();
+    assert!(listing.damaged.is_empty());
+    listing.images
+}
 
 fn changes(lines: &[&str]) -> Vec<Change> {
     lines.iter().map(|line| line.parse().unwrap()).collect()
@@ -34,7 +40,7 @@ fn an_import_becomes_an_image() {
     assert_eq!(layer.file_name().unwrap().to_str().unwrap(), Digest::of(&archive).hex());
     assert_eq!(fs::read_to_string(layer.join("etc/hosts")).unwrap(), "localhost");
     assert_eq!(store.find("app:v1").unwrap().unwrap(), image);
-    assert_eq!(store.list().unwrap(), std::slice::from_ref(&image));
+    assert_eq!(listed(&store), std::slice::from_ref(&image));
 
     // It is an OCI layout: the blobs are what their names say, and programs of others find their way.
     let root = dir.path().join("images");
@@ -200,7 +206,7 @@ fn names_come_and_go() {
     store.tag("app", &"app:v1".parse().unwrap()).unwrap();
     store.tag("app:v1", &"other".parse().unwrap()).unwrap();
     assert!(matches!(store.tag("none", &"x".parse().unwrap()), Err(TagError::NotFound(_))));
-    assert_eq!(store.list().unwrap().len(), 3);
+    assert_eq!(listed(&store).len(), 3);
 
     // An id that stands for several names.
     let id = image.id.hex();
@@ -251,7 +257,7 @@ fn an_image_whose_name_is_taken_stays_without_one() {
     let (_dir, store) = store();
     let old = import(&store, "app", &tar(&[("f", b"1")]));
     let new = import(&store, "app", &tar(&[("f", b"2")]));
-    let list = store.list().unwrap();
+    let list = listed(&store);
     assert_eq!(
         list.iter().map(|image| (image.id, image.reference.is_some())).collect::<Vec<_>>(),
         [(new.id, true), (old.id, false)]
@@ -279,7 +285,7 @@ fn what_is_wrong_is_said_and_leaves_nothing() {
             panic!("{refused:?}")
         };
         assert_eq!(source.to_string(), message);
-        assert!(store.list().unwrap().is_empty());
+        assert!(listed(&store).is_empty());
         assert!(names(&dir.path().join("images"), "layers").is_empty());
     }
     let digest = format!("app@{}", Digest::of(b""));
@@ -300,4 +306,13 @@ fn damage_is_said_with_its_place() {
     fs::write(&blob, "{}").unwrap();
     let refused = store.find("app").unwrap_err().to_string();
     assert!(refused.contains(&image.manifest.hex()) && refused.contains("damaged"), "{refused}");
+    // It does not keep others from their work, and its name can be taken away.
+    let other = import(&store, "other", &tar(&[("f", b"2")]));
+    let listing = store.list().unwrap();
+    assert_eq!((listing.images.len(), listing.damaged.len()), (2, 1));
+    assert_eq!(listing.damaged[0].name, "app:latest");
+    assert_eq!(store.remove("app", Force::No, |_| None).unwrap().untagged.len(), 1);
+    assert_eq!(store.remove("again", Force::No, |_| None).unwrap().untagged.len(), 1);
+    assert_eq!(listed(&store), [other]);
+    assert_eq!(names(&dir.path().join("images"), "layers").len(), 2);
 }

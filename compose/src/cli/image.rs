@@ -75,7 +75,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         store.import(&archive()[..], &images::Import::default()).unwrap();
-        let id = store.list().unwrap()[0].id.to_string();
+        let id = store.list().unwrap().images[0].id.to_string();
         for name in ["app", "app:v1", "localhost:5000/app"] {
             store.tag(&id, &name.parse().unwrap()).unwrap();
         }
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn every_error_has_advice() {
         let (dir, store) = store();
-        let id = store.list().unwrap()[0].id.hex();
+        let id = store.list().unwrap().images[0].id.hex();
         let errors: Vec<CommandError> = vec![
             store.import(&b"x"[..], &images::Import::default()).unwrap_err().into(),
             store

@@ -47,6 +47,24 @@ pub enum FindError {
     Store(#[from] StoreError),
 }
 
+/// What is in the store.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The images.
+    pub images: Vec<Image>,
+    /// The names that lead to no image any more.
+    pub damaged: Vec<Damaged>,
+}
+
+/// A name that leads to an image which cannot be used.
+#[derive(Debug)]
+pub struct Damaged {
+    /// The name, or the digest of the manifest of an image without one.
+    pub name: String,
+    /// What is wrong.
+    pub error: StoreError,
+}
+
 impl Store {
     /// Finds an image by what a person writes.
     ///
@@ -73,18 +91,24 @@ impl Store {
         Ok(self.select(&index, name)?.cloned())
     }
 
-    /// All images, one for each name, those without a name last.
+    /// All images, one for each name, those without a name last; and those that are damaged, apart, because they
+    /// must not keep the others from being seen.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the store is damaged or cannot be read.
-    pub fn list(&self) -> Result<Vec<Image>, StoreError> {
+    /// [`StoreError`] when the index is damaged or cannot be read.
+    pub fn list(&self) -> Result<Listing, StoreError> {
         let _lock = self.lock_index(Mode::Shared)?;
         let index = Index::read(&self.index())?;
-        let mut images =
-            index.entries.iter().map(|entry| self.image(entry)).collect::<Result<Vec<_>, _>>()?;
-        images.sort_by_key(|image| (image.reference.is_none(), image.reference.clone()));
-        Ok(images)
+        let mut listing = Listing::default();
+        for entry in &index.entries {
+            match self.image(entry) {
+                Ok(image) => listing.images.push(image),
+                Err(error) => listing.damaged.push(Damaged { name: entry.name(), error }),
+            }
+        }
+        listing.images.sort_by_key(|image| (image.reference.is_none(), image.reference.clone()));
+        Ok(listing)
     }
 
     /// The line of the index that `name` means.
@@ -122,7 +146,8 @@ impl Store {
         let mut found = None;
         let mut ids = BTreeSet::new();
         for entry in &index.entries {
-            let id = self.id(entry)?;
+            // One that is damaged has no id; it is found by its name.
+            let Ok(id) = self.id(entry) else { continue };
             if id.hex().starts_with(prefix) || entry.manifest.hex() == prefix {
                 ids.insert(id);
                 found = found.or(Some(entry));

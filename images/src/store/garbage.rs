@@ -22,11 +22,13 @@ struct Used {
 }
 
 impl Store {
-    /// Deletes garbage if nobody is writing; otherwise it stays for the next writer.
+    /// Deletes garbage if nobody is writing; otherwise it stays for the next writer. So it does while an image of
+    /// the index is damaged, because what that one needs cannot be known.
     pub(super) fn collect_garbage(&self) -> Result<(), StoreError> {
-        match Lock::attempt(&self.writers_lock())? {
-            Some(alone) => self.sweep(&alone),
-            None => Ok(()),
+        let Some(alone) = Lock::attempt(&self.writers_lock())? else { return Ok(()) };
+        match self.used() {
+            Ok(used) => self.sweep(&used, &alone),
+            Err(_) => Ok(()),
         }
     }
 
@@ -39,8 +41,7 @@ impl Store {
     ///
     /// Garbage is first renamed away, and the renames are written to disk: a layer that is half deleted must not be
     /// found under its name by anybody, not even after a power cut.
-    fn sweep(&self, _alone: &Lock) -> Result<(), StoreError> {
-        let used = self.used()?;
+    fn sweep(&self, used: &Used, _alone: &Lock) -> Result<(), StoreError> {
         let leftovers = self.leftovers()?;
         let mut garbage = self.unused(&self.root.join("blobs/sha256"), &used.blobs)?;
         garbage.extend(self.unused(&self.layers(), &used.layers)?);

@@ -95,6 +95,11 @@ impl Index {
 }
 
 impl Entry {
+    /// What a person can call it by.
+    pub(super) fn name(&self) -> String {
+        self.reference.as_ref().map_or_else(|| self.manifest.to_string(), Reference::familiar)
+    }
+
     fn from_descriptor(path: &Path, descriptor: &Descriptor) -> Result<Self, StoreError> {
         let invalid = |reason: String| StoreError::Invalid { path: path.to_owned(), reason };
         let manifest = descriptor

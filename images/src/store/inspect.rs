@@ -23,7 +23,7 @@ impl Store {
         } else {
             let _lock = self.lock_index(Mode::Shared)?;
             let index = Index::read(&self.index())?;
-            (self.names(&index, image.id)?, self.configuration(image.id)?.json)
+            (self.names(&index, image.id), self.configuration(image.id)?.json)
         };
         let key = |key: &str| config.get(key).cloned();
         let mut digests: Vec<String> =

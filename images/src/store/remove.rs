@@ -1,7 +1,5 @@
 //! Giving images further names, and taking names and images away.
 
-use std::collections::BTreeSet;
-
 use super::Store;
 use super::error::StoreError;
 use super::find::FindError;
@@ -134,8 +132,17 @@ impl Store {
     ) -> Result<(Index, Removed), RemoveError> {
         let not_found = || RemoveError::NotFound(name.to_owned());
         let entry = self.select(&index, name)?.cloned().ok_or_else(not_found)?;
-        let image = self.image(&entry)?;
-        let names = self.names(&index, image.id)?;
+        let Ok(image) = self.image(&entry) else {
+            // Damaged: nothing can be made of it, so nothing is asked and its line goes.
+            index.entries.retain(|other| {
+                other.manifest != entry.manifest || other.reference != entry.reference
+            });
+            return Ok((
+                index,
+                Removed { untagged: entry.reference.into_iter().collect(), deleted: None },
+            ));
+        };
+        let names = self.names(&index, image.id);
         let by_name =
             entry.reference.clone().filter(|found| name.parse().is_ok_and(|name| *found == name));
         let leaving: Vec<Reference> = match by_name {
@@ -158,8 +165,7 @@ impl Store {
         }
         let deleted = (last && user.is_none()).then_some(image.id);
         if deleted.is_some() {
-            let same = self.manifests(&index, image.id)?;
-            index.entries.retain(|entry| !same.contains(&entry.manifest));
+            index.entries.retain(|entry| !self.is(entry, image.id));
         } else {
             // Stays without a name if this was the last one.
             index.insert(Entry { reference: None, ..entry });
@@ -168,26 +174,13 @@ impl Store {
     }
 
     /// All names of the image with this id.
-    pub(super) fn names(&self, index: &Index, id: Digest) -> Result<Vec<Reference>, StoreError> {
-        let mut names = Vec::new();
-        for entry in &index.entries {
-            if let Some(reference) = &entry.reference
-                && self.id(entry)? == id
-            {
-                names.push(reference.clone());
-            }
-        }
-        Ok(names)
+    pub(super) fn names(&self, index: &Index, id: Digest) -> Vec<Reference> {
+        let same = index.entries.iter().filter(|entry| self.is(entry, id));
+        same.filter_map(|entry| entry.reference.clone()).collect()
     }
 
-    /// All manifests of the image with this id.
-    fn manifests(&self, index: &Index, id: Digest) -> Result<BTreeSet<Digest>, StoreError> {
-        let mut manifests = BTreeSet::new();
-        for entry in &index.entries {
-            if self.id(entry)? == id {
-                manifests.insert(entry.manifest);
-            }
-        }
-        Ok(manifests)
+    /// Whether a line is one of the image with this id; one that is damaged is of none.
+    fn is(&self, entry: &Entry, id: Digest) -> bool {
+        self.id(entry).is_ok_and(|found| found == id)
     }
 }

@@ -9,6 +9,7 @@ use crate::cli::error::CommandError;
 use crate::cli::ps::Format;
 use crate::cli::terminal::Terminal;
 use crate::cli::terminal::table::{Table, since};
+use crate::event::Failure;
 
 /// List images
 #[derive(Debug, clap::Args)]
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn a_name_without_a_tag_means_the_repository() {
         let (_dir, store) = super::super::tests::store();
-        let images = store.list().unwrap();
+        let images = store.list().unwrap().images;
         let fitting =
             |name: &str| images.iter().filter(|image| wanted(name).unwrap().fits(image)).count();
         assert_eq!(
@@ -132,7 +133,7 @@ mod tests {
     #[test]
     fn is_a_table_like_that_of_docker() {
         let (_dir, store) = super::super::tests::store();
-        let images = store.list().unwrap();
+        let images = store.list().unwrap().images;
         let now = images[0].created.unwrap() + std::time::Duration::from_secs(180);
         let text = table(images.iter().map(|image| row(image, false, now)).collect());
         let lines: Vec<&str> = text.lines().collect();
