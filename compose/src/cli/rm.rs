@@ -56,7 +56,7 @@ fn going<'a>(args: &RmArgs, containers: &'a [Container]) -> Vec<&'a str> {
         .iter()
         .filter(|one| {
             args.services.is_empty()
-                || args.services.iter().any(|service| *service == one.record.service)
+                || args.services.contains(&one.record.service)
         })
         .filter(|one| args.stop || !one.state.phase.is_up())
         .map(|one| one.record.name.as_str())

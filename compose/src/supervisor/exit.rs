@@ -58,7 +58,7 @@ pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     let written = live.change(|state| {
         state.phase = if again { Phase::Restarting } else { Phase::Exited };
         state.process = None;
-        state.exit = ended.status.map(Into::into);
+        state.exit = ended.status;
         state.finished = Some(ended.at);
         state.oom = oom;
         state.health = None;

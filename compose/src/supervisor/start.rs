@@ -204,7 +204,7 @@ fn abandon(supervisor: &Rc<Supervisor>, live: &Rc<Live>, error: &StartError) {
         state.process = None;
         state.health = None;
         state.published = Vec::new();
-        state.exit = Some(runtime::exit::ExitStatus::exited(error.shell_code()).into());
+        state.exit = Some(runtime::exit::ExitStatus::exited(error.shell_code()));
         state.finished = Some(jiff::Timestamp::now());
         state.error = Some(message);
     });
