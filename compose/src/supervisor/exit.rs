@@ -233,7 +233,7 @@ fn give_up_restart(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
 }
 
 /// Kills every process of the container at once.
-fn kill(live: &Live) {
+pub fn kill(live: &Live) {
     let killed = place(live).map(|place| place.kill());
     if !matches!(killed, Some(Ok(())))
         && let Some(pidfd) = live.pidfd.borrow().as_ref()

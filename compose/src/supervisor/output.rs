@@ -3,12 +3,17 @@
 use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use runtime::log::{Rotation, Stream, Writer};
 use tokio::task::{spawn_local, yield_now};
+use tokio::time::sleep;
 
 use super::live::Live;
 use super::readiness;
+
+/// How long a log that cannot be written rests before the next try.
+const FULL_DISK_REST: Duration = Duration::from_secs(1);
 
 /// Begins to move what the container says into its log.
 ///
@@ -52,9 +57,10 @@ async fn pump(name: String, stream: Stream, source: OwnedFd, writer: Rc<RefCell<
             Ok(pumped) if pumped.bytes == 0 => ready.clear_ready(),
             // One bounded turn, then everybody else's.
             Ok(_) => yield_now().await,
+            // A full disk may have room again: until then the container waits with what it says, and loses nothing.
             Err(error) => {
                 tracing::error!(container = name, %error, "log");
-                return;
+                sleep(FULL_DISK_REST).await;
             }
         }
     }

@@ -102,7 +102,13 @@ pub async fn start(
     if occasion == Occasion::Request {
         live.life.set(Life::asked_to_start());
     }
-    let started = attempt(supervisor, live).await;
+    let mut started = attempt(supervisor, live).await;
+    if let Err(error) = &started
+        && is_stale(error)
+    {
+        renew_layer(live)?;
+        started = attempt(supervisor, live).await;
+    }
     match started {
         Ok(started) => {
             live.on(Event::Started);
@@ -117,6 +123,25 @@ pub async fn start(
             Err(error)
         }
     }
+}
+
+/// Whether the kernel refuses the writable layer because the machine went down while the container ran: a volatile
+/// overlay is then of unknown content (kernel documentation, overlayfs, "Volatile mount").
+fn is_stale(error: &StartError) -> bool {
+    const ESTALE: i32 = rustix::io::Errno::STALE.raw_os_error();
+    matches!(error, StartError::Keeper(KeeperError::Failed(failure)) if failure.errno == ESTALE)
+}
+
+/// Begins the writable layer anew. What is to outlive a power failure is in volumes.
+fn renew_layer(live: &Live) -> Result<(), StartError> {
+    tracing::warn!(container = live.record.name, "its writable layer begins anew after a crash of the machine");
+    let renew = |path: PathBuf| {
+        fs::remove_dir_all(&path)?;
+        fs::create_dir(&path)
+    };
+    renew(live.paths.work())
+        .and_then(|()| renew(live.paths.upper()))
+        .map_err(|source| StartError::Host { step: "cannot renew its writable layer", source })
 }
 
 async fn attempt(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<Started, StartError> {
@@ -197,6 +222,8 @@ fn abandon(supervisor: &Rc<Supervisor>, live: &Rc<Live>, error: &StartError) {
     names::detach(supervisor, live);
     *live.descriptors.borrow_mut() = Descriptors::default();
     supervisor.keeper.release(&live.record.id);
+    // A keeper that died before it answered may have brought the process to its program.
+    super::exit::kill(live);
     super::exit::remove_cgroup(live);
     let message = crate::event::Failure::new(error).message;
     let written = live.change(|state| {
