@@ -50,6 +50,12 @@ pub struct ContainerState {
     /// How often the restart policy has started it.
     #[serde(default)]
     pub restarts: u32,
+    /// Ends in a row that came soon after the start: decides how long the next restart waits.
+    #[serde(default)]
+    pub early_ends: u32,
+    /// When it will be started again, while it is [`Phase::Restarting`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_start: Option<Timestamp>,
     /// Somebody asked for the last stop: `unless-stopped` leaves it alone.
     #[serde(default)]
     pub stop_requested: bool,
@@ -77,6 +83,8 @@ impl Default for ContainerState {
             oom: false,
             error: None,
             restarts: 0,
+            early_ends: 0,
+            next_start: None,
             stop_requested: false,
             health: None,
             endpoints: Vec::new(),

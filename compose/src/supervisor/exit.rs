@@ -13,12 +13,12 @@ use tokio::time::{Instant, timeout_at};
 use super::keeper::Ended;
 use super::live::{Descriptors, Live};
 use super::start::{self, Occasion};
-use super::transition::{Effect, Event, Phase as Life};
+use super::transition::{Effect, Event, Life, Phase as LifePhase};
 use super::{Supervisor, hook, names};
 use crate::apply;
 use crate::event::Change;
 use crate::model::Signal;
-use crate::record::{Phase, read_record};
+use crate::record::{ContainerState, Phase, read_record};
 
 /// Why a container could not be stopped.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +51,12 @@ pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     live.tasks.borrow_mut().end_services();
     *live.pidfd.borrow_mut() = None;
     let oom = remove_cgroup(&live);
-    let requested = live.life.get().phase == Life::Stopping;
+    let requested = live.life.get().phase == LifePhase::Stopping;
     let effect = live.on(Event::Exited(ended.status));
     let again = matches!(effect, Effect::WakeAt(_));
     settle_descriptors(supervisor, &live, again);
     let written = live.change(|state| {
-        state.phase = if again { Phase::Restarting } else { Phase::Exited };
+        follow_up(state, live.life.get(), effect);
         state.process = None;
         state.exit = ended.status;
         state.finished = Some(ended.at);
@@ -74,6 +74,29 @@ pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     drop(gate);
     remove_if_asked(supervisor, &live).await;
     supervisor.idle.notify_one();
+}
+
+/// Writes down what follows the end of a run.
+fn follow_up(state: &mut ContainerState, life: Life, effect: Effect) {
+    let next_start = match effect {
+        Effect::WakeAt(until) => Some(until),
+        Effect::Nothing | Effect::Start | Effect::Terminate | Effect::Settle => None,
+    };
+    state.phase = if next_start.is_some() { Phase::Restarting } else { Phase::Exited };
+    state.next_start = next_start;
+    state.early_ends = life.early_ends;
+}
+
+/// Sees to a container that ended while no supervisor looked. Its state is true already but for what follows, which
+/// depends on `before`, the state that the last supervisor has left.
+pub async fn ended_unseen(supervisor: &Rc<Supervisor>, live: &Rc<Live>, before: &ContainerState) {
+    live.life.set(Life::of(before));
+    let effect = live.on(Event::Exited(live.state().exit));
+    if let Err(error) = live.change(|state| follow_up(state, live.life.get(), effect)) {
+        tracing::warn!(%error, "state");
+    }
+    obey(supervisor, live, effect);
+    remove_if_asked(supervisor, live).await;
 }
 
 /// Removes a container of `run --rm` that has ended, with its anonymous volumes.
@@ -125,7 +148,7 @@ async fn start_again(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
     tracing::warn!(container = live.record.name, %error, "restart");
     let effect = live.on(Event::StartFailed);
     if let Effect::WakeAt(_) = effect {
-        let _ = live.change(|state| state.phase = Phase::Restarting);
+        let _ = live.change(|state| follow_up(state, live.life.get(), effect));
     }
     obey(supervisor, live, effect);
     supervisor.idle.notify_one();
@@ -150,6 +173,7 @@ pub async fn stop(
         return Ok(());
     }
     hook::pre_stop(supervisor, live).await?;
+    note_request(live);
     send(live, signal)?;
     if live.state().phase == Phase::Paused {
         thaw(live);
@@ -173,6 +197,7 @@ async fn kill_and_wait(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
         give_up_restart(supervisor, live);
     }
     if live.is_running() {
+        note_request(live);
         kill(live);
         gone(live).await;
     }
@@ -217,6 +242,13 @@ async fn gone(live: &Live) {
         if changes.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Writes down that the coming end is wanted: whoever sees it, another supervisor perhaps, starts nothing again.
+fn note_request(live: &Live) {
+    if let Err(error) = live.change(|state| state.stop_requested = true) {
+        tracing::warn!(%error, "state");
     }
 }
 

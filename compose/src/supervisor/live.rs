@@ -132,7 +132,7 @@ impl Live {
         state: ContainerState,
     ) -> Self {
         let paths = record.paths(roots);
-        let life = life_of(&state);
+        let life = Life::of(&state);
         Self {
             record,
             start,
@@ -195,16 +195,6 @@ impl Live {
             sandbox: self.start.network.has_sandbox(),
         }
     }
-}
-
-/// What the state of a container says about its life, for a supervisor that has not lived through it.
-fn life_of(state: &ContainerState) -> Life {
-    let phase = match (state.phase, state.started) {
-        (Phase::Running | Phase::Paused, Some(since)) => transition::Phase::Running { since },
-        (Phase::Restarting, _) => transition::Phase::Waiting { until: Timestamp::now() },
-        _ => transition::Phase::Resting,
-    };
-    Life { phase, restarts: state.restarts, early_ends: state.restarts }
 }
 
 #[cfg(test)]

@@ -42,7 +42,8 @@ use tokio::time::timeout;
 
 use crate::event::{Change, ContainerEvent, Event};
 use crate::record::{
-    BootId, LockError, MountSource, Phase, ProjectLock, RecordError, Roots, StartRecord, list,
+    BootId, ContainerState, LockError, MountSource, Phase, ProjectLock, RecordError, Roots,
+    StartRecord, list,
 };
 use keeper::{Held, Link, News};
 use live::Descriptors;
@@ -291,11 +292,13 @@ impl Supervisor {
             let paths = container.record.paths(&self.roots);
             let Some(start) = StartRecord::read(&paths)? else { continue };
             let phase = container.state.phase;
+            // As the last supervisor has left it; the listing has corrected what is not true any more.
+            let before = ContainerState::read(&paths)?;
             let live = self.add(Live::new(&self.roots, container.record, start, container.state));
             match held.remove(&live.record.id) {
                 Some(held) if held.running.is_some() => self.take_up_running(&live, held),
-                _ if phase == Phase::Running => self.adopt(&live).await?,
-                _ if phase.is_up() => self.take_up_lost(&live).await,
+                _ if phase == Phase::Running => self.adopt(&live, &before).await?,
+                _ if before.phase.is_up() => self.take_up_lost(&live, &before).await,
                 _ => {}
             }
         }
@@ -346,12 +349,16 @@ impl Supervisor {
 
     /// Takes up a container that runs although neither keeper nor supervisor had survived. Its output is lost from
     /// then on, because nobody holds the other ends of its pipes.
-    async fn adopt(self: &Rc<Self>, live: &Rc<Live>) -> Result<(), SupervisorError> {
+    async fn adopt(
+        self: &Rc<Self>,
+        live: &Rc<Live>,
+        before: &ContainerState,
+    ) -> Result<(), SupervisorError> {
         let process = live.state().process.clone();
         let pidfd = process
             .and_then(|process| sys::pidfd::open_same(process.pid, process.started_ticks).ok());
         let Some(pidfd) = pidfd else {
-            self.take_up_lost(live).await;
+            self.take_up_lost(live, before).await;
             return Ok(());
         };
         tracing::warn!(container = live.record.name, "adopted without its output");
@@ -368,10 +375,13 @@ impl Supervisor {
     }
 
     /// A container that is to run and does not: it ended while nobody looked, or was waiting to be started again.
-    async fn take_up_lost(self: &Rc<Self>, live: &Rc<Live>) {
+    async fn take_up_lost(self: &Rc<Self>, live: &Rc<Live>, before: &ContainerState) {
         exit::remove_cgroup(live);
-        if live.state().phase == Phase::Restarting {
-            exit::obey(self, live, transition::Effect::WakeAt(Timestamp::now()));
+        match live.life.get().phase {
+            transition::Phase::Waiting { until } => {
+                exit::obey(self, live, transition::Effect::WakeAt(until));
+            }
+            _ => exit::ended_unseen(self, live, before).await,
         }
     }
 

@@ -202,6 +202,7 @@ fn running(
             process: Some(process),
             started: Some(running.started),
             restarts,
+            early_ends: live.life.get().early_ends,
             health,
             endpoints: std::mem::take(&mut state.endpoints),
             published,

@@ -22,6 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use runtime::exit::ExitStatus;
 
 use crate::model::RestartPolicy;
+use crate::record::{ContainerState, Phase as Recorded};
 
 /// The wait before the first restart; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -99,6 +100,20 @@ impl Life {
     #[must_use]
     pub const fn asked_to_start() -> Self {
         Self { phase: Phase::Starting, restarts: 0, early_ends: 0 }
+    }
+
+    /// Where a container with this state is, for a supervisor that has not lived through it.
+    #[must_use]
+    pub fn of(state: &ContainerState) -> Self {
+        let phase = match state.phase {
+            Recorded::Created | Recorded::Exited | Recorded::Dead => Phase::Resting,
+            Recorded::Running | Recorded::Paused if state.stop_requested => Phase::Stopping,
+            Recorded::Running | Recorded::Paused => {
+                Phase::Running { since: state.started.unwrap_or_default() }
+            }
+            Recorded::Restarting => Phase::Waiting { until: state.next_start.unwrap_or_default() },
+        };
+        Self { phase, restarts: state.restarts, early_ends: state.early_ends }
     }
 
     const fn resting(self) -> (Self, Effect) {
