@@ -27,6 +27,7 @@ mod restart;
 mod security;
 mod service;
 mod signal;
+mod unsupported;
 mod volume;
 
 pub use build::Build;
@@ -55,6 +56,7 @@ pub use restart::RestartPolicy;
 pub use security::{Capability, CapabilityError, Seccomp, Security};
 pub use service::{Logging, Provider, Service};
 pub use signal::{Signal, SignalError};
+pub use unsupported::unsupported;
 pub use volume::Volume;
 
 /// An attribute that is valid and checked, but has no typed field: its value in the long form.

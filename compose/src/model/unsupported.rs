@@ -1,0 +1,193 @@
+//! The one table of attributes that are read and checked, and that `up` does not carry out (yet).
+//!
+//! Nothing is accepted and then silently ignored: what would change how a program runs is refused,
+//! what is only a hint is said. An attribute that is carried out is taken out of the table here.
+
+use crate::diagnostic::Diagnostic;
+
+use super::{Device, FileSource, MountKind, Networking, Project, PullPolicy, Service, UsernsMode};
+
+/// What `up` does about an attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It does not start: the program would not run as its author meant.
+    Refused,
+    /// It starts and says so: the program runs the same.
+    Ignored,
+}
+
+/// An attribute of a service that is not carried out.
+struct Row {
+    attribute: &'static str,
+    verdict: Verdict,
+    /// True if the service says something that is not carried out.
+    used: fn(&Service) -> bool,
+    /// What to do.
+    help: &'static str,
+}
+
+use Verdict::{Ignored, Refused};
+
+#[rustfmt::skip]
+static SERVICE: &[Row] = &[
+    Row { attribute: "provider", verdict: Refused, used: |s| s.provider.is_some(), help: "run the program yourself and remove the service" },
+    Row { attribute: "build", verdict: Refused, used: |s| s.build.is_some() && s.image.is_none(), help: "build the image elsewhere, bring it in with `compose image load`, and name it with `image`" },
+    Row { attribute: "build", verdict: Ignored, used: |s| s.build.is_some() && s.image.is_some(), help: "the image that `image` names is used; bring it in with `compose image load`" },
+    Row { attribute: "pull_policy", verdict: Ignored, used: |s| matches!(s.pull_policy, Some(PullPolicy::Always | PullPolicy::Every(_) | PullPolicy::Refresh)), help: "images are not fetched; bring a new one in with `compose image load`" },
+    Row { attribute: "pull_refresh_after", verdict: Ignored, used: |s| s.kept.contains_key("pull_refresh_after"), help: "images are not fetched" },
+    Row { attribute: "platform", verdict: Ignored, used: |s| s.platform.is_some(), help: "the image that is here is used, whatever its platform" },
+    Row { attribute: "pre_start", verdict: Refused, used: |s| !s.pre_start.is_empty(), help: "make it a service of its own, with `condition: service_completed_successfully`" },
+    Row { attribute: "gpus", verdict: Refused, used: |s| !s.gpus.is_empty(), help: "name the device nodes with `devices`" },
+    Row { attribute: "deploy.resources.reservations.devices", verdict: Refused, used: |s| s.deploy.as_ref().is_some_and(|deploy| !deploy.devices.is_empty()), help: "name the device nodes with `devices`" },
+    Row { attribute: "devices", verdict: Refused, used: |s| s.devices.iter().any(|device| matches!(device, Device::Cdi(_))), help: "devices of the Container Device Interface are unknown; name the device nodes" },
+    Row { attribute: "volumes", verdict: Refused, used: |s| s.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Image { .. } | MountKind::NamedPipe { .. } | MountKind::Cluster { .. })), help: "mounts can be of the types bind, volume and tmpfs" },
+    Row { attribute: "volumes", verdict: Ignored, used: |s| s.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Bind { selinux: Some(_), .. })), help: "files are not relabelled for SELinux" },
+    Row { attribute: "models", verdict: Refused, used: |s| s.kept.contains_key("models"), help: "run the model in a service of its own" },
+    Row { attribute: "use_api_socket", verdict: Refused, used: |s| s.kept.get("use_api_socket").is_some_and(|kept| kept.value == true), help: "there is no Docker API to give to a container" },
+    Row { attribute: "runtime", verdict: Refused, used: |s| s.runtime.is_some(), help: "containers run on the runtime of compose itself; remove the key" },
+    Row { attribute: "userns_mode", verdict: Refused, used: |s| matches!(s.userns, UsernsMode::Other(_)), help: "only `host` is known" },
+    Row { attribute: "storage_opt", verdict: Refused, used: |s| !s.storage_opt.is_empty(), help: "the root file system has no quota; remove the key" },
+    Row { attribute: "cgroup_parent", verdict: Refused, used: |s| s.cgroup_parent.is_some(), help: "limits of that parent would not hold; set them with `mem_limit`, `cpus` and `pids_limit`" },
+    Row { attribute: "security_opt", verdict: Refused, used: |s| s.security.apparmor.as_deref().is_some_and(|profile| profile != "unconfined"), help: "AppArmor profiles are not loaded; `apparmor=unconfined` is fine" },
+    Row { attribute: "security_opt", verdict: Ignored, used: |s| s.security.labels.iter().any(|label| label != "disable"), help: "SELinux labels are not set" },
+    Row { attribute: "cpu_rt_period", verdict: Refused, used: |s| s.limits.cpu_realtime_period_us.is_some_and(|period| period > 0), help: "real-time groups are not set up" },
+    Row { attribute: "cpu_rt_runtime", verdict: Refused, used: |s| s.limits.cpu_realtime_runtime_us.is_some_and(|runtime| runtime != 0), help: "real-time groups are not set up" },
+    Row { attribute: "logging", verdict: Ignored, used: foreign_log, help: "log lines are kept by compose and shown by `compose logs`" },
+    Row { attribute: "networks", verdict: Refused, used: |s| attached(s, |place| !place.link_local_ips.is_empty()), help: "`link_local_ips` are not given out" },
+    Row { attribute: "networks", verdict: Refused, used: |s| attached(s, |place| place.ipv6.is_some()), help: "`ipv6_address` is not given out; use IPv4" },
+    Row { attribute: "networks", verdict: Ignored, used: |s| attached(s, |place| !place.driver_opts.is_empty()), help: "`driver_opts` of an endpoint have no meaning for a bridge" },
+    Row { attribute: "annotations", verdict: Ignored, used: |s| !s.annotations.is_empty(), help: "nothing reads them here; use `labels`" },
+    Row { attribute: "cpu_count", verdict: Ignored, used: |s| s.kept.contains_key("cpu_count"), help: "it is for Windows; use `cpus`" },
+    Row { attribute: "cpu_percent", verdict: Ignored, used: |s| s.kept.contains_key("cpu_percent"), help: "it is for Windows; use `cpus`" },
+    Row { attribute: "credential_spec", verdict: Ignored, used: |s| s.kept.contains_key("credential_spec"), help: "it is for Windows" },
+    Row { attribute: "isolation", verdict: Ignored, used: |s| s.kept.get("isolation").is_some_and(|kept| kept.value != "default"), help: "it is for Windows" },
+    Row { attribute: "deploy.mode", verdict: Ignored, used: |s| s.kept.get("deploy.mode").is_some_and(|kept| kept.value != "replicated"), help: "it is for clusters; on one host `global` means one container" },
+    Row { attribute: "deploy.endpoint_mode", verdict: Ignored, used: |s| s.kept.contains_key("deploy.endpoint_mode"), help: "it is for clusters; names resolve to all containers" },
+    Row { attribute: "deploy.placement", verdict: Ignored, used: |s| s.kept.contains_key("deploy.placement"), help: "it is for clusters; everything runs on this host" },
+    Row { attribute: "deploy.labels", verdict: Ignored, used: |s| s.deploy.as_ref().is_some_and(|deploy| !deploy.labels.is_empty()), help: "they are for clusters; use `labels`" },
+    Row { attribute: "deploy.update_config", verdict: Ignored, used: |s| s.deploy.as_ref().is_some_and(|deploy| deploy.update.is_some()), help: "a changed service is stopped, then started" },
+    Row { attribute: "deploy.rollback_config", verdict: Ignored, used: |s| s.deploy.as_ref().is_some_and(|deploy| deploy.rollback.is_some()), help: "a failed update is not taken back" },
+    Row { attribute: "deploy.restart_policy", verdict: Ignored, used: |s| s.deploy.as_ref().and_then(|deploy| deploy.restart).is_some_and(|restart| restart.delay.is_some() || restart.window.is_some()), help: "`delay` and `window` are replaced by a pause that doubles from 100 ms" },
+    Row { attribute: "deploy.resources.reservations.cpus", verdict: Ignored, used: |s| s.deploy.as_ref().is_some_and(|deploy| deploy.reserved_nano_cpus.is_some()), help: "it is for clusters; use `cpu_shares`" },
+    Row { attribute: "deploy.resources.reservations.generic_resources", verdict: Ignored, used: |s| s.kept.contains_key("deploy.resources.reservations.generic_resources"), help: "they are for clusters" },
+];
+
+fn foreign_log(service: &Service) -> bool {
+    let driver = service.logging.as_ref().and_then(|logging| logging.driver.as_deref());
+    driver.is_some_and(|driver| !matches!(driver, "json-file" | "local"))
+}
+
+fn attached(service: &Service, odd: impl Fn(&super::Attachment) -> bool) -> bool {
+    match &service.networking {
+        Networking::Attached(places) => places.values().any(odd),
+        _ => false,
+    }
+}
+
+/// What of `project` is not carried out: errors for what is refused, warnings for the rest.
+///
+/// Only services that are on are looked at, and resources that they use.
+pub fn unsupported(project: &Project) -> Vec<Diagnostic> {
+    let mut found: Vec<Diagnostic> =
+        project.services.values().flat_map(unsupported_in_service).collect();
+    for network in project.networks.values().filter(|network| !network.external) {
+        let driver = network.driver.as_deref().unwrap_or("bridge");
+        if !matches!(driver, "bridge" | "default") {
+            let message = format!("networks of the driver `{driver}` cannot be made");
+            found.push(told(Refused, message, network.place.as_ref(), "use `driver: bridge`"));
+        }
+        if network.enable_ipv6 == Some(true) {
+            let message = "`enable_ipv6` is not carried out".to_owned();
+            found.push(told(Ignored, message, network.place.as_ref(), "containers get IPv4 only"));
+        }
+        if network.enable_ipv4 == Some(false) {
+            let message = "a network without IPv4 cannot be made".to_owned();
+            found.push(told(Refused, message, network.place.as_ref(), "remove `enable_ipv4`"));
+        }
+        if network.ipam.driver.as_deref().is_some_and(|driver| driver != "default") {
+            let message = "address management by a plugin is not carried out".to_owned();
+            found.push(told(Refused, message, network.place.as_ref(), "remove `ipam.driver`"));
+        }
+    }
+    for volume in project.volumes.values().filter(|volume| !volume.external) {
+        let driver = volume.driver.as_deref().unwrap_or("local");
+        if driver != "local" {
+            let message = format!("volumes of the driver `{driver}` cannot be made");
+            found.push(told(Refused, message, volume.place.as_ref(), "use `driver: local`"));
+        }
+    }
+    let secrets = project.secrets.values().map(|secret| ("secret", &secret.source, &secret.place));
+    let configs = project.configs.values().map(|config| ("config", &config.source, &config.place));
+    for (kind, source, place) in secrets.chain(configs) {
+        if matches!(source, FileSource::External | FileSource::Driver(_)) {
+            let message = format!("there is no store that this {kind} could come from");
+            let help = "give it a `file` or an `environment`";
+            found.push(told(Refused, message, place.as_ref(), help));
+        }
+    }
+    found
+}
+
+fn unsupported_in_service(service: &Service) -> Vec<Diagnostic> {
+    let used = SERVICE.iter().filter(|row| (row.used)(service));
+    used.map(|Row { attribute, verdict, help, .. }| {
+        let message = match verdict {
+            Refused => {
+                format!("`{attribute}` of the service `{}` cannot be carried out", service.name)
+            }
+            Ignored => {
+                format!("`{attribute}` of the service `{}` is not carried out", service.name)
+            }
+        };
+        let top = attribute.split('.').take(2).collect::<Vec<_>>().join(".");
+        let place = service.places.of(&top).or(service.place.as_ref());
+        told(*verdict, message, place, help)
+    })
+    .collect()
+}
+
+fn told(verdict: Verdict, message: String, place: Option<&super::Place>, help: &str) -> Diagnostic {
+    let diagnostic = match verdict {
+        Refused => Diagnostic::error(message),
+        Ignored => Diagnostic::warning(message),
+    };
+    match place {
+        Some(place) => diagnostic.at(place, "").help(help),
+        None => diagnostic.help(help),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Severity;
+    use crate::model::{Build, Logging, Place, Places};
+
+    #[test]
+    fn a_plain_service_is_fine() {
+        assert!(unsupported_in_service(&Service::new("web".parse().unwrap())).is_empty());
+    }
+
+    #[test]
+    fn says_what_where_and_what_to_do() {
+        let mut service = Service::new("web".parse().unwrap());
+        service.build = Some(Build::default());
+        service.logging = Some(Logging { driver: Some("syslog".into()), ..Logging::default() });
+        let file = std::path::Path::new("/p/compose.yaml");
+        let mut places = Places::default();
+        places.insert("build", Place { file: file.into(), line: 3, column: 5 });
+        service.places = places;
+        let found = unsupported_in_service(&service);
+        let shown: Vec<(Severity, &str)> =
+            found.iter().map(|one| (one.severity, one.message.as_str())).collect();
+        assert_eq!(
+            shown,
+            [
+                (Severity::Error, "`build` of the service `web` cannot be carried out"),
+                (Severity::Warning, "`logging` of the service `web` is not carried out"),
+            ]
+        );
+        assert_eq!(found[0].labels[0].place.line, 3);
+        assert!(found.iter().all(|one| !one.help.is_empty()));
+    }
+}
