@@ -54,9 +54,15 @@ struct Row {
 /// When the store cannot be read or the name is none.
 pub fn run(args: &LsArgs, store: &Store, terminal: &mut Terminal) -> Result<u8, CommandError> {
     let wanted = args.name.as_deref().map(wanted).transpose()?;
-    let images = store.list()?;
-    let shown =
-        images.iter().filter(|image| wanted.as_ref().is_none_or(|wanted| wanted.fits(image)));
+    let listing = store.list()?;
+    for damaged in &listing.damaged {
+        let failure = Failure::new(&damaged.error);
+        terminal.warn(&format!("image {} cannot be used: {}", damaged.name, failure.message));
+    }
+    let shown = listing
+        .images
+        .iter()
+        .filter(|image| wanted.as_ref().is_none_or(|wanted| wanted.fits(image)));
     let now = Timestamp::now();
     let rows: Vec<Row> = shown.map(|image| row(image, args.no_trunc, now)).collect();
     if args.quiet {
