@@ -93,8 +93,7 @@ pub fn run(args: &PsArgs, context: &Context, terminal: &mut Terminal) -> Result<
 impl PsArgs {
     fn shows(&self, container: &Container, target: &Target) -> bool {
         let Container { record, state } = container;
-        let by_service = self.services.is_empty()
-            || self.services.contains(&record.service);
+        let by_service = self.services.is_empty() || self.services.contains(&record.service);
         let orphan = target.project.as_ref().is_some_and(|project| {
             !project.services.contains_key(record.service.as_str())
                 && !project.disabled.contains_key(record.service.as_str())

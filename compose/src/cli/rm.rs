@@ -54,10 +54,7 @@ pub fn run(args: RmArgs, context: &Context, terminal: &mut Terminal) -> Result<u
 fn going<'a>(args: &RmArgs, containers: &'a [Container]) -> Vec<&'a str> {
     containers
         .iter()
-        .filter(|one| {
-            args.services.is_empty()
-                || args.services.contains(&one.record.service)
-        })
+        .filter(|one| args.services.is_empty() || args.services.contains(&one.record.service))
         .filter(|one| args.stop || !one.state.phase.is_up())
         .map(|one| one.record.name.as_str())
         .collect()
