@@ -13,7 +13,7 @@ use scenarios::{Need, Stage, Verdict};
 
 /// A scenario and what it needs.
 struct Scenario {
-    name: String,
+    name: &'static str,
     needs: &'static [Need],
     images: Images,
     play: fn(&Stage) -> Verdict,
@@ -21,19 +21,23 @@ struct Scenario {
 
 impl Scenario {
     /// On `rootfs:/` only.
-    fn plain(name: impl Into<String>, play: fn(&Stage) -> Verdict) -> Self {
-        Self { name: name.into(), needs: &[Need::Root], images: Images::None, play }
+    const fn plain(name: &'static str, play: fn(&Stage) -> Verdict) -> Self {
+        Self { name, needs: &[Need::Root], images: Images::None, play }
     }
 
     /// On `rootfs:/`, with more needs than root.
-    fn needing(name: &str, needs: &'static [Need], play: fn(&Stage) -> Verdict) -> Self {
-        Self { name: name.to_owned(), needs, images: Images::None, play }
+    const fn needing(
+        name: &'static str,
+        needs: &'static [Need],
+        play: fn(&Stage) -> Verdict,
+    ) -> Self {
+        Self { name, needs, images: Images::None, play }
     }
 
     /// On the images of `examples/dev-stack`, with the real clients.
-    fn dev_stack(name: &str, play: fn(&Stage) -> Verdict) -> Self {
+    const fn dev_stack(name: &'static str, play: fn(&Stage) -> Verdict) -> Self {
         Self {
-            name: name.to_owned(),
+            name,
             needs: &[Need::Root, Need::Images, Need::Clients],
             images: Images::DevStack,
             play,
@@ -41,7 +45,7 @@ impl Scenario {
     }
 
     fn trial(self) -> Trial {
-        Trial::ignorable_test(self.name.clone(), move || {
+        Trial::ignorable_test(self.name, move || {
             for need in self.needs {
                 match need.missing() {
                     Some(reason) if need.is_required() => {
@@ -54,7 +58,7 @@ impl Scenario {
                     None => {}
                 }
             }
-            play(&self.name, self.images, self.play)
+            play(self.name, self.images, self.play)
                 .map(|()| Completion::Completed)
                 .map_err(Failed::from)
         })

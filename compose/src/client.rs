@@ -12,7 +12,6 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -233,9 +232,6 @@ impl Answer {
         ClientError::Nonsense { path: self.path.clone(), what }
     }
 }
-
-/// How long a supervisor that is being started may take until it listens.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

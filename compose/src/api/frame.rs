@@ -5,8 +5,8 @@
 //! big-endian `u32`), then the payload. The header is the one of Docker's attach streams, and so
 //! are the first three kinds.
 //!
-//! The connection starts the container; the supervisor ends it with [`Frame::Exit`] or
-//! [`Frame::Failed`], after all output. A client that closes the connection detaches: the
+//! The connection starts the container if it has never run; the supervisor ends it with
+//! [`Frame::Exit`], after all output. A client that closes the connection detaches: the
 //! container runs on and its output goes to the log.
 
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,8 @@ pub enum Frame {
     Signal(i32),
     /// Last from the supervisor: the exit code, 128 + n for signal n.
     Exit(i32),
-    /// Last from the supervisor: the container could not be started.
+    /// From the supervisor: the container could not be started. An [`Frame::Exit`] with 126 (may not be
+    /// executed), 127 (not found) or 125 (anything else) follows.
     Failed(Failure),
 }
 

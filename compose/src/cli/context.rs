@@ -1,10 +1,16 @@
 //! What all commands share: the flags before the command, the roots, the project.
 
+use std::ffi::OsString;
+use std::fs;
 use std::path::PathBuf;
+
+use runtime::launch::Launch;
 
 use super::error::CommandError;
 use super::terminal::{Ansi, ProgressMode, Terminal};
 use crate::api::Orphans;
+use crate::diagnostic::{Diagnostic, Style};
+use crate::file::{self, LoadOptions, Loaded, Skip};
 use crate::model::{Project, ProjectName, ServiceName};
 use crate::record::{Container, Roots, list};
 
@@ -68,10 +74,10 @@ pub struct Context {
 }
 
 impl Context {
-    /// The context of a command with these flags; the roots come from the environment.
+    /// The context of a command with these flags.
     #[must_use]
-    pub fn new(global: GlobalArgs) -> Self {
-        Self { global, roots: Roots::from_env() }
+    pub const fn new(global: GlobalArgs, roots: Roots) -> Self {
+        Self { global, roots }
     }
 
     /// Where everything lies.
@@ -111,21 +117,100 @@ impl Context {
     ///
     /// When there is no file or it has mistakes; all of them are told.
     pub fn load(&self, terminal: &mut Terminal) -> Result<Project, CommandError> {
-        {
-            let _ = terminal;
-            Err(CommandError::failed("the loader is missing"))
-        }
+        self.read(&self.options(), terminal)
     }
 
-    /// Reads the project; with `-p` the records do if there is no file.
+    /// Reads the project for a command that names services: naming one switches its profiles on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_for(
+        &self,
+        services: &[ServiceName],
+        terminal: &mut Terminal,
+    ) -> Result<Project, CommandError> {
+        let mut options = self.options();
+        let project = self.read(&options, terminal)?;
+        let off = services.iter().filter_map(|name| project.disabled.get(name));
+        let implied: Vec<String> = off.flat_map(|service| service.profiles.clone()).collect();
+        if implied.is_empty() {
+            return Ok(project);
+        }
+        if options.profiles.is_empty() {
+            let listed = project.environment.get("COMPOSE_PROFILES").map(String::as_str);
+            let listed = listed.unwrap_or_default().split(',').map(str::trim);
+            options.profiles = listed.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        }
+        options.profiles.extend(implied);
+        // What is odd has been said.
+        Ok(file::load(&options).map_err(|found| mistakes(&found, &options, terminal))?.project)
+    }
+
+    /// Reads the project; none if `-p` names it and there is no file here.
     ///
     /// # Errors
     ///
     /// As [`Self::load`].
     pub fn load_if_any(&self, terminal: &mut Terminal) -> Result<Option<Project>, CommandError> {
-        {
-            let _ = terminal;
-            Err(CommandError::failed("the loader is missing"))
+        let options = self.options();
+        if self.given_name()?.is_some() && !file::is_there(&options) {
+            return Ok(None);
+        }
+        self.read(&options, terminal).map(Some)
+    }
+
+    /// Reads the service `name` from the compose file `document`, which is not on disk; paths are
+    /// relative to the directory of the command.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn read_document(
+        &self,
+        document: PathBuf,
+        terminal: &mut Terminal,
+    ) -> Result<Project, CommandError> {
+        let options = self.options();
+        let project_dir = Some(options.working_dir.clone());
+        let options = LoadOptions {
+            files: vec![document],
+            project_dir,
+            project_name: None,
+            profiles: vec!["*".to_owned()],
+            ..options
+        };
+        self.read(&options, terminal)
+    }
+
+    fn read(
+        &self,
+        options: &LoadOptions,
+        terminal: &mut Terminal,
+    ) -> Result<Project, CommandError> {
+        let Loaded { project, warnings } =
+            file::load(options).map_err(|found| mistakes(&found, options, terminal))?;
+        terminal.warn_drawn(&draw(&warnings, options, terminal));
+        Ok(project)
+    }
+
+    fn options(&self) -> LoadOptions {
+        let GlobalArgs { files, project_name, project_directory, profiles, env_files, .. } =
+            &self.global;
+        let variable = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        LoadOptions {
+            // Without a directory of our own, paths that are absolute still work.
+            working_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            files: files.clone(),
+            project_name: project_name.clone(),
+            project_dir: project_directory.clone(),
+            env_files: env_files.clone(),
+            profiles: profiles.clone(),
+            environment: std::env::vars_os().filter_map(variable).collect(),
+            services: Vec::new(),
+            skip: Skip::default(),
         }
     }
 
@@ -178,6 +263,31 @@ impl Context {
     pub fn containers(&self, project: &str) -> Result<Vec<Container>, CommandError> {
         Ok(list::containers(&self.roots, project)?.containers)
     }
+
+    /// How a container was started.
+    ///
+    /// # Errors
+    ///
+    /// When that was not written down.
+    pub fn launch(&self, container: &Container) -> Result<Launch, CommandError> {
+        let path = container.record.paths(&self.roots).launch();
+        let broken = |error: &dyn std::fmt::Display| {
+            CommandError::failed(format!("cannot read {}: {error}", path.display()))
+                .help("`compose up --force-recreate` makes the container again")
+        };
+        let bytes = fs::read(&path).map_err(|error| broken(&error))?;
+        serde_json::from_slice(&bytes).map_err(|error| broken(&error))
+    }
+}
+
+/// The mistakes in the files, drawn over their lines.
+fn mistakes(found: &[Diagnostic], options: &LoadOptions, terminal: &Terminal) -> CommandError {
+    CommandError::drawn(draw(found, options, terminal), super::error::FAILED)
+}
+
+fn draw(found: &[Diagnostic], options: &LoadOptions, terminal: &Terminal) -> String {
+    let style = Style { color: terminal.colours_error(), base: Some(options.working_dir.clone()) };
+    found.iter().map(|one| format!("{}\n\n", one.render(&style).trim_end())).collect()
 }
 
 /// Which project a command is about.

@@ -29,7 +29,7 @@ pub fn run(
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
     context.require_root()?;
-    let project = context.load(terminal)?;
+    let project = context.load_for(&args.services, terminal)?;
     let mut options = args.change.options(&project, args.services, context)?;
     options.start = false;
     let session = Session::new(context, project.name.as_str());

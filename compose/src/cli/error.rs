@@ -6,13 +6,15 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | the project failed |
-//! | 2 | the words on the command line, or the file, were wrong |
+//! | 1 | the project failed, or its files have mistakes |
+//! | 2 | the words on the command line were wrong |
 //! | 125, 126, 127 | `run` and `exec`: we failed; not executable; not found |
 //! | 128 + n | ended by signal n; 130 for Ctrl-C |
 //! | other | `run`, `exec`, `up --exit-code-from`: the container's own |
 
 use std::error::Error;
+
+use runtime::keeper::LaunchError;
 
 use crate::client::{ClientError, StartError};
 use crate::event::Failure;
@@ -132,10 +134,13 @@ impl From<StartError> for CommandError {
         let help = match error {
             StartError::Client(error) => return error.into(),
             StartError::Folder { .. } => "COMPOSE_RUN_ROOT puts the run root somewhere else",
-            StartError::Launch { .. } => "check the limits of processes and memory (`ulimit -a`)",
-            StartError::Silent { .. } => {
-                "its own log is `supervisor.log` in the project's folder below the run root"
+            StartError::Launch(LaunchError::Log { .. }) => {
+                "COMPOSE_RUN_ROOT puts the run root somewhere else"
             }
+            StartError::Launch(LaunchError::NotReady { .. } | LaunchError::Timeout { .. }) => {
+                "the log above says what its supervisor met; `df` and `ulimit -a` say what is scarce"
+            }
+            StartError::Launch(_) => "check the limits of processes and memory (`ulimit -a`)",
         };
         Self::new(&error).help(help)
     }

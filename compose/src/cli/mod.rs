@@ -9,14 +9,18 @@ pub mod context;
 pub mod create;
 pub mod down;
 pub mod error;
+pub mod exec;
 pub mod image;
 pub mod kill;
+pub mod logs;
 pub mod ls;
 pub mod pick;
 pub mod port;
 pub mod ps;
+pub mod raw;
 pub mod restart;
 pub mod rm;
+pub mod run;
 pub mod session;
 pub mod signals;
 pub mod start;
@@ -24,6 +28,7 @@ pub mod stop;
 pub mod terminal;
 #[cfg(test)]
 mod testing;
+pub mod top;
 pub mod up;
 pub mod version;
 pub mod volume;
@@ -32,6 +37,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::record::Roots;
 use context::{Context, GlobalArgs};
 use error::CommandError;
 use terminal::Terminal;
@@ -55,15 +61,19 @@ enum Command {
     Config(config::ConfigArgs),
     Create(create::CreateArgs),
     Down(down::DownArgs),
+    Exec(exec::ExecArgs),
     Image(image::ImageArgs),
     Kill(kill::KillArgs),
+    Logs(logs::LogsArgs),
     Ls(ls::LsArgs),
     Port(port::PortArgs),
     Ps(ps::PsArgs),
     Restart(restart::RestartArgs),
     Rm(rm::RmArgs),
+    Run(run::RunArgs),
     Start(start::StartArgs),
     Stop(stop::StopArgs),
+    Top(top::TopArgs),
     Up(up::UpArgs),
     Version(version::VersionArgs),
     Volume(volume::VolumeArgs),
@@ -76,15 +86,19 @@ impl Command {
             Self::Config(_) => "config",
             Self::Create(_) => "create",
             Self::Down(_) => "down",
+            Self::Exec(_) => "exec",
             Self::Image(_) => "image",
             Self::Kill(_) => "kill",
+            Self::Logs(_) => "logs",
             Self::Ls(_) => "ls",
             Self::Port(_) => "port",
             Self::Ps(_) => "ps",
             Self::Restart(_) => "restart",
             Self::Rm(_) => "rm",
+            Self::Run(_) => "run",
             Self::Start(_) => "start",
             Self::Stop(_) => "stop",
+            Self::Top(_) => "top",
             Self::Up(_) => "up",
             Self::Version(_) => "version",
             Self::Volume(_) => "volume",
@@ -96,15 +110,19 @@ impl Command {
             Self::Config(args) => config::run(args, context, terminal),
             Self::Create(args) => create::run(args, context, terminal),
             Self::Down(args) => down::run(args, context, terminal),
+            Self::Exec(args) => exec::run(args, context, terminal),
             Self::Image(args) => image::run(args, context, terminal),
             Self::Kill(args) => kill::run(args, context, terminal),
+            Self::Logs(args) => logs::run(args, context, terminal),
             Self::Ls(args) => ls::run(&args, context, terminal),
             Self::Port(args) => port::run(args, context, terminal),
             Self::Ps(args) => ps::run(&args, context, terminal),
             Self::Restart(args) => restart::run(args, context, terminal),
             Self::Rm(args) => rm::run(args, context, terminal),
+            Self::Run(args) => run::run(args, context, terminal),
             Self::Start(args) => start::run(args, context, terminal),
             Self::Stop(args) => stop::run(args, context, terminal),
+            Self::Top(args) => top::run(&args, context, terminal),
             Self::Up(args) => up::run(args, context, terminal),
             Self::Version(args) => version::run(&args, context, terminal),
             Self::Volume(args) => volume::run(args, context, terminal),
@@ -137,7 +155,7 @@ fn carry_out(cli: Cli) -> u8 {
     let progress = cli.global.progress;
     let mut terminal =
         Terminal::new(progress, cli.global.ansi, command.title(), cli.global.dry_run);
-    let context = Context::new(cli.global);
+    let context = Context::new(cli.global, Roots::from_env());
     match command.run(&context, &mut terminal) {
         Ok(code) => {
             terminal.settle();

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use runtime::keeper::{Config, LaunchError, launch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -26,9 +27,13 @@ pub struct Outcome {
 /// The supervisor of one project, as a command sees it.
 #[derive(Debug)]
 pub struct Session {
-    name: String,
     paths: ProjectPaths,
+    keeper: Config,
+    launch: Launch,
 }
+
+/// Starts a keeper and its supervisor, and waits until that listens.
+type Launch = fn(&Config) -> Result<(), LaunchError>;
 
 /// How often a request is asked again after the supervisor went away: it may leave for want of
 /// work at the moment of the question, or be killed; every request picks up where it was cut off.
@@ -38,7 +43,25 @@ impl Session {
     /// The supervisor of the project `name`. Does not connect yet.
     #[must_use]
     pub fn new(context: &Context, name: &str) -> Self {
-        Self { name: name.to_owned(), paths: context.roots().project(name) }
+        Self::starting_with(context, name, launch)
+    }
+
+    /// As [`Self::new`], with another way to start the supervisor.
+    #[must_use]
+    pub fn starting_with(context: &Context, name: &str, launch: Launch) -> Self {
+        let paths = context.roots().project(name);
+        let keeper = Config {
+            project: name.to_owned(),
+            data: paths.data().to_owned(),
+            run: paths.run().to_owned(),
+        };
+        Self { paths, keeper, launch }
+    }
+
+    /// The name of the project.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.keeper.project
     }
 
     /// Connects; starts keeper and supervisor if there are none.
@@ -47,7 +70,7 @@ impl Session {
     ///
     /// When they cannot be started.
     pub fn connect(&self) -> Result<Client, CommandError> {
-        Ok(connect_or_start(&self.paths, || launch(&self.name, &self.paths))?)
+        Ok(connect_or_start(&self.paths, || (self.launch)(&self.keeper))?)
     }
 
     /// Connects to a supervisor that is there already.
@@ -101,11 +124,26 @@ impl Session {
         request: &T,
         terminal: &mut Terminal,
     ) -> Result<Outcome, CommandError> {
+        self.carry_out_seeing(path, request, terminal, |_| {})
+    }
+
+    /// As [`Self::carry_out`], and tells each event to `see`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::carry_out`].
+    pub fn carry_out_seeing<T: Serialize>(
+        &self,
+        path: &str,
+        request: &T,
+        terminal: &mut Terminal,
+        mut see: impl FnMut(&Event),
+    ) -> Result<Outcome, CommandError> {
         let mut tries = 1;
         loop {
             let answer = self.ask(path, request)?;
             let signals = Signals::catch()?;
-            match wait(answer, &signals, terminal)? {
+            match wait(answer, &signals, terminal, &mut see)? {
                 Ok(outcome) => {
                     terminal.settle();
                     return Ok(outcome);
@@ -122,11 +160,13 @@ fn wait(
     mut answer: Answer,
     signals: &Signals,
     terminal: &mut Terminal,
+    see: &mut dyn FnMut(&Event),
 ) -> Result<Result<Outcome, ClientError>, CommandError> {
     loop {
         loop {
             match answer.ready() {
                 Ok(Some(event)) => {
+                    see(&event);
                     if let Some(end) = show(&event, terminal) {
                         return end.map(Ok);
                     }
@@ -193,15 +233,4 @@ pub fn wait_for(
             Err(error) => return Err(CommandError::failed(format!("poll: {error}"))),
         }
     }
-}
-
-fn launch(
-    name: &str,
-    paths: &ProjectPaths,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    Ok(runtime::keeper::launch(&runtime::keeper::Config {
-        project: name.to_owned(),
-        data: paths.data().to_owned(),
-        run: paths.run().to_owned(),
-    })?)
 }

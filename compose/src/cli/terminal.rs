@@ -106,6 +106,12 @@ impl Terminal {
         self.colour_out
     }
 
+    /// Whether standard error takes colours.
+    #[must_use]
+    pub const fn colours_error(&self) -> bool {
+        self.colour_err
+    }
+
     /// How often [`Self::tick`] is to be called, if at all.
     #[must_use]
     pub const fn pace(&self) -> Option<Duration> {
@@ -203,6 +209,13 @@ impl Terminal {
         } else {
             let line = format!("{} {message}\n", paint(WARNING, "warning:", self.colour_err));
             self.above(line.as_bytes());
+        }
+    }
+
+    /// Shows warnings that are drawn already.
+    pub fn warn_drawn(&mut self, text: &str) {
+        if !text.is_empty() && !matches!(self.mode, Mode::Quiet) {
+            self.above(text.as_bytes());
         }
     }
 

@@ -1,5 +1,6 @@
 //! `compose up`.
 
+mod attached;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -231,7 +232,7 @@ fn scalable(project: &Project, service: &ServiceName, replicas: u32) -> Result<(
 /// When the project cannot be read or brought up.
 pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     context.require_root()?;
-    let project = context.load(terminal)?;
+    let project = context.load_for(&args.services, terminal)?;
     let UpArgs { services, detach, wait, wait_timeout, change, watch, no_start, no_deps, timeout } =
         args;
     let named = watch.exit_code_from.iter().chain(&watch.attach).chain(&watch.no_attach);
@@ -255,8 +256,7 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
         timestamps: watch.timestamps,
     };
     let watch = watch.resolve(&request);
-    let _ = (watch, look);
-    carry_out(&session, &request, terminal)
+    attached::run(&session, &request, watch, look, context, terminal)
 }
 
 /// Asks the supervisor and waits for the end; says when there was nothing to do.

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
 
+use runtime::keeper::LaunchError;
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Client, ClientError, PATIENCE};
+use super::{Client, ClientError};
 use crate::record::ProjectPaths;
 
 /// No supervisor could be reached or brought up.
@@ -21,18 +21,9 @@ pub enum StartError {
         /// The kernel's words.
         source: io::Error,
     },
-    /// The keeper could not be started.
-    #[error("cannot start the keeper of the project")]
-    Launch {
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// It was started and does not listen.
-    #[error("the supervisor does not listen after {} s", PATIENCE.as_secs())]
-    Silent {
-        /// What the last try said.
-        source: ClientError,
-    },
+    /// Keeper or supervisor did not come up.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
     /// The supervisor refused to be talked to.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -41,14 +32,14 @@ pub enum StartError {
 /// Connects to the supervisor of the project; calls `launch` first if there is none.
 ///
 /// Two commands at once launch one: the folder of the project in the run root is locked (flock(2))
-/// from the look at the socket until the new supervisor listens.
+/// from the look at the socket until the new supervisor listens, for which `launch` waits.
 ///
 /// # Errors
 ///
 /// [`StartError`].
 pub fn connect_or_start(
     paths: &ProjectPaths,
-    launch: impl FnOnce() -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
+    launch: impl FnOnce() -> Result<(), LaunchError>,
 ) -> Result<Client, StartError> {
     let socket = paths.socket();
     match Client::connect(&socket) {
@@ -60,16 +51,8 @@ pub fn connect_or_start(
         Err(ClientError::Absent { source, .. }) if is_absent(&source) => {}
         known => return Ok(known?),
     }
-    launch().map_err(|source| StartError::Launch { source })?;
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match Client::connect(&socket) {
-            Ok(client) => return Ok(client),
-            Err(source) if Instant::now() >= end => return Err(StartError::Silent { source }),
-            // A start takes some ten milliseconds: a watch on the folder costs more than it saves.
-            Err(_) => std::thread::sleep(Duration::from_micros(300)),
-        }
-    }
+    launch()?;
+    Ok(Client::connect(&socket)?)
 }
 
 /// Whether nobody listens, as against not being let in.
@@ -77,12 +60,18 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
+/// Makes the folders that a keeper writes into, and locks one of them.
 fn lock(paths: &ProjectPaths) -> Result<File, StartError> {
+    let failed = |folder: &Path| {
+        let path = folder.to_owned();
+        move |source| StartError::Folder { path, source }
+    };
+    for folder in [paths.data(), paths.run()] {
+        fs::create_dir_all(folder).map_err(failed(folder))?;
+    }
     let folder = paths.run();
-    let failed = |source| StartError::Folder { path: folder.to_owned(), source };
-    fs::create_dir_all(folder).map_err(failed)?;
-    let file = File::open(folder).map_err(failed)?;
-    flock(&file, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+    let file = File::open(folder).map_err(failed(folder))?;
+    flock(&file, FlockOperation::LockExclusive).map_err(|error| failed(folder)(error.into()))?;
     Ok(file)
 }
 
@@ -101,11 +90,11 @@ mod tests {
         let launch = || {
             // What a killed supervisor leaves behind.
             let _ = fs::remove_file(paths.socket());
-            *listener.borrow_mut() = Some(UnixListener::bind(paths.socket())?);
+            *listener.borrow_mut() = Some(UnixListener::bind(paths.socket()).unwrap());
             Ok(())
         };
         connect_or_start(&paths, launch).unwrap();
-        connect_or_start(&paths, || Err("launched again".into())).unwrap();
+        connect_or_start(&paths, || panic!("launched again")).unwrap();
 
         *listener.borrow_mut() = None;
         assert!(paths.socket().exists(), "a socket without a listener");
@@ -116,7 +105,8 @@ mod tests {
     fn says_why_the_keeper_does_not_start() {
         let folder = tempfile::tempdir().unwrap();
         let paths = Roots::new(folder.path().join("data"), folder.path().join("run")).project("p");
-        let error = connect_or_start(&paths, || Err("no memory".into())).unwrap_err();
-        assert!(matches!(error, StartError::Launch { .. }), "{error:?}");
+        let error =
+            connect_or_start(&paths, || Err(LaunchError::Start(io::ErrorKind::OutOfMemory.into())));
+        assert!(matches!(error, Err(StartError::Launch(_))), "{error:?}");
     }
 }

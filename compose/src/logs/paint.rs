@@ -32,6 +32,7 @@ pub struct Look {
 #[derive(Debug)]
 pub struct Painter {
     look: Look,
+    width: usize,
     names: Vec<String>,
     prefixes: Vec<Vec<u8>>,
 }
@@ -40,22 +41,28 @@ impl Painter {
     /// A painter that knows no container yet.
     #[must_use]
     pub const fn new(look: Look) -> Self {
-        Self { look, names: Vec::new(), prefixes: Vec::new() }
+        Self { look, width: 0, names: Vec::new(), prefixes: Vec::new() }
+    }
+
+    /// Makes prefixes as wide as `name` needs, before its container is added.
+    pub fn expect(&mut self, name: &str) {
+        self.width = self.width.max(name.chars().count());
     }
 
     /// Adds a container. Names that are longer than those before widen all prefixes from now on.
     pub fn add(&mut self, name: &str) {
         self.names.push(name.to_owned());
-        let width = self.names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        self.expect(name);
         self.prefixes = if self.look.prefix {
             let names = self.names.iter().enumerate();
-            names.map(|(index, name)| self.prefix(index, name, width)).collect()
+            names.map(|(index, name)| self.prefix(index, name)).collect()
         } else {
             vec![Vec::new(); self.names.len()]
         };
     }
 
-    fn prefix(&self, index: usize, name: &str, width: usize) -> Vec<u8> {
+    fn prefix(&self, index: usize, name: &str) -> Vec<u8> {
+        let width = self.width;
         if self.look.colour {
             let style = Style::new().fg_color(Some(COLOURS[index % COLOURS.len()].into()));
             format!("{style}{name:width$}  |{style:#} ").into_bytes()

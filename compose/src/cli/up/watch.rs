@@ -34,6 +34,8 @@ pub enum Abort {
 pub enum Reaction {
     /// Nothing.
     Nothing,
+    /// Not even to be told.
+    OldNews,
     /// Stop all containers.
     Abort,
 }
@@ -49,13 +51,21 @@ enum Phase {
     Stopping,
 }
 
+/// A container that has run.
+#[derive(Debug)]
+struct Run {
+    /// It runs, or is about to run again.
+    up: bool,
+    service: String,
+}
+
 /// The state of an attached `up`.
 #[derive(Debug)]
 pub struct Watch {
     watched: Watched,
     phase: Phase,
-    /// The monitored containers, and whether they run or are about to run again.
-    up: BTreeMap<String, bool>,
+    /// The containers that have run since the command began, by id.
+    up: BTreeMap<String, Run>,
     /// Of the container that caused the abort.
     abort_code: Option<i32>,
     /// The first one of the service in `exit_code_from`.
@@ -81,21 +91,37 @@ impl Watch {
         self.watched.shown.contains(service)
     }
 
+    /// Whether the container `id` runs as far as events have told; none if they have not.
+    #[must_use]
+    pub fn knows(&self, id: &str) -> Option<bool> {
+        self.up.get(id).map(|run| run.up)
+    }
+
+    /// Forgets containers that are no more.
+    pub fn keep_only(&mut self, exists: impl Fn(&str) -> bool) {
+        self.up.retain(|id, _| exists(id));
+    }
+
     /// Takes in what happened to a container.
+    ///
+    /// An exit counts once, and only of a container that is known to run: the records may have
+    /// told it before, and one that ran before the command and is replaced is of no interest.
     pub fn on(&mut self, event: &ContainerEvent) -> Reaction {
-        if event.oneoff || !self.watched.monitored.contains(event.service.as_str()) {
-            return self.on_other(event);
+        if event.oneoff {
+            return Reaction::Nothing;
         }
         match event.change {
             Change::Started { .. } => {
-                self.up.insert(event.id.clone(), true);
+                self.up.insert(event.id.clone(), Run { up: true, service: event.service.clone() });
                 Reaction::Nothing
             }
-            Change::Exited { code, restarting, .. } => {
-                self.up.insert(event.id.clone(), restarting);
-                self.note_code(&event.service, code);
-                self.react(code)
-            }
+            Change::Exited { code, restarting, .. } => match self.up.get_mut(&event.id) {
+                Some(run) if run.up => {
+                    run.up = restarting;
+                    self.exited(&event.service, code)
+                }
+                _ => Reaction::OldNews,
+            },
             Change::Removed => {
                 self.up.remove(&event.id);
                 Reaction::Nothing
@@ -104,15 +130,14 @@ impl Watch {
         }
     }
 
-    /// A service that is not monitored may still be the one whose exit code is asked for.
-    fn on_other(&mut self, event: &ContainerEvent) -> Reaction {
-        if let (false, Change::Exited { code, .. }) = (event.oneoff, &event.change) {
-            self.note_code(&event.service, *code);
-            if self.watched.exit_code_from.as_ref().is_some_and(|name| *name == *event.service) {
-                return self.react(*code);
-            }
+    fn exited(&mut self, service: &str, code: i32) -> Reaction {
+        self.note_code(service, code);
+        let wanted = self.watched.exit_code_from.as_ref().is_some_and(|name| name == service);
+        if wanted || self.watched.monitored.contains(service) {
+            self.react(code)
+        } else {
+            Reaction::Nothing
         }
-        Reaction::Nothing
     }
 
     fn note_code(&mut self, service: &str, code: i32) {
@@ -150,7 +175,8 @@ impl Watch {
     /// Whether nothing that is monitored runs, and nothing is going to be started.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.phase == Phase::Up && !self.up.values().any(|up| *up)
+        let monitored = |run: &Run| self.watched.monitored.contains(run.service.as_str());
+        self.phase == Phase::Up && !self.up.values().any(|run| run.up && monitored(run))
     }
 
     /// What `up` ends with when it ends by itself or by abort.
@@ -209,7 +235,17 @@ mod tests {
         assert!(!watch.is_over(), "it is going to be restarted");
         watch.on(&exited("web", 1));
         assert!(watch.is_over());
+        assert_eq!(watch.on(&exited("web", 1)), Reaction::OldNews);
         assert_eq!(watch.code(), 0);
+    }
+
+    #[test]
+    fn a_container_that_is_replaced_does_not_abort() {
+        let mut watch = watch(Abort::OnExit, Some("web"));
+        assert_eq!(watch.on(&exited("web", 143)), Reaction::OldNews);
+        watch.on(&started("web"));
+        assert_eq!(watch.on(&exited("web", 5)), Reaction::Abort);
+        assert_eq!(watch.code(), 5);
     }
 
     #[test]
@@ -237,6 +273,9 @@ mod tests {
         ];
         for (abort, from, events, reaction, code) in table {
             let mut watch = watch(abort, from);
+            [started("db"), started("web"), started("other")].iter().for_each(|event| {
+                watch.on(event);
+            });
             watch.risen();
             let first = watch.on(&events[0]);
             for event in &events[1..] {

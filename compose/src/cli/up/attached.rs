@@ -1,0 +1,557 @@
+//! `up` in the foreground: log lines and progress until everything has exited or the user has had
+//! enough.
+//!
+//! One thread waits for all of it at once: the answer of the supervisor, the events of the
+//! project, the log files, signals. What an event means is decided by [`Watch`].
+
+use std::os::fd::AsFd;
+
+use jiff::Timestamp;
+use runtime::log::Stream;
+use rustix::event::{PollFd, PollFlags};
+
+use super::watch::{Reaction, Watch, Watched};
+use crate::api::{KillOptions, KillRequest, StopOptions, StopRequest, UpRequest, path};
+use crate::cli::context::Context;
+use crate::cli::error::{CommandError, INTERRUPTED};
+use crate::cli::logs::{print, short_name};
+use crate::cli::session::{Outcome, Session, code, show, wait_for};
+use crate::cli::signals::Signals;
+use crate::cli::terminal::Terminal;
+use crate::client::{Answer, ClientError};
+use crate::event::{Change, ContainerEvent, Event};
+use crate::logs::follow::{After, Follower, Wanted};
+use crate::logs::paint::{Look, Painter};
+use crate::record::Container;
+
+/// Brings the project up and stays with it.
+///
+/// # Errors
+///
+/// When it cannot be brought up; when the user interrupts, without words.
+pub fn run(
+    session: &Session,
+    request: &UpRequest,
+    watched: Watched,
+    look: Look,
+    context: &Context,
+    terminal: &mut Terminal,
+) -> Result<u8, CommandError> {
+    let mut painter = Painter::new(look);
+    let names = expected_names(request, &watched);
+    names.iter().for_each(|name| painter.expect(name));
+    // Listening comes first: no event of the request is missed.
+    let events = session.listen()?;
+    let rising = session.ask(path::UP, request)?;
+    let signals = Signals::catch()?;
+    let attached = Attached {
+        session,
+        request,
+        context,
+        terminal,
+        signals,
+        events,
+        rising: Some(rising),
+        stopping: None,
+        killing: None,
+        interrupted: false,
+        watch: Watch::new(watched),
+        follower: Follower::new(painter, After::Wait),
+        begun: Timestamp::now(),
+        greeting: Some(format!("Attaching to {}\n", names.join(", ")))
+            .filter(|_| !names.is_empty()),
+    };
+    attached.run()
+}
+
+/// The short names of the containers that are going to be shown, in the order of services.
+fn expected_names(request: &UpRequest, watched: &Watched) -> Vec<String> {
+    let UpRequest { project, options } = request;
+    let shown = project.services.values().filter(|service| watched.shown.contains(&service.name));
+    shown
+        .flat_map(|service| {
+            let replicas = options.scale.get(&service.name).copied().unwrap_or(service.replicas);
+            (1..=replicas).map(|number| match &service.container_name {
+                Some(name) => short_name(name, project.name.as_str()).to_owned(),
+                None => format!("{}-{number}", service.name),
+            })
+        })
+        .collect()
+}
+
+struct Attached<'a> {
+    session: &'a Session,
+    request: &'a UpRequest,
+    context: &'a Context,
+    terminal: &'a mut Terminal,
+    signals: Signals,
+    /// What happens in the project.
+    events: Answer,
+    /// The answer to the request itself.
+    rising: Option<Answer>,
+    /// The answer to the stop that follows an abort or a Ctrl-C.
+    stopping: Option<Answer>,
+    /// The answer to the kill that follows a second Ctrl-C.
+    killing: Option<Answer>,
+    interrupted: bool,
+    watch: Watch,
+    follower: Follower,
+    begun: Timestamp,
+    greeting: Option<String>,
+}
+
+/// Whose answer an event is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Rising,
+    Stopping,
+    Killing,
+}
+
+impl Attached<'_> {
+    fn run(mut self) -> Result<u8, CommandError> {
+        loop {
+            self.take_events()?;
+            for from in [From::Rising, From::Stopping, From::Killing] {
+                if let Some(code) = self.take_answer(from)? {
+                    return Ok(code);
+                }
+            }
+            self.show_logs()?;
+            if self.watch.is_over() {
+                self.terminal.settle();
+                return Ok(code(self.watch.code()));
+            }
+            self.wait()?;
+        }
+    }
+
+    /// Waits until something happens, and reads it.
+    fn wait(&mut self) -> Result<(), CommandError> {
+        let answers = [&self.rising, &self.stopping, &self.killing];
+        let mut descriptors: Vec<PollFd<'_>> = vec![
+            PollFd::new(&self.events, PollFlags::IN),
+            PollFd::new(&self.signals, PollFlags::IN),
+        ];
+        let asked: Vec<bool> = answers.iter().map(|answer| answer.is_some()).collect();
+        let answers = answers.into_iter().flatten().map(AsFd::as_fd);
+        let others = answers.chain(self.follower.changes());
+        descriptors.extend(others.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        wait_for(&mut descriptors, self.terminal)?;
+        let mut ready = descriptors.iter().map(|fd| !fd.revents().is_empty());
+        let (event, signal) = (ready.next() == Some(true), ready.next() == Some(true));
+        let answered: Vec<bool> =
+            asked.into_iter().map(|asked| asked && ready.next() == Some(true)).collect();
+        drop(descriptors);
+
+        if event && let Err(error) = self.events.fill() {
+            self.listen_again(error)?;
+        }
+        for (from, ready) in [From::Rising, From::Stopping, From::Killing].into_iter().zip(answered)
+        {
+            if ready {
+                self.fill(from)?;
+            }
+        }
+        if signal && self.signals.take()?.is_some() {
+            self.interrupt()?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, from: From) -> &mut Option<Answer> {
+        match from {
+            From::Rising => &mut self.rising,
+            From::Stopping => &mut self.stopping,
+            From::Killing => &mut self.killing,
+        }
+    }
+
+    /// Reads more of an answer; asks again if the supervisor went away within it.
+    fn fill(&mut self, from: From) -> Result<(), CommandError> {
+        let Some(answer) = self.answer(from) else { return Ok(()) };
+        match answer.fill() {
+            Ok(_) => Ok(()),
+            Err(ClientError::CutOff { .. }) => {
+                let again = match from {
+                    From::Rising => self.session.ask(path::UP, self.request)?,
+                    From::Stopping => self.ask_to_stop()?,
+                    From::Killing => self.ask_to_kill()?,
+                };
+                *self.answer(from) = Some(again);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Shows what an answer says; returns our exit code if it was the last one we waited for.
+    fn take_answer(&mut self, from: From) -> Result<Option<u8>, CommandError> {
+        loop {
+            let Some(answer) = self.answer(from) else { return Ok(None) };
+            let Some(event) = answer.ready()? else { return Ok(None) };
+            let Some(end) = show(&event, self.terminal) else { continue };
+            *self.answer(from) = None;
+            let Outcome { .. } = end?;
+            if from == From::Rising {
+                self.risen()?;
+                return Ok(None);
+            }
+            self.take_events()?;
+            self.show_logs()?;
+            self.terminal.settle();
+            let stopped = if self.interrupted { INTERRUPTED } else { code(self.watch.code()) };
+            return Ok(Some(stopped));
+        }
+    }
+
+    /// Everything is up: what has been running all along is shown from here on as well.
+    fn risen(&mut self) -> Result<(), CommandError> {
+        self.terminal.settle();
+        self.greet()?;
+        self.look_again()?;
+        self.watch.risen();
+        Ok(())
+    }
+
+    fn greet(&mut self) -> Result<(), CommandError> {
+        match self.greeting.take() {
+            Some(greeting) => self.terminal.print(greeting),
+            None => Ok(()),
+        }
+    }
+
+    fn take_events(&mut self) -> Result<(), CommandError> {
+        while let Some(event) = self.events.ready()? {
+            if let Event::Container(event) = event {
+                self.on(&event)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on(&mut self, event: &ContainerEvent) -> Result<(), CommandError> {
+        if matches!(event.change, Change::Started { .. }) {
+            self.attach(event)?;
+        }
+        let reaction = self.watch.on(event);
+        match event.change {
+            Change::Exited { code, oom, restarting } if reaction != Reaction::OldNews => {
+                self.tell_exit(event, code, oom, restarting)?;
+            }
+            Change::Removed => self.follower.forget(&event.id),
+            _ => {}
+        }
+        if reaction == Reaction::Abort {
+            self.terminal.note("Aborting on container exit...");
+            self.stop()?;
+        }
+        Ok(())
+    }
+
+    /// Shows what the container says from now on, or has said since the command began.
+    fn attach(&mut self, event: &ContainerEvent) -> Result<(), CommandError> {
+        let ContainerEvent { id, name, service, oneoff, .. } = event;
+        if *oneoff || !self.watch.shows(service) || self.follower.has(id) {
+            return Ok(());
+        }
+        let project = self.request.project.name.as_str();
+        let folder = self.context.roots().container(project, id).log();
+        let wanted = Wanted { since: Some(self.begun), ..Wanted::default() };
+        Ok(self.follower.add(id, short_name(name, project), &folder, wanted)?)
+    }
+
+    fn tell_exit(
+        &mut self,
+        event: &ContainerEvent,
+        code: i32,
+        oom: bool,
+        restarting: bool,
+    ) -> Result<(), CommandError> {
+        if !self.follower.has(&event.id) {
+            return Ok(());
+        }
+        self.show_logs()?;
+        let name = short_name(&event.name, self.request.project.name.as_str());
+        let oom = if oom { " (out of memory)" } else { "" };
+        let restarting = if restarting { " (restarting)" } else { "" };
+        self.terminal.print(format!("{name} exited with code {code}{oom}{restarting}\n"))
+    }
+
+    fn show_logs(&mut self) -> Result<(), CommandError> {
+        let (terminal, greeting) = (&mut *self.terminal, &mut self.greeting);
+        self.follower.drain(|stream: Stream, text: &[u8]| {
+            if let Some(greeting) = greeting.take() {
+                terminal.print(greeting)?;
+            }
+            print(terminal, stream, text)
+        })
+    }
+
+    /// Ctrl-C: the first one stops, the second one kills, the third one leaves.
+    fn interrupt(&mut self) -> Result<(), CommandError> {
+        if self.killing.is_some() {
+            return Err(CommandError::silent(INTERRUPTED));
+        }
+        if self.interrupted {
+            self.killing = Some(self.ask_to_kill()?);
+            return Ok(());
+        }
+        self.interrupted = true;
+        self.terminal.note("Gracefully Stopping... press Ctrl+C again to force");
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Result<(), CommandError> {
+        // Whoever stops does not wait for a start any longer.
+        self.rising = None;
+        self.terminal.settle();
+        self.watch.stopping();
+        if self.stopping.is_none() {
+            self.stopping = Some(self.ask_to_stop()?);
+        }
+        Ok(())
+    }
+
+    fn ask_to_stop(&self) -> Result<Answer, CommandError> {
+        let UpRequest { project, options } = self.request;
+        let options = StopOptions {
+            services: options.services.clone(),
+            timeout_seconds: options.timeout_seconds,
+        };
+        self.session.ask(path::STOP, &StopRequest { project: Some(project.clone()), options })
+    }
+
+    fn ask_to_kill(&self) -> Result<Answer, CommandError> {
+        let UpRequest { project, options } = self.request;
+        let options = KillOptions { services: options.services.clone(), ..KillOptions::default() };
+        self.session.ask(path::KILL, &KillRequest { project: Some(project.clone()), options })
+    }
+
+    /// The supervisor went away. Its successor knows what happens from now on, the records what
+    /// happened in between.
+    fn listen_again(&mut self, error: ClientError) -> Result<(), CommandError> {
+        if !matches!(error, ClientError::CutOff { .. }) {
+            return Err(error.into());
+        }
+        self.events = self.session.listen()?;
+        self.look_again()
+    }
+
+    /// Takes from the records what no event has told.
+    fn look_again(&mut self) -> Result<(), CommandError> {
+        let containers = self.context.containers(self.request.project.name.as_str())?;
+        let missed: Vec<ContainerEvent> =
+            containers.iter().filter_map(|container| self.missed(container)).collect();
+        for event in missed {
+            self.on(&event)?;
+        }
+        self.watch.keep_only(|id| containers.iter().any(|container| container.record.id == id));
+        Ok(())
+    }
+
+    fn missed(&self, container: &Container) -> Option<ContainerEvent> {
+        let Container { record, state } = container;
+        let change = match (state.phase.is_up(), self.watch.knows(&record.id)) {
+            (true, None | Some(false)) => Change::Started { restarts: state.restarts },
+            (false, Some(true)) => Change::Exited {
+                code: state.exit.map_or(255, |exit| exit.shell_code()),
+                oom: state.oom,
+                restarting: false,
+            },
+            _ => return None,
+        };
+        Some(ContainerEvent {
+            at: Timestamp::now(),
+            id: record.id.clone(),
+            name: record.name.clone(),
+            service: record.service.to_string(),
+            number: record.number,
+            oneoff: record.oneoff,
+            change,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::thread::{JoinHandle, spawn};
+
+    use runtime::keeper::LaunchError;
+
+    use super::*;
+    use crate::api::UpOptions;
+    use crate::cli::terminal::{Ansi, ProgressMode};
+    use crate::cli::up::watch::Abort;
+    use crate::cli::{ps, testing};
+    use crate::event::{Kind, Status};
+    use crate::record::{Phase, ProcessName, Roots};
+
+    /// A supervisor that answers what it is asked in this order, and tells events in between.
+    struct Supervisor {
+        roots: Roots,
+        listener: UnixListener,
+        asked: Vec<String>,
+    }
+
+    impl Supervisor {
+        /// Takes the next request and answers with `events`; the connection stays open.
+        fn answer(&mut self, events: &[Event]) -> UnixStream {
+            let (mut socket, _) = self.listener.accept().unwrap();
+            let mut request = Vec::new();
+            let mut buffer = [0; 4096];
+            loop {
+                let count = socket.read(&mut buffer).unwrap();
+                request.extend_from_slice(&buffer[..count]);
+                let text = String::from_utf8_lossy(&request);
+                if text.starts_with("GET") && text.ends_with("\r\n\r\n") || text.ends_with('}') {
+                    break;
+                }
+            }
+            let text = String::from_utf8_lossy(&request);
+            self.asked.push(text.split_whitespace().nth(1).unwrap().to_owned());
+            socket.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+            tell(&mut socket, events);
+            if events.iter().any(Event::is_last) {
+                socket.write_all(b"0\r\n\r\n").unwrap();
+            }
+            socket
+        }
+    }
+
+    /// Writes the records of a container of `p` that runs, as this process, or has exited with 3.
+    fn record(roots: &Roots, service: &str, phase: Phase) {
+        let mut container = ps::tests::container(service, 1, phase);
+        container.record.id = id(service);
+        container.record.project = "p".to_owned();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        container.state.process = Some(ProcessName::of(pid).unwrap());
+        container.state.exit = Some(runtime::exit::ExitStatus::exited(3));
+        let paths = container.record.paths(roots);
+        std::fs::create_dir_all(paths.folder()).unwrap();
+        container.record.write(roots).unwrap();
+        container.state.write(&paths).unwrap();
+    }
+
+    fn tell(socket: &mut UnixStream, events: &[Event]) {
+        for event in events {
+            let line = event.to_line();
+            let mut chunk = format!("{:x}\r\n", line.len()).into_bytes();
+            chunk.extend(line);
+            chunk.extend(b"\r\n");
+            // A client that has seen the record has left already.
+            let _ = socket.write_all(&chunk);
+        }
+    }
+
+    const DONE: Event = Event::Done { changed: true, exit_code: 0 };
+
+    fn id(service: &str) -> String {
+        if service == "web" { "a".repeat(64) } else { "b".repeat(64) }
+    }
+
+    fn event(service: &str, change: Change) -> Event {
+        Event::Container(ContainerEvent {
+            at: Timestamp::now(),
+            id: id(service),
+            name: format!("p-{service}-1"),
+            service: service.to_owned(),
+            number: 1,
+            oneoff: false,
+            change,
+        })
+    }
+
+    fn started(service: &str) -> Event {
+        event(service, Change::Started { restarts: 0 })
+    }
+
+    fn exited(service: &str, code: i32) -> Event {
+        event(service, Change::Exited { code, oom: false, restarting: false })
+    }
+
+    /// Runs an attached `up` of `web` and `job` against `script`; returns its exit code and what
+    /// was asked.
+    fn up(abort: Abort, script: fn(&mut Supervisor)) -> (Result<u8, CommandError>, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::new(folder.path().join("data"), folder.path().join("run"));
+        std::fs::create_dir_all(roots.project("p").run()).unwrap();
+        let listener = UnixListener::bind(roots.project("p").socket()).unwrap();
+        for service in ["web", "job"] {
+            record(&roots, service, Phase::Running);
+        }
+        let mut supervisor = Supervisor { roots: roots.clone(), listener, asked: Vec::new() };
+        let supervisor: JoinHandle<Vec<String>> = spawn(move || {
+            script(&mut supervisor);
+            supervisor.asked
+        });
+        let context = Context::new(testing::args(&[]), roots);
+        let project = testing::project(&["web", "job"]);
+        let names = || ["web", "job"].map(|name| name.parse().unwrap()).into();
+        let watched = Watched { shown: names(), monitored: names(), abort, exit_code_from: None };
+        let request = UpRequest { project, options: UpOptions::default() };
+        let look = Look { prefix: true, colour: false, timestamps: false };
+        let mut terminal = Terminal::new(ProgressMode::Quiet, Ansi::Never, "up", false);
+        let session = Session::starting_with(&context, "p", |_| {
+            Err(LaunchError::Start(std::io::ErrorKind::NotFound.into()))
+        });
+        let code = run(&session, &request, watched, look, &context, &mut terminal);
+        (code, supervisor.join().unwrap())
+    }
+
+    #[test]
+    fn ends_with_the_last_container() {
+        let (code, asked) = up(Abort::Never, |supervisor| {
+            let mut events = supervisor.answer(&[started("web"), started("job")]);
+            supervisor.answer(&[Event::step(Kind::Container, "p-web-1", Status::Started), DONE]);
+            record(&supervisor.roots, "job", Phase::Exited);
+            record(&supervisor.roots, "web", Phase::Exited);
+            tell(&mut events, &[exited("job", 3), exited("web", 0)]);
+        });
+        assert_eq!((code, asked), (Ok(0), vec![path::EVENTS.into(), path::UP.into()]));
+    }
+
+    #[test]
+    fn an_abort_stops_everything() {
+        let (code, asked) = up(Abort::OnExit, |supervisor| {
+            let mut events = supervisor.answer(&[started("web"), started("job")]);
+            supervisor.answer(&[DONE]);
+            record(&supervisor.roots, "job", Phase::Exited);
+            tell(&mut events, &[exited("job", 3)]);
+            supervisor.answer(&[DONE]);
+        });
+        assert_eq!(code, Ok(3));
+        assert_eq!(asked, [path::EVENTS, path::UP, path::STOP]);
+    }
+
+    #[test]
+    fn survives_a_supervisor_that_is_killed() {
+        let (code, asked) = up(Abort::Never, |supervisor| {
+            let events = supervisor.answer(&[started("web"), started("job")]);
+            let rising = supervisor.answer(&[]);
+            // Killed within the request, and what it saw last stands in the records only.
+            record(&supervisor.roots, "job", Phase::Exited);
+            drop((events, rising));
+            let mut events = supervisor.answer(&[started("web")]);
+            supervisor.answer(&[DONE]);
+            record(&supervisor.roots, "web", Phase::Exited);
+            tell(&mut events, &[exited("web", 0)]);
+        });
+        assert_eq!(code, Ok(0));
+        assert_eq!(asked, [path::EVENTS, path::UP, path::EVENTS, path::UP]);
+    }
+
+    #[test]
+    fn a_request_that_fails_is_told() {
+        let (code, _) = up(Abort::Never, |supervisor| {
+            let _events = supervisor.answer(&[]);
+            supervisor.answer(&[Event::failed(crate::event::Failure {
+                message: "no".into(),
+                ..crate::event::Failure::default()
+            })]);
+        });
+        assert_eq!(code.unwrap_err().failures[0].message, "no");
+    }
+}
