@@ -51,6 +51,8 @@ pub fn run(
         terminal,
         signals,
         events,
+        deaf: None,
+        cut_off: Vec::new(),
         rising: Some(rising),
         stopping: None,
         killing: None,
@@ -87,6 +89,10 @@ struct Attached<'a> {
     signals: Signals,
     /// What happens in the project.
     events: Answer,
+    /// Why nothing is heard of that any longer.
+    deaf: Option<ClientError>,
+    /// Answers that ended before they were complete.
+    cut_off: Vec<From>,
     /// The answer to the request itself.
     rising: Option<Answer>,
     /// The answer to the stop that follows an abort or a Ctrl-C.
@@ -117,6 +123,11 @@ impl Attached<'_> {
                     return Ok(code);
                 }
             }
+            // Only after the answers: the last one may have come before the supervisor left.
+            if self.deaf.is_some() || !self.cut_off.is_empty() {
+                self.find_successor()?;
+                continue;
+            }
             self.show_logs()?;
             if self.watch.is_over() {
                 self.terminal.settle();
@@ -145,7 +156,7 @@ impl Attached<'_> {
         drop(descriptors);
 
         if event && let Err(error) = self.events.fill() {
-            self.listen_again(error)?;
+            self.deaf = Some(error);
         }
         for (from, ready) in [From::Rising, From::Stopping, From::Killing].into_iter().zip(answered)
         {
@@ -167,22 +178,34 @@ impl Attached<'_> {
         }
     }
 
-    /// Reads more of an answer; asks again if the supervisor went away within it.
+    /// Reads more of an answer.
     fn fill(&mut self, from: From) -> Result<(), CommandError> {
         let Some(answer) = self.answer(from) else { return Ok(()) };
         match answer.fill() {
             Ok(_) => Ok(()),
             Err(ClientError::CutOff { .. }) => {
-                let again = match from {
-                    From::Rising => self.session.ask(path::UP, self.request)?,
-                    From::Stopping => self.ask_to_stop()?,
-                    From::Killing => self.ask_to_kill()?,
-                };
-                *self.answer(from) = Some(again);
+                self.cut_off.push(from);
                 Ok(())
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The supervisor went away: listens to its successor, then asks it what has not been
+    /// answered. Every request picks up where it was cut off.
+    fn find_successor(&mut self) -> Result<(), CommandError> {
+        if let Some(error) = self.deaf.take() {
+            self.listen_again(error)?;
+        }
+        for from in std::mem::take(&mut self.cut_off) {
+            let again = match from {
+                From::Rising => self.session.ask(path::UP, self.request)?,
+                From::Stopping => self.ask_to_stop()?,
+                From::Killing => self.ask_to_kill()?,
+            };
+            *self.answer(from) = Some(again);
+        }
+        Ok(())
     }
 
     /// Shows what an answer says; returns our exit code if it was the last one we waited for.
@@ -328,8 +351,7 @@ impl Attached<'_> {
         self.session.ask(path::KILL, &KillRequest { project: Some(project.clone()), options })
     }
 
-    /// The supervisor went away. Its successor knows what happens from now on, the records what
-    /// happened in between.
+    /// The successor tells what happens from now on, the records what happened in between.
     fn listen_again(&mut self, error: ClientError) -> Result<(), CommandError> {
         if !matches!(error, ClientError::CutOff { .. }) {
             return Err(error.into());
