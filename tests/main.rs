@@ -13,7 +13,7 @@ use scenarios::{Need, Stage, Verdict};
 
 /// A scenario and what it needs.
 struct Scenario {
-    name: &'static str,
+    name: String,
     needs: &'static [Need],
     images: Images,
     play: fn(&Stage) -> Verdict,
@@ -21,23 +21,19 @@ struct Scenario {
 
 impl Scenario {
     /// On `rootfs:/` only.
-    const fn plain(name: &'static str, play: fn(&Stage) -> Verdict) -> Self {
-        Self { name, needs: &[Need::Root], images: Images::None, play }
+    fn plain(name: impl Into<String>, play: fn(&Stage) -> Verdict) -> Self {
+        Self { name: name.into(), needs: &[Need::Root], images: Images::None, play }
     }
 
     /// On `rootfs:/`, with more needs than root.
-    const fn needing(
-        name: &'static str,
-        needs: &'static [Need],
-        play: fn(&Stage) -> Verdict,
-    ) -> Self {
-        Self { name, needs, images: Images::None, play }
+    fn needing(name: &str, needs: &'static [Need], play: fn(&Stage) -> Verdict) -> Self {
+        Self { name: name.to_owned(), needs, images: Images::None, play }
     }
 
     /// On the images of `examples/dev-stack`, with the real clients.
-    const fn dev_stack(name: &'static str, play: fn(&Stage) -> Verdict) -> Self {
+    fn dev_stack(name: &str, play: fn(&Stage) -> Verdict) -> Self {
         Self {
-            name,
+            name: name.to_owned(),
             needs: &[Need::Root, Need::Images, Need::Clients],
             images: Images::DevStack,
             play,
@@ -45,7 +41,7 @@ impl Scenario {
     }
 
     fn trial(self) -> Trial {
-        Trial::ignorable_test(self.name, move || {
+        Trial::ignorable_test(self.name.clone(), move || {
             for need in self.needs {
                 match need.missing() {
                     Some(reason) if need.is_required() => {
@@ -58,7 +54,7 @@ impl Scenario {
                     None => {}
                 }
             }
-            play(self.name, self.images, self.play)
+            play(&self.name, self.images, self.play)
                 .map(|()| Completion::Completed)
                 .map_err(Failed::from)
         })

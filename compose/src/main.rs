@@ -17,7 +17,8 @@ fn end<E: std::error::Error + 'static>(result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+            // The supervisor has set up the log already, unless that is what it could not do.
+            let _has_one = tracing_subscriber::fmt().with_writer(std::io::stderr).try_init();
             tracing::error!("{}", compose::event::Failure::new(&error).message);
             ExitCode::FAILURE
         }

@@ -105,7 +105,7 @@ services:
         assert_eq!(stage.field(service, "ExitCode")?, code, "{service}");
     }
     stage.compose(["down"]).success()?;
-    stage.compose(["up", "--exit-code-from", "three"]).code(3)?;
+    stage.compose(["up", "--exit-code-from", "three", "three"]).code(3)?;
     stage.compose(["down"]).success()?;
     Ok(())
 }

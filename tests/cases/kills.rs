@@ -22,13 +22,13 @@ pub(super) fn all() -> Vec<Scenario> {
     ]
 }
 
-/// One service that counts aloud, as fast as a shell can, and one that is quiet.
+/// One service that counts aloud, some thousand lines a second, and one that is quiet.
 const COUNTING: &str = "
 services:
   counter:
     image: rootfs:/
     init: true
-    command: sh -c 'i=0; while :; do i=$$((i + 1)); echo line $$i; done'
+    command: sh -c 'i=0; while :; do i=$$((i + 1)); echo line $$i; [ $$((i % 50)) -gt 0 ] || sleep 0.01; done'
   quiet: {image: 'rootfs:/', init: true, command: sleep infinity}
 ";
 

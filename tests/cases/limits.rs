@@ -37,7 +37,7 @@ services:
         other => Err(format!("hog is {other}").into()),
     })?;
     assert_eq!(stage.field("hog", "ExitCode")?, "137");
-    stage.compose(["ps", "--all"]).success()?.says("OOM")?;
+    stage.compose(["ps", "--all"]).success()?.says("out of memory")?;
     stage.compose(["down"]).success()?;
     Ok(())
 }

@@ -4,6 +4,7 @@ mod dev_stack;
 mod hello;
 mod kills;
 mod limits;
+mod mistakes;
 mod network;
 mod volumes;
 
@@ -13,17 +14,28 @@ use std::path::Path;
 use crate::Scenario;
 
 /// The topics, as their files are called.
-const FILES: &[&str] = &["dev_stack", "hello", "kills", "limits", "network", "volumes"];
+const FILES: &[&str] = &["dev_stack", "hello", "kills", "limits", "mistakes", "network", "volumes"];
 
 /// The folders of `examples/`, and the file here that runs each.
 const EXAMPLES: &[(&str, &str)] = &[("dev-stack", "dev_stack"), ("hello", "hello")];
 
 /// All scenarios.
 pub(crate) fn all() -> Vec<Scenario> {
-    [dev_stack::all(), hello::all(), kills::all(), limits::all(), network::all(), volumes::all()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let mistakes = mistakes::names().into_iter();
+    let mistakes =
+        mistakes.map(|name| Scenario::plain(format!("mistake_{name}"), mistakes::play)).collect();
+    [
+        dev_stack::all(),
+        hello::all(),
+        kills::all(),
+        limits::all(),
+        mistakes,
+        network::all(),
+        volumes::all(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A file of scenarios that nobody runs is worse than none.

@@ -28,6 +28,8 @@ const SETTLING: Duration = Duration::from_secs(10);
 /// A place for one scenario.
 #[derive(Debug)]
 pub struct Stage {
+    /// The name of the scenario.
+    pub name: String,
     /// The name of the project, the scenario's own.
     pub project: String,
     /// The folder of the compose file: the working directory of all commands.
@@ -110,6 +112,7 @@ impl Stage {
         }
         let before = World::observe(&project, &roots);
         Ok(Self {
+            name: name.to_owned(),
             project,
             folder,
             roots,

@@ -134,7 +134,10 @@ fn is_stale(error: &StartError) -> bool {
 
 /// Begins the writable layer anew. What is to outlive a power failure is in volumes.
 fn renew_layer(live: &Live) -> Result<(), StartError> {
-    tracing::warn!(container = live.record.name, "its writable layer begins anew after a crash of the machine");
+    tracing::warn!(
+        container = live.record.name,
+        "its writable layer begins anew after a crash of the machine"
+    );
     let renew = |path: PathBuf| {
         fs::remove_dir_all(&path)?;
         fs::create_dir(&path)

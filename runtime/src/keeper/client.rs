@@ -33,7 +33,7 @@ const START: Duration = Duration::from_secs(30);
 const TAIL: u64 = 2048;
 
 /// The file's name in the project's run folder.
-const LOG: &str = "keeper.log";
+pub(super) const LOG: &str = "keeper.log";
 
 /// The connection to the keeper.
 #[derive(Debug)]

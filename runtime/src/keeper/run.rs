@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions};
 
+use super::client::LOG;
 use super::client::SOCKET;
 use super::config::{Config, Origin};
 use super::journal::{Exit, Journal};
@@ -96,6 +97,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), KeeperE
     }
     // A file that is left says nothing: its process is gone.
     let _ = std::fs::remove_file(identity);
+    // A project that was taken down leaves nothing; the log of one that is only stopped may still be asked for.
+    if !keeper.config.data.exists() {
+        let _ = std::fs::remove_file(keeper.config.run.join(LOG));
+    }
     Ok(())
 }
 

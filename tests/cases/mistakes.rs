@@ -1,0 +1,58 @@
+//! What people get wrong: for each file in `mistakes/` the words that they read, the exit code, and nothing left behind.
+//!
+//! `NAME.yaml` is what `up` is given and `NAME.txt` what it answers, with the folder of the project as `FOLDER` and so on.
+//! `UPDATE_EXPECTED=1` writes the answers anew: read them before they are committed.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use scenarios::{Run, Stage, Verdict};
+
+/// The file that is played on this stage: the scenario is called after it.
+pub(super) fn play(stage: &Stage) -> Verdict {
+    let name = stage.name.strip_prefix("mistake_").unwrap_or(&stage.name);
+    stage.file("compose.yaml", &fs::read_to_string(folder().join(format!("{name}.yaml")))?)?;
+    let _holder =
+        (name == "port_taken").then(|| TcpListener::bind("127.0.0.1:8080")).transpose()?;
+    let said = answer(stage, &stage.compose(["up", "--detach"]));
+    let expected = folder().join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        fs::write(&expected, &said)?;
+    }
+    let expected = fs::read_to_string(&expected)
+        .map_err(|error| format!("{}: {error}", expected.display()))?;
+    if said != expected {
+        return Err(format!("--- expected\n{expected}--- said\n{said}").into());
+    }
+    // A file that cannot be read cannot be taken down either; by its name the project can.
+    let _some_fail = stage.compose(["--project-name", &stage.project, "down", "--volumes"]);
+    stage.check_nothing_left()
+}
+
+/// The names of all mistakes.
+pub(super) fn names() -> Vec<String> {
+    let entries = fs::read_dir(folder()).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<_> =
+        files.filter_map(|file| file.strip_suffix(".yaml").map(str::to_owned)).collect();
+    names.sort();
+    names
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("mistakes")
+}
+
+/// What was said on standard error and the exit code, without what differs from run to run.
+fn answer(stage: &Stage, run: &Run) -> String {
+    let code =
+        if run.timed_out { "none".to_owned() } else { run.status.code().unwrap_or(-1).to_string() };
+    let text = run
+        .stderr
+        .replace(&*stage.folder.to_string_lossy(), "FOLDER")
+        .replace(&*stage.roots.to_string_lossy(), "ROOTS")
+        .replace(&stage.project, "PROJECT")
+        .replace(&format!("process {}", std::process::id()), "process PID");
+    format!("{text}exit code {code}\n")
+}
