@@ -1,5 +1,8 @@
 //! How fast archives become images. Run with `--ignored --nocapture` and an archive of some hundred megabytes in
 //! `IMAGES_TEST_ARCHIVE`, in a build with optimisation (`CARGO_PROFILE_TEST_OPT_LEVEL=3`).
+//!
+//! Two cores with SHA-NI, 394 MB in 31,749 entries, store in memory: plain 328, gzip 260, zstd 514 MB/s. On a busy disk
+//! 67 to 120, 87 to 172 and 100 to 381 MB/s, where `tar -x` and a sync reach 70 to 74 MB/s.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
