@@ -32,7 +32,7 @@ pub async fn run(supervisor: &Rc<Supervisor>, id: &str, connection: impl AsyncRe
         return;
     };
     let output = follow(supervisor, &live, &mut to_client);
-    let input = feed(&live, &mut from_client);
+    let input = feed(supervisor, &live, &mut from_client);
     tokio::select! {
         () = output => {}
         () = input => {}
@@ -107,7 +107,7 @@ async fn more(grown: &Descriptor) {
 }
 
 /// Obeys what the client sends, until it leaves.
-async fn feed(live: &Rc<Live>, client: &mut (impl AsyncRead + Unpin)) {
+async fn feed(supervisor: &Supervisor, live: &Rc<Live>, client: &mut (impl AsyncRead + Unpin)) {
     let mut pending = Vec::new();
     let mut changes = live.watch();
     let mut chunk = vec![0; CHUNK];
@@ -117,7 +117,7 @@ async fn feed(live: &Rc<Live>, client: &mut (impl AsyncRead + Unpin)) {
                 if running(live, &mut changes).await.is_none() {
                     return;
                 }
-                obey(live, frame).await;
+                obey(supervisor, live, frame).await;
             }
             Ok(None) => match client.read(&mut chunk).await {
                 Ok(0) | Err(_) => return,
@@ -139,9 +139,9 @@ async fn running(live: &Live, changes: &mut watch::Receiver<u64>) -> Option<()> 
     Some(())
 }
 
-async fn obey(live: &Rc<Live>, frame: Frame) {
+async fn obey(supervisor: &Supervisor, live: &Rc<Live>, frame: Frame) {
     match frame {
-        Frame::Stdin(bytes) if bytes.is_empty() => close_input(live),
+        Frame::Stdin(bytes) if bytes.is_empty() => close_input(supervisor, live),
         Frame::Stdin(bytes) => write_input(live, &bytes).await,
         Frame::Resize(size) => resize(live, size),
         Frame::Signal(number) => {
@@ -156,9 +156,15 @@ async fn obey(live: &Rc<Live>, frame: Frame) {
     }
 }
 
-/// The end of input: the pipe is closed. A terminal has no end but the character that its program takes for one.
-fn close_input(live: &Live) {
-    live.descriptors.borrow_mut().input = None;
+/// The end of input: the pipe is closed, here and in the keeper. A terminal has no end but the character that its
+/// program takes for one.
+fn close_input(supervisor: &Supervisor, live: &Live) {
+    if live.descriptors.borrow_mut().input.take().is_none() {
+        return;
+    }
+    if let Err(error) = start::hold(supervisor, live) {
+        tracing::warn!(container = live.record.name, %error, "end of input");
+    }
 }
 
 async fn write_input(live: &Live, mut bytes: &[u8]) {

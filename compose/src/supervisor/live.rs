@@ -48,8 +48,12 @@ impl Descriptors {
         [output, errors, input, sandbox].into_iter().flatten().map(AsFd::as_fd).collect()
     }
 
-    /// Tells the descriptors of a container with this `shape` apart. A list of another length is refused.
+    /// Tells the descriptors of a container with this `shape` apart. One less than all means that the end of its input
+    /// has been reached; a list of another length is refused.
     pub fn from_list(list: Vec<OwnedFd>, shape: Shape) -> Option<Self> {
+        let has_input = shape.input && !shape.terminal;
+        let all = 1 + [!shape.terminal, has_input, shape.sandbox].map(usize::from).iter().sum::<usize>();
+        let open_input = has_input && list.len() == all;
         let mut list = list.into_iter();
         let mut next = |wanted: bool| match wanted {
             true => list.next().map(Some),
@@ -58,7 +62,7 @@ impl Descriptors {
         let descriptors = Self {
             output: next(true)?,
             errors: next(!shape.terminal)?,
-            input: next(shape.input && !shape.terminal)?,
+            input: next(open_input)?,
             sandbox: next(shape.sandbox)?,
         };
         list.next().is_none().then_some(descriptors)
@@ -220,7 +224,8 @@ mod tests {
             assert_eq!(lent, numbers, "{shape:?}");
             assert_eq!(descriptors.writable(shape).is_some(), input || terminal);
             let short = (1..count).map(|_| descriptor()).collect();
-            assert!(Descriptors::from_list(short, shape).is_none());
+            let ended = Descriptors::from_list(short, shape);
+            assert_eq!(ended.is_some(), input && !terminal, "{shape:?}");
         }
     }
 }

@@ -172,7 +172,7 @@ async fn attempt(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<Started
 
 /// Has the keeper hold what must outlive this process, before the container exists: a supervisor that is killed
 /// between the two finds both or neither.
-fn hold(supervisor: &Supervisor, live: &Live) -> Result<(), KeeperError> {
+pub fn hold(supervisor: &Supervisor, live: &Live) -> Result<(), KeeperError> {
     let copies: Vec<OwnedFd> = {
         let descriptors = live.descriptors.borrow();
         let copies: io::Result<_> =
