@@ -14,7 +14,7 @@ use super::keeper::Ended;
 use super::live::{Descriptors, Live};
 use super::start::{self, Occasion};
 use super::transition::{Effect, Event, Life, Phase as LifePhase};
-use super::{Supervisor, hook, names};
+use super::{Supervisor, hook, names, publish};
 use crate::apply;
 use crate::event::Change;
 use crate::model::Signal;
@@ -44,6 +44,8 @@ pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     if live.state().process.as_ref().map(|process| process.pid) != Some(ended.pid) {
         return;
     }
+    // With the process numbers of the host its children outlive PID 1, and hold its output open.
+    kill(&live);
     let pumps = std::mem::take(&mut live.tasks.borrow_mut().pumps);
     for pump in pumps {
         let _ = pump.await;
@@ -54,7 +56,7 @@ pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     let requested = live.life.get().phase == LifePhase::Stopping;
     let effect = live.on(Event::Exited(ended.status));
     let again = matches!(effect, Effect::WakeAt(_));
-    settle_descriptors(supervisor, &live, again);
+    settle(supervisor, &live, again).await;
     let written = live.change(|state| {
         follow_up(state, live.life.get(), effect);
         state.process = None;
@@ -111,14 +113,16 @@ pub async fn remove_if_asked(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
     }
 }
 
-/// A container that will run again keeps its namespace and so its addresses; another one gives everything back.
-fn settle_descriptors(supervisor: &Rc<Supervisor>, live: &Rc<Live>, again: bool) {
+/// A container that will run again keeps its namespace and its ports; another one gives everything back.
+async fn settle(supervisor: &Rc<Supervisor>, live: &Rc<Live>, again: bool) {
     if again {
+        publish::pause(live);
         let mut descriptors = live.descriptors.borrow_mut();
         *descriptors =
             Descriptors { sandbox: descriptors.sandbox.take(), ..Descriptors::default() };
         return;
     }
+    publish::end(live).await;
     names::detach(supervisor, live);
     *live.descriptors.borrow_mut() = Descriptors::default();
     supervisor.keeper.release(&live.record.id);
@@ -167,7 +171,7 @@ pub async fn stop(
 ) -> Result<(), StopError> {
     drop(live.gate.lock().await);
     if live.on(Event::StopRequested) == Effect::Settle {
-        give_up_restart(supervisor, live);
+        give_up_restart(supervisor, live).await;
     }
     if !live.is_running() {
         return Ok(());
@@ -194,7 +198,7 @@ pub async fn stop(
 async fn kill_and_wait(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
     drop(live.gate.lock().await);
     if live.on(Event::StopRequested) == Effect::Settle {
-        give_up_restart(supervisor, live);
+        give_up_restart(supervisor, live).await;
     }
     if live.is_running() {
         note_request(live);
@@ -252,8 +256,8 @@ fn note_request(live: &Live) {
     }
 }
 
-fn give_up_restart(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
-    settle_descriptors(supervisor, live, false);
+async fn give_up_restart(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+    settle(supervisor, live, false).await;
     let written = live.change(|state| {
         state.phase = Phase::Exited;
         state.stop_requested = true;
@@ -284,8 +288,12 @@ fn thaw(live: &Live) {
 
 /// The control groups of the last start.
 fn place(live: &Live) -> Option<Place> {
-    let launch: Option<Launch> = read_record(&live.paths.launch()).ok()?;
-    launch?.cgroup
+    let mut known = live.place.borrow_mut();
+    if known.is_none() {
+        let launch: Option<Launch> = read_record(&live.paths.launch()).ok()?;
+        *known = launch?.cgroup;
+    }
+    known.clone()
 }
 
 /// Removes the control groups of the last start, and says whether the kernel killed something in them for want of

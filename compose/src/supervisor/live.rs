@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use jiff::Timestamp;
 use network::publish::{Reserved, Served};
+use runtime::cgroup::Place;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
@@ -52,7 +53,8 @@ impl Descriptors {
     /// has been reached; a list of another length is refused.
     pub fn from_list(list: Vec<OwnedFd>, shape: Shape) -> Option<Self> {
         let has_input = shape.input && !shape.terminal;
-        let all = 1 + [!shape.terminal, has_input, shape.sandbox].map(usize::from).iter().sum::<usize>();
+        let all =
+            1 + [!shape.terminal, has_input, shape.sandbox].map(usize::from).iter().sum::<usize>();
         let open_input = has_input && list.len() == all;
         let mut list = list.into_iter();
         let mut next = |wanted: bool| match wanted {
@@ -88,13 +90,12 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Ends everything but the pumps, which end by themselves when the output does.
+    /// Ends the tasks of a container that has ended. The pumps have ended with its output; published ports are seen to by
+    /// [`super::publish`].
     pub fn end_services(&mut self) {
         for task in self.services.drain(..) {
             task.abort();
         }
-        self.published.clear();
-        self.reserved.clear();
     }
 }
 
@@ -119,6 +120,8 @@ pub struct Live {
     pub descriptors: RefCell<Descriptors>,
     /// Its pidfd while it runs.
     pub pidfd: RefCell<Option<OwnedFd>>,
+    /// Its control groups, once they have been asked for; `launch.json` has them too.
+    pub place: RefCell<Option<Place>>,
     /// What serves it while it runs.
     pub tasks: RefCell<Tasks>,
     /// Where it is in its life; what follows from each event is decided by [`super::transition`].
@@ -144,6 +147,7 @@ impl Live {
             gate: Mutex::new(()),
             descriptors: RefCell::default(),
             pidfd: RefCell::default(),
+            place: RefCell::default(),
             tasks: RefCell::default(),
             life: Cell::new(life),
             state: RefCell::new(state),

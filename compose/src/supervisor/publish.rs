@@ -104,6 +104,9 @@ pub fn prepare(supervisor: &Supervisor, live: &Live) -> Result<(), PublishError>
     if !matches!(&live.start.network, NetworkStart::Own(places) if !places.is_empty()) {
         return Ok(());
     }
+    if !live.tasks.borrow().published.is_empty() {
+        return Ok(());
+    }
     let mut reserved = supervisor.ports.take(&live.record.name);
     let wanted: Vec<Publish> = wishes(&live.record.ports)
         .into_iter()
@@ -118,23 +121,43 @@ pub fn prepare(supervisor: &Supervisor, live: &Live) -> Result<(), PublishError>
 pub fn begin(supervisor: &Supervisor, live: &Live) -> Vec<PublishedPort> {
     let reserved = std::mem::take(&mut live.tasks.borrow_mut().reserved);
     let target = target(supervisor, live);
-    let mut published = Vec::new();
-    let mut serving: Vec<Served> = Vec::new();
+    let mut serving = std::mem::take(&mut live.tasks.borrow_mut().published);
+    for served in &serving {
+        served.retarget(target.clone());
+    }
     for reserved in reserved {
         match reserved.serve(target.clone()) {
-            Ok(served) => {
-                published.extend(served.addresses().iter().map(|host| PublishedPort {
-                    host: *host,
-                    target: served.publish().target,
-                    protocol: protocol(served.publish().protocol),
-                }));
-                serving.push(served);
-            }
+            Ok(served) => serving.push(served),
             Err(error) => tracing::error!(container = live.record.name, %error, "publish"),
         }
     }
+    let published = serving.iter().flat_map(ports).collect();
     live.tasks.borrow_mut().published = serving;
     published
+}
+
+fn ports(served: &Served) -> impl Iterator<Item = PublishedPort> {
+    served.addresses().iter().map(|host| PublishedPort {
+        host: *host,
+        target: served.publish().target,
+        protocol: protocol(served.publish().protocol),
+    })
+}
+
+/// Lets connections wait until a container that is about to be started again runs.
+pub fn pause(live: &Live) {
+    for served in &live.tasks.borrow().published {
+        served.retarget(None);
+    }
+}
+
+/// Gives the ports of a container back that will not run again by itself.
+pub async fn end(live: &Live) {
+    live.tasks.borrow_mut().reserved.clear();
+    let published = std::mem::take(&mut live.tasks.borrow_mut().published);
+    for served in published {
+        served.close().await;
+    }
 }
 
 /// Binds and serves the ports of a container that runs already, at the host ports that it had.

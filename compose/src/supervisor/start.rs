@@ -119,7 +119,7 @@ pub async fn start(
             if occasion == Occasion::Request {
                 live.on(Event::StartFailed);
             }
-            abandon(supervisor, live, &error);
+            abandon(supervisor, live, &error).await;
             Err(error)
         }
     }
@@ -221,8 +221,9 @@ fn running(
 }
 
 /// Takes back what an attempt has made.
-fn abandon(supervisor: &Rc<Supervisor>, live: &Rc<Live>, error: &StartError) {
+async fn abandon(supervisor: &Rc<Supervisor>, live: &Rc<Live>, error: &StartError) {
     live.tasks.borrow_mut().end_services();
+    publish::end(live).await;
     names::detach(supervisor, live);
     *live.descriptors.borrow_mut() = Descriptors::default();
     supervisor.keeper.release(&live.record.id);
@@ -251,8 +252,9 @@ fn prepare_launch(supervisor: &Supervisor, live: &Live) -> Result<Vec<u8>, Start
         read_record(&path)?.ok_or_else(|| StartError::Missing { path: path.clone() })?;
     let mut limits = wishes::limits(&live.start.limits, live.start.oom_kill_disable);
     limits.devices = cgroup::Devices::of(&launch.spec);
-    let name = format!("{}/{}", supervisor.project, live.record.id);
+    let name = cgroup::name(&supervisor.project, &live.record.id);
     launch.cgroup = Some(cgroup::create(&name, &limits)?);
+    live.place.borrow_mut().clone_from(&launch.cgroup);
     replace_volatile_record(&path, &launch)?;
     Ok(serde_json::to_vec(&launch).expect("a launch has string keys only"))
 }

@@ -32,7 +32,7 @@ pub struct Served {
     /// Taken back when dropped.
     kernel: Mutex<Option<KernelPath>>,
     /// Aborted when dropped.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Target {
@@ -110,11 +110,16 @@ impl Reserved {
             }
         }
         let kernel = Mutex::new(kernel);
-        Ok(Served { publish: self.publish, addresses, port, target: sender, kernel, _tasks: tasks })
+        Ok(Served { publish: self.publish, addresses, port, target: sender, kernel, tasks })
     }
 }
 
 impl Served {
+    /// Ends the listeners and all connections. When this returns the port is free, which dropping does not promise.
+    pub async fn close(mut self) {
+        self.tasks.shutdown().await;
+    }
+
     /// What was asked for.
     pub fn publish(&self) -> &Publish {
         &self.publish
