@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use super::context::{Context, GlobalArgs};
 use super::error::{CommandError, FAILED};
 use super::terminal::Terminal;
-use crate::diagnostic::{Diagnostic, Style};
+use crate::diagnostic::{Diagnostic, Severity, Style};
 use crate::file::{Document, LoadOptions, Nulls, Skip};
 
 /// Check the compose files and print what they mean
@@ -102,7 +102,14 @@ pub fn run(
         return Ok(0);
     }
     let document = Document::read(&options).map_err(|found| failure(&found, &style))?;
-    let warnings = document.warnings();
+    let mut warnings = document.warnings();
+    // Docker compose prints these without a word; here they keep `up` from starting.
+    warnings.extend(
+        document
+            .doubts()
+            .into_iter()
+            .map(|doubt| Diagnostic { severity: Severity::Warning, ..doubt }),
+    );
     if !warnings.is_empty() {
         terminal.print_error(drawn(&warnings, &style).as_bytes());
     }

@@ -116,7 +116,8 @@ fn mounts(report: &mut Report, service: &Node) {
         }
         let size = mount.get("tmpfs").and_then(|tmpfs| tmpfs.get("size"));
         if let Some(size) = size.filter(|size| size.as_int().is_some_and(|size| size < 0)) {
-            report.error(size.span, "the size of a tmpfs cannot be negative");
+            let finding = report.error(size.span, "the size of a tmpfs cannot be negative");
+            finding.help("leave it out for half of the memory");
         }
     }
 }
@@ -153,7 +154,7 @@ impl Services<'_> {
 }
 
 fn image(report: &mut Report, name: &str, entry: &Entry) {
-    let sources = ["image", "build", "provider"];
+    let sources = ["image", "build", "provider", "extends"];
     if !sources.iter().any(|key| entry.node.get(key).is_some()) {
         report
             .error(entry.key, format!("the service `{name}` has neither `image` nor `build`"))
@@ -177,7 +178,10 @@ fn build(report: &mut Report, service: &Node, services: &Services<'_>) {
             && !services.enabled(other)
             && !services.disabled.contains(other)
         {
-            report.error(context.node.span, format!("there is no service `{other}` to build from"));
+            let message = format!("there is no service `{other}` to build from");
+            report
+                .error(context.node.span, message)
+                .help("name one of the services of the project");
         }
     }
     let platforms = build.get("platforms").map(Node::items).unwrap_or_default();
@@ -276,9 +280,11 @@ fn dependencies(report: &mut Report, service: &Node, services: &Services<'_>) {
         }
         let known: Vec<&str> =
             super::check::entries(services.project, "services").map(|(name, _)| name).collect();
-        report
-            .error(entry.key, format!("there is no service `{name}` to depend on"))
-            .did_you_mean(name, known);
+        let finding = report.error(entry.key, format!("there is no service `{name}` to depend on"));
+        match closest(name, known.iter().copied()) {
+            Some(close) => finding.help(format!("did you mean `{close}`?")),
+            None => finding.help(format!("the services are {}", known.join(", "))),
+        };
     }
 }
 
@@ -318,7 +324,8 @@ fn deploy(report: &mut Report, service: &Node) {
     for (key, path, other) in pairs {
         let Some(here) = map.entry(key) else { continue };
         if key == "scale" && here.node.as_int().is_some_and(|scale| scale < 0) {
-            report.error(here.node.span, "`scale` cannot be negative");
+            let finding = report.error(here.node.span, "`scale` cannot be negative");
+            finding.help("write 0 for no container");
         }
         let deploy = service.get("deploy");
         let parent =

@@ -1,7 +1,7 @@
 //! The merged document: everything that the files say, in the long form, before it is typed.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -62,25 +62,17 @@ impl Document {
         }
     }
 
-    /// The typed project.
-    ///
-    /// # Errors
-    ///
-    /// All that is well-formed and yet cannot be meant, warnings included.
-    pub fn project(self) -> Result<Loaded, Vec<Diagnostic>> {
-        let mut report = self.report.take();
-        let project = resolve::project(&mut report, &self);
-        match project {
-            Some(project) if !report.has_errors() => {
-                Ok(Loaded { project, warnings: report.into_diagnostics() })
-            }
-            _ => Err(report.into_diagnostics()),
-        }
+    /// What would keep the project from starting, although the document is well-formed.
+    pub fn doubts(&self) -> Vec<Diagnostic> {
+        let mut report = self.report.borrow().scratch();
+        resolve::project(&mut report, self);
+        report.into_diagnostics()
     }
 
     /// What is odd about the files.
     pub fn warnings(&self) -> Vec<Diagnostic> {
-        self.report.take().into_diagnostics()
+        let kept = self.report.borrow().scratch();
+        self.report.replace(kept).into_diagnostics()
     }
 
     /// The name of the project.
@@ -164,6 +156,20 @@ impl Document {
     }
 }
 
+/// Reads the files of a project to the end: what one phase finds does not hide what the next one
+/// would.
+pub(super) fn load(options: &LoadOptions) -> Result<Loaded, Vec<Diagnostic>> {
+    let mut report = Report::default();
+    let document = read(&mut report, options);
+    let project = document.and_then(|document| resolve::project(&mut report, &document));
+    match project {
+        Some(project) if !report.has_errors() => {
+            Ok(Loaded { project, warnings: report.into_diagnostics() })
+        }
+        _ => Err(report.into_diagnostics()),
+    }
+}
+
 fn reader<'r>(report: &'r mut Report, options: &LoadOptions, located: &Located) -> Reader<'r> {
     let variables = if options.skip.interpolation { Variables::Kept } else { Variables::FilledIn };
     Reader {
@@ -171,6 +177,7 @@ fn reader<'r>(report: &'r mut Report, options: &LoadOptions, located: &Located) 
         variables,
         home: located.environment.get("HOME").map(PathBuf::from),
         extended: HashMap::new(),
+        circular: HashSet::new(),
         ahead: HashMap::new(),
     }
 }

@@ -117,8 +117,13 @@ fn enter(
     name: &Rc<str>,
     place: Span,
 ) -> bool {
+    if reader.circular.contains(&(path.to_owned(), name.clone())) {
+        return false;
+    }
     let same = |link: &Link| link.file == path && link.service == *name;
     if let Some(at) = chain.iter().position(same) {
+        let circle = chain[at..].iter().map(|link| (link.file.clone(), link.service.clone()));
+        reader.circular.extend(circle);
         let names: Vec<&str> =
             chain[at..].iter().map(|link| &*link.service).chain([&**name]).collect();
         let message = format!("`extends` goes in a circle: {}", names.join(" -> "));

@@ -101,7 +101,7 @@ pub struct Loaded {
 ///
 /// All that is wrong with the files, in their order, warnings included.
 pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Diagnostic>> {
-    Document::read(options)?.project()
+    document::load(options)
 }
 
 /// True if there are compose files to read.

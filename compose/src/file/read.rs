@@ -1,6 +1,6 @@
 //! Reads the files of a project one after the other and merges them into one document.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -23,6 +23,8 @@ pub(super) struct Reader<'r> {
     pub(super) home: Option<PathBuf>,
     /// The services of files that are extended, as they were written.
     pub(super) extended: HashMap<PathBuf, Option<Rc<Extended>>>,
+    /// Services whose `extends` goes in a circle.
+    pub(super) circular: HashSet<(PathBuf, Rc<str>)>,
     /// Documents that were read before they were needed.
     pub(super) ahead: HashMap<PathBuf, Vec<Node>>,
 }
@@ -85,10 +87,11 @@ impl Reader<'_> {
         match locate::read_text(path) {
             Ok(text) => Some(self.report.sources.add(path, text)),
             Err(message) => {
-                match from {
+                let finding = match from {
                     Some(span) => self.report.error(span, message),
                     None => self.report.error_without_place(message),
                 };
+                finding.help("name a file that is there and can be read");
                 None
             }
         }

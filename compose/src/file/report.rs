@@ -136,10 +136,12 @@ pub(crate) fn closest<'k>(
     found: &str,
     known: impl IntoIterator<Item = &'k str>,
 ) -> Option<&'k str> {
+    let slips = (found.chars().count() / 3).max(1);
     known
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(found, name), name))
-        .filter(|(likeness, _)| *likeness > 0.82)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, name)| name)
+        .filter(|name| {
+            strsim::damerau_levenshtein(found, name) <= slips
+                || strsim::jaro_winkler(found, name) > 0.9
+        })
+        .max_by(|a, b| strsim::jaro_winkler(found, a).total_cmp(&strsim::jaro_winkler(found, b)))
 }

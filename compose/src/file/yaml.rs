@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use base64::Engine as _;
-use granit_parser::{Event, Parser, ScalarStyle, Tag as YamlTag};
+use granit_parser::{Event, Parser, ScalarStyle, StructureStyle, Tag as YamlTag};
 
 use super::node::{Map, Node, Tag, Value};
 use super::report::Report;
@@ -56,6 +56,8 @@ struct Open {
     anchor: usize,
     tag: Option<Kind>,
     start: Span,
+    /// In brackets.
+    flow: bool,
     content: Content,
 }
 
@@ -106,16 +108,18 @@ impl Reader<'_> {
                 let value = self.scalar(&text, style, kind, span);
                 self.finish(anchor, Node { value, span, tag: merge_tag(kind) }, style);
             }
-            Event::SequenceStart(_, anchor, tag) => {
+            Event::SequenceStart(style, anchor, tag) => {
                 let tag = tag.and_then(|tag| self.kind(&tag, span));
+                let flow = style == StructureStyle::Flow;
                 self.open.push(Open {
                     anchor,
                     tag,
                     start: span,
+                    flow,
                     content: Content::List(Vec::new()),
                 });
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(style, anchor, tag) => {
                 let tag = tag.and_then(|tag| self.kind(&tag, span));
                 let content = Content::Map {
                     map: Map::default(),
@@ -123,13 +127,16 @@ impl Reader<'_> {
                     merged: Vec::new(),
                     merge_key: None,
                 };
-                self.open.push(Open { anchor, tag, start: span, content });
+                let flow = style == StructureStyle::Flow;
+                self.open.push(Open { anchor, tag, start: span, flow, content });
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(id) => self.alias(id, span),
             Event::UnresolvedAlias(name) => {
                 let message = format!("there is no anchor `&{name}` before this alias");
-                self.report.error(span, message);
+                self.report
+                    .error(span, message)
+                    .help("an anchor stands before the value that it names: `&NAME`");
                 self.broken = true;
             }
             _ => {}
@@ -309,14 +316,27 @@ impl Reader<'_> {
     }
 
     fn syntax_error(&mut self, span: Span, message: &str) {
+        let flow = self.open.iter().rev().find(|open| open.flow);
+        let open = flow.map(|open| Span { end: open.start.start + 1, ..open.start });
+        let open = open.filter(|_| !message.contains("limit"));
         let finding = self.report.error(span, format!("this is not YAML: {message}"));
-        if message.contains("tab") {
+        let finding = match open {
+            Some(open) => finding.also(open, "this is not closed"),
+            None => finding,
+        };
+        if open.is_some() {
+            finding.help("close the bracket");
+        } else if message.contains("tab") {
             finding.help("indent with spaces");
         } else if message.contains("mapping values are not allowed") {
             finding
                 .help("is a line above indented wrongly, or does a value with `: ` need quotes?");
         } else if message.contains("nesting") || message.contains("limit") {
             finding.help(format!("at most {MAX_DEPTH} levels can be nested"));
+        } else if message.contains("did not find expected") {
+            finding.help("begin it in the column of the lines that it belongs to");
+        } else {
+            finding.help("does a value need quotes?");
         }
     }
 

@@ -106,18 +106,20 @@ impl Checker<'_> {
             attribute => format!("`{attribute}` must be {expected}, not {found}"),
         };
         let written = self.report.sources.slice(node.span).trim().to_owned();
-        let finding = self.report.error(node.span, message).says(format!("this is {found}"));
-        match node.value {
+        let help = match node.value {
             Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Time(_)
                 if expected.contains("string") =>
             {
-                finding.help(format!("put it in quotes: \"{written}\""));
+                format!("put it in quotes: \"{written}\"")
             }
-            Value::Null => {
-                finding.help("remove the key, or give it a value");
+            Value::Null => "remove the key, or give it a value".to_owned(),
+            Value::Text(_) if expected.starts_with("a list") => format!("write `[{written}]`"),
+            Value::List(ref items) if items.len() == 1 => {
+                "remove the brackets or the dash".to_owned()
             }
-            _ => {}
-        }
+            _ => format!("write {expected}"),
+        };
+        self.report.error(node.span, message).says(format!("this is {found}")).help(help);
     }
 
     fn key<T>(&mut self, key: &Rc<str>, check: impl FnOnce(&mut Self) -> T) -> T {
@@ -229,10 +231,10 @@ impl Checker<'_> {
                 }
                 continue;
             };
+            let span = entry.node.span;
             let node = self.key(&key, |checker| checker.shape(entry.node, &field.shape));
-            if let Some(node) = node {
-                checked.insert(key, entry.key, node);
-            }
+            // What was refused leaves nothing behind: the key is there, so nobody misses it.
+            checked.insert(key, entry.key, node.unwrap_or_else(|| Node::null(span)));
         }
         Some(Node::map(checked, span))
     }

@@ -70,10 +70,12 @@ impl Checker<'_> {
             "1" | "y" | "yes" | "on" => (true, false),
             "0" | "n" | "no" | "off" => (false, false),
             _ => {
-                self.report.error(
-                    node.span,
-                    format!("`{attribute}` must be `true` or `false`, not `{text}`"),
-                );
+                self.report
+                    .error(
+                        node.span,
+                        format!("`{attribute}` must be `true` or `false`, not `{text}`"),
+                    )
+                    .help(format!("write `{attribute}: true` or `{attribute}: false`"));
                 return None;
             }
         };
@@ -106,7 +108,7 @@ impl Checker<'_> {
             Some(text) => {
                 let attribute = self.attribute();
                 let message = format!("`{attribute}` must be {expected}, not `{text}`");
-                self.report.error(node.span, message);
+                self.report.error(node.span, message).help(format!("write {expected}"));
             }
             None => self.wrong_type(node, expected),
         }
@@ -123,7 +125,8 @@ impl Checker<'_> {
     }
 
     fn bytes(&mut self, node: &Node, text: &str) -> Option<i128> {
-        let amount = units::bytes(text);
+        // What `config` prints for "no limit".
+        let amount = if text == "-1" { Some(-1) } else { units::bytes(text) };
         if amount.is_none() {
             let attribute = self.attribute();
             self.report

@@ -1,7 +1,6 @@
 //! Reads the keys of one mapping.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,6 +14,15 @@ use crate::file::units::Nanoseconds;
 pub(super) struct Fields<'n, 'r> {
     pub(super) map: Option<&'n Map>,
     pub(super) report: &'r mut Report,
+}
+
+/// What a text should be, for the message if it is not.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct What {
+    /// With an article.
+    pub(super) name: &'static str,
+    /// What to write instead.
+    pub(super) help: &'static str,
 }
 
 impl<'n, 'r> Fields<'n, 'r> {
@@ -54,7 +62,11 @@ impl<'n, 'r> Fields<'n, 'r> {
         let number = node.as_int()?;
         let fits = T::try_from(number).ok();
         if fits.is_none() {
-            self.refuse(node.span, format!("`{key}` cannot be {number}"));
+            self.refuse(
+                node.span,
+                format!("`{key}` cannot be {number}"),
+                "it is too small or too large",
+            );
         }
         fits
     }
@@ -69,7 +81,11 @@ impl<'n, 'r> Fields<'n, 'r> {
             _ => return None,
         };
         if !(0.0..=1e6).contains(&number) {
-            self.refuse(node.span, format!("`{key}` cannot be {number}"));
+            self.refuse(
+                node.span,
+                format!("`{key}` cannot be {number}"),
+                "it is too small or too large",
+            );
             return None;
         }
         #[expect(
@@ -87,25 +103,24 @@ impl<'n, 'r> Fields<'n, 'r> {
     }
 
     /// Text that a type understands.
-    pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<T> {
+    pub(super) fn parsed<T: FromStr>(&mut self, key: &str, what: What) -> Option<T> {
         let node = self.get(key)?;
-        self.parse(node)
+        self.parse(node, what)
     }
 
-    /// Reads `node` as `T`, or says why it cannot.
-    pub(super) fn parse<T: FromStr<Err: Display>>(&mut self, node: &Node) -> Option<T> {
+    /// Reads `node` as `T`, or says what it should be.
+    pub(super) fn parse<T: FromStr>(&mut self, node: &Node, what: What) -> Option<T> {
         let text = node.as_str().filter(|text| !text.is_empty())?;
-        match text.parse() {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.refuse(node.span, format!("`{text}` cannot be used here: {error}"));
-                None
-            }
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            let What { name, help } = what;
+            self.report.error(node.span, format!("`{text}` is not {name}")).help(help);
         }
+        parsed
     }
 
-    pub(super) fn refuse(&mut self, span: Span, message: String) {
-        self.report.error(span, message);
+    pub(super) fn refuse(&mut self, span: Span, message: String, help: &str) {
+        self.report.error(span, message).help(help);
     }
 
     pub(super) fn items(&self, key: &str) -> &'n [Node] {
@@ -117,8 +132,8 @@ impl<'n, 'r> Fields<'n, 'r> {
     }
 
     /// A list of things that a type understands.
-    pub(super) fn parsed_list<T: FromStr<Err: Display>>(&mut self, key: &str) -> Vec<T> {
-        self.items(key).iter().filter_map(|node| self.parse(node)).collect()
+    pub(super) fn parsed_list<T: FromStr>(&mut self, key: &str, what: What) -> Vec<T> {
+        self.items(key).iter().filter_map(|node| self.parse(node, what)).collect()
     }
 
     pub(super) fn entries(

@@ -43,7 +43,11 @@ pub(super) fn limits(fields: &mut Fields<'_, '_>, service: &mut Service) {
     if let (Some(score), Some(node)) = (service.oom_score_adj, fields.get("oom_score_adj"))
         && !(-1000..=1000).contains(&score)
     {
-        fields.refuse(node.span, format!("`oom_score_adj` is from -1000 to 1000, not {score}"));
+        fields.refuse(
+            node.span,
+            format!("`oom_score_adj` cannot be {score}"),
+            "it is from -1000 to 1000",
+        );
     }
 }
 
@@ -76,7 +80,11 @@ fn swappiness(fields: &mut Fields<'_, '_>) -> Option<u64> {
     if swappiness > 100
         && let Some(node) = fields.get("mem_swappiness")
     {
-        fields.refuse(node.span, format!("`mem_swappiness` is from 0 to 100, not {swappiness}"));
+        fields.refuse(
+            node.span,
+            format!("`mem_swappiness` cannot be {swappiness}"),
+            "it is from 0 to 100",
+        );
     }
     Some(swappiness)
 }
@@ -181,12 +189,16 @@ pub(super) fn ulimits(fields: &mut Fields<'_, '_>, key: &str) -> BTreeMap<String
                 (part("soft"), part("hard"))
             }
         };
+        if soft.is_none() || hard.is_none() {
+            continue;
+        }
         let ceiling = |number: Option<i128>| match number {
             Some(-1) => Some(Ceiling::Unlimited),
             other => other.and_then(|number| u64::try_from(number).ok()).map(Ceiling::At),
         };
         let (Some(soft), Some(hard)) = (ceiling(soft), ceiling(hard)) else {
-            fields.refuse(entry.node.span, format!("the limit `{name}` is not a number, or -1"));
+            let message = format!("the limit `{name}` is not a number");
+            fields.refuse(entry.node.span, message, "write a number, or -1 for no limit");
             continue;
         };
         if soft > hard {

@@ -10,7 +10,14 @@ use crate::model::{
     TmpfsOptions, VolumeSource, VolumesFrom, VolumesFromSource,
 };
 
-use super::fields::Fields;
+use super::fields::{Fields, What};
+
+const VOLUME: What = What {
+    name: "the name of a volume",
+    help: "begin a path with `/` or `./`; a name is made of letters, digits, `.`, `_` and `-`",
+};
+const NAME: What = What { name: "a name", help: "use letters, digits, `.`, `_` and `-`" };
+const ID: What = What { name: "a numeric id", help: "write a number: names are not looked up" };
 
 pub(super) fn mounts(fields: &mut Fields<'_, '_>, service: &mut Service) {
     service.mounts =
@@ -100,7 +107,7 @@ fn bind(mount: &mut Fields<'_, '_>, source: PathBuf) -> MountKind {
 fn volume(mount: &mut Fields<'_, '_>, source: Option<String>) -> Option<MountKind> {
     let source = match source {
         None => VolumeSource::Anonymous,
-        Some(_) => VolumeSource::Named(mount.parsed("source")?),
+        Some(_) => VolumeSource::Named(mount.parsed("source", VOLUME)?),
     };
     let options = mount.inner("volume");
     Some(MountKind::Volume {
@@ -187,7 +194,8 @@ fn volumes_from(fields: &mut Fields<'_, '_>, node: &Node) -> Option<VolumesFrom>
         match name.parse() {
             Ok(service) => VolumesFromSource::Service(service),
             Err(error) => {
-                fields.refuse(node.span, format!("this is not a service: {error}"));
+                let message = format!("this is not a service: {error}");
+                fields.refuse(node.span, message, "write `SERVICE[:ro]` or `container:NAME[:ro]`");
                 return None;
             }
         }
@@ -204,13 +212,13 @@ pub(super) fn grants<K: FromStr<Err = NameError>>(
     let mut grants = Vec::new();
     for node in fields.items(key) {
         let mut grant = Fields::new(fields.report, Some(node));
-        let Some(source) = grant.parsed("source") else { continue };
+        let Some(source) = grant.parsed("source", NAME) else { continue };
         let name = grant.path("target").or_else(|| grant.path("source")).unwrap_or_default();
         grants.push(Grant {
             source,
             target: Path::new(directory).join(name),
-            uid: grant.parsed("uid"),
-            gid: grant.parsed("gid"),
+            uid: grant.parsed("uid", ID),
+            gid: grant.parsed("gid", ID),
             mode: grant.integer("mode"),
         });
     }

@@ -7,17 +7,22 @@ use crate::model::{
     Service,
 };
 
-use super::fields::Fields;
+use super::fields::{Fields, What};
+
+const IP: What = What { name: "an IP address", help: "write an address like `10.0.0.1`" };
+const IPV4: What = What { name: "an IPv4 address", help: "write an address like `10.0.0.1`" };
+const IPV6: What = What { name: "an IPv6 address", help: "write an address like `fd00::1`" };
+const MAC: What = What { name: "a MAC address", help: "write an address like `02:42:ac:11:00:02`" };
 
 pub(super) fn network(fields: &mut Fields<'_, '_>, service: &mut Service) {
     service.networking = networking(fields);
-    service.mac_address = fields.parsed("mac_address");
+    service.mac_address = fields.parsed("mac_address", MAC);
     service.ports = fields.items("ports").iter().filter_map(|node| port(fields, node)).collect();
     service.expose =
         fields.items("expose").iter().filter_map(|node| expose(fields, node)).collect();
     service.hostname = fields.text("hostname");
     service.domainname = fields.text("domainname");
-    service.dns = fields.parsed_list("dns");
+    service.dns = fields.parsed_list("dns", IP);
     service.dns_opt = fields.texts("dns_opt");
     service.dns_search = fields.texts("dns_search");
     service.extra_hosts = hosts(fields, "extra_hosts");
@@ -35,7 +40,8 @@ fn networking(fields: &mut Fields<'_, '_>) -> Networking {
         return match service.parse() {
             Ok(service) => Networking::Service(service),
             Err(error) => {
-                fields.refuse(node.span, format!("`network_mode` names no service: {error}"));
+                let message = format!("`network_mode` names no service: {error}");
+                fields.refuse(node.span, message, "write `service:NAME`");
                 Networking::None
             }
         };
@@ -53,10 +59,10 @@ fn attachment(fields: &mut Fields<'_, '_>, node: &Node) -> Attachment {
     let mut place = Fields::new(fields.report, Some(node));
     Attachment {
         aliases: place.texts("aliases"),
-        ipv4: place.parsed("ipv4_address"),
-        ipv6: place.parsed("ipv6_address"),
-        link_local_ips: place.parsed_list("link_local_ips"),
-        mac: place.parsed("mac_address"),
+        ipv4: place.parsed("ipv4_address", IPV4),
+        ipv6: place.parsed("ipv6_address", IPV6),
+        link_local_ips: place.parsed_list("link_local_ips", IP),
+        mac: place.parsed("mac_address", MAC),
         interface_name: place.text("interface_name"),
         priority: place.integer("priority").unwrap_or(0),
         gateway_priority: place.integer("gw_priority").unwrap_or(0),
@@ -72,7 +78,8 @@ fn port(fields: &mut Fields<'_, '_>, node: &Node) -> Option<Port> {
         Some((text, node)) => match port_range(text) {
             Some(range) => Published::Range(range),
             None => {
-                port.refuse(node.span, format!("`{text}` is not a host port"));
+                let message = format!("`{text}` is not a host port");
+                port.refuse(node.span, message, "write a number from 0 to 65535, or a range");
                 return None;
             }
         },
@@ -83,7 +90,7 @@ fn port(fields: &mut Fields<'_, '_>, node: &Node) -> Option<Port> {
         _ => PortMode::Ingress,
     };
     Some(Port {
-        host_ip: port.parsed("host_ip"),
+        host_ip: port.parsed("host_ip", IP),
         published,
         target,
         protocol,

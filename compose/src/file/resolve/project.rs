@@ -70,6 +70,10 @@ fn named<K: FromStr<Err = NameError> + Ord, T>(
         let Ok(key) = name.parse::<K>() else { continue };
         let place = Some(report.sources.place(entry.key));
         let mut fields = Fields::new(report, Some(&entry.node));
+        if let Some(empty) = fields.get("name").filter(|node| node.as_str() == Some("")) {
+            let message = format!("the name of `{kind}.{name}` is empty");
+            fields.refuse(empty.span, message, "is a variable not set?");
+        }
         found.insert(key, read(&mut fields, place));
     }
     found

@@ -13,7 +13,7 @@ use crate::model::{
     RestartPolicy, RolloutConfig, RolloutOrder, Service, ServiceName, WatchAction, WatchRule,
 };
 
-use super::fields::Fields;
+use super::fields::{Fields, What};
 use super::{image, limits, mount, network, security};
 
 /// Attributes that are valid but have no typed field.
@@ -28,6 +28,9 @@ const KEPT: [&str; 9] = [
     "deploy.mode",
     "deploy.endpoint_mode",
 ];
+
+const SIGNAL: What =
+    What { name: "a signal", help: "write a name like SIGTERM, or a number from 1 to 64" };
 
 /// One service.
 pub(super) fn service(report: &mut Report, name: ServiceName, entry: &Entry) -> Service {
@@ -119,7 +122,7 @@ fn process(fields: &mut Fields<'_, '_>, service: &mut Service) {
 fn life(fields: &mut Fields<'_, '_>, service: &mut Service) {
     service.profiles = fields.texts("profiles").into_iter().collect();
     service.container_name = fields.text("container_name");
-    service.stop_signal = fields.parsed("stop_signal");
+    service.stop_signal = fields.parsed("stop_signal", SIGNAL);
     service.stop_grace_period = fields.duration("stop_grace_period");
     service.healthcheck = fields.get("healthcheck").map(|_| healthcheck(fields));
     service.post_start = fields.items("post_start").iter().map(|node| hook(fields, node)).collect();
@@ -351,7 +354,8 @@ fn link(fields: &mut Fields<'_, '_>, node: &Node) -> Option<Link> {
     match name.parse() {
         Ok(service) => Some(Link { service, alias }),
         Err(error) => {
-            fields.refuse(node.span, format!("this is not a link: {error}"));
+            let message = format!("this is not a link: {error}");
+            fields.refuse(node.span, message, "write `SERVICE[:ALIAS]`");
             None
         }
     }

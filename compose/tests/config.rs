@@ -1,0 +1,139 @@
+//! `compose config`: what it prints can be read again and means the same.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn config(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_compose"))
+        .args(arguments)
+        .current_dir(directory)
+        .env_clear()
+        .env("HOME", "/home/u")
+        .env("PATH", "/usr/bin:/bin")
+        .env("TERM", "dumb")
+        .output()
+        .unwrap()
+}
+
+/// What `config` prints, or nothing if it refuses the file.
+fn printed(directory: &Path, arguments: &[&str]) -> Option<String> {
+    let output = config(directory, arguments);
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+}
+
+/// Prints the file of `directory`, reads that and prints it again; says how the two differ.
+fn difference(directory: &Path) -> Option<String> {
+    let once = printed(directory, &["config"])?;
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("compose.yaml");
+    fs::write(&file, &once).unwrap();
+    // What is printed is on; the variables that switched it on are not printed.
+    let twice = config(scratch.path(), &["--profile", "*", "config"]);
+    let said = String::from_utf8_lossy(&twice.stderr);
+    if !twice.status.success() {
+        return Some(format!("its own output is refused:\n{said}"));
+    }
+    let twice = String::from_utf8(twice.stdout).unwrap();
+    (twice != once).then(|| format!("first:\n{once}\nthen:\n{twice}"))
+}
+
+#[test]
+fn what_is_printed_reads_back_the_same() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/good");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let scratch = tempfile::tempdir().unwrap();
+        fs::copy(&path, scratch.path().join("compose.yaml")).unwrap();
+        let output = config(scratch.path(), &["config", "-q"]);
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(difference(scratch.path()), None, "{name}");
+        count += 1;
+    }
+    assert!(count >= 5, "only {count} files");
+}
+
+#[test]
+fn merging_an_empty_file_changes_nothing() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/good");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let scratch = tempfile::tempdir().unwrap();
+        fs::copy(&path, scratch.path().join("compose.yaml")).unwrap();
+        fs::write(scratch.path().join("empty.yaml"), "services: {}\n").unwrap();
+        let alone = printed(scratch.path(), &["-f", "compose.yaml", "config"]);
+        let merged = printed(scratch.path(), &["-f", "compose.yaml", "-f", "empty.yaml", "config"]);
+        assert!(alone.is_some());
+        assert_eq!(alone, merged, "{}", path.display());
+    }
+}
+
+/// The corpus of the conformance suite, where this machine has it; `TEST_REQUIRE=conformance`
+/// makes it a failure that it has not.
+fn conformance() -> Option<PathBuf> {
+    let given = std::env::var_os("CONFORMANCE").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance");
+    let found =
+        [given, Some(beside)].into_iter().flatten().find(|path| path.join("run.py").is_file());
+    let required = std::env::var("TEST_REQUIRE").unwrap_or_default();
+    let required = required.split(',').any(|need| need == "conformance");
+    assert!(found.is_some() || !required, "TEST_REQUIRE names conformance, which is not here");
+    if found.is_none() {
+        eprintln!("ignored: there is no ../shared/conformance, and CONFORMANCE names no other");
+    }
+    found
+}
+
+/// Cases in which we differ from docker compose on purpose.
+const DIFFERENT: [(&str, &str); 5] = [
+    ("cg-loader-extendsnil", "an empty base leaves no `extends` in the output"),
+    ("cg-loader-xservice", "keys that begin with `x-` are names where users choose the keys"),
+    ("sy-envfile-bad-2", "a variable without a name is refused"),
+    ("sy-interp-keys", "keys are no templates, so their `$` is not doubled on output"),
+    ("sy-type-14-mem-limit-1e6", "1e6 is a million bytes and not dropped"),
+];
+
+#[test]
+fn prints_what_docker_compose_prints() {
+    let Some(folder) = conformance() else { return };
+    let output = Command::new("python3")
+        .arg(folder.join("run.py"))
+        .args(["--compose", env!("CARGO_BIN_EXE_compose"), "--quiet"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failed: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("FAIL ")?.rsplit('/').next())
+        .filter(|case| DIFFERENT.iter().all(|(known, _)| known != case))
+        .collect();
+    assert!(said.contains(" passed, "), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(failed.is_empty(), "{failed:?}\n{said}");
+}
+
+/// Cases whose names of resources come from variables that are not set: an empty name is not
+/// printed, and no name means another one.
+const NAMELESS: [&str; 3] =
+    ["sp-secrets-example-3-1", "sp-networks-name-2", "sp-configs-example-3-1"];
+
+#[test]
+fn the_corpus_is_a_fixed_point() {
+    let Some(folder) = conformance() else { return };
+    let mut different = Vec::new();
+    for suite in ["awesome", "wild", "synthetic", "spec", "compose-go"] {
+        let Ok(cases) = fs::read_dir(folder.join("cases").join(suite)) else { continue };
+        for case in cases {
+            let case = case.unwrap().path();
+            if NAMELESS.iter().any(|name| case.ends_with(name)) {
+                continue;
+            }
+            let found = difference(&case.join("input"));
+            different.extend(found.map(|found| format!("{}: {found}", case.display())));
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
