@@ -1,6 +1,6 @@
 //! Making and removing containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -28,7 +28,7 @@ use crate::record::{
     ProjectRecord, RECORD_VERSION, RecordError, StartRecord, list, names, new_id,
     replace_volatile_record,
 };
-use crate::supervisor::{Live, Supervisor};
+use crate::supervisor::{AttachError, Live, Supervisor};
 
 /// How long a container may take to stop where the file does not say.
 pub const DEFAULT_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -66,6 +66,9 @@ pub enum CreateError {
         /// Its name or id.
         container: String,
     },
+    /// A fixed address.
+    #[error(transparent)]
+    Address(#[from] AttachError),
     /// An interface name that the kernel does not take.
     #[error(transparent)]
     Interface(#[from] network::InterfaceNameError),
@@ -91,7 +94,7 @@ impl CreateError {
             Self::Mount(_) => "volumes",
             Self::Name(_) => "container_name",
             Self::Filter(_) => "security_opt",
-            Self::Interface(_) => "networks",
+            Self::Interface(_) | Self::Address(_) => "networks",
             Self::NoPartner { .. } | Self::Spec(_) | Self::Record(_) | Self::Folder { .. } => "",
         }
     }
@@ -139,6 +142,7 @@ fn make(
 
     let joins = joins(walk, create, service)?;
     let network = network_start(walk, project, create, id, &joins)?;
+    lease_fixed(supervisor, &network)?;
     let partner = joins.iter().find(|join| join.kind == JoinKind::Network);
     let partner = partner.and_then(|join| supervisor.container(&join.container));
     let hostname = hostname(service, id, partner.as_deref());
@@ -341,6 +345,21 @@ fn network_start(
     Ok(NetworkStart::Own(places))
 }
 
+/// Takes the fixed addresses before anybody else gets them from the pool.
+fn lease_fixed(supervisor: &Supervisor, network: &NetworkStart) -> Result<(), CreateError> {
+    let NetworkStart::Own(places) = network else { return Ok(()) };
+    for Place { network: name, wish } in places {
+        if wish.ipv4.is_none() {
+            continue;
+        }
+        supervisor
+            .network(name)?
+            .lease(&wish.lease_key, wish.ipv4)
+            .map_err(|source| AttachError::Attach { network: name.clone(), source })?;
+    }
+    Ok(())
+}
+
 /// The attachment that gives the default route: the highest `gw_priority` among those that have a way out.
 fn way_out(project: &Project, attachments: &[(String, Attachment)]) -> Option<usize> {
     let internal = |name: &str| {
@@ -381,8 +400,9 @@ fn names_on_network(
         names.extend(attachment.aliases.iter().cloned());
     }
     names.extend(service.hostname.clone());
-    names.sort_unstable();
-    names.dedup();
+    // The first name is the one that an address is looked up to.
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     names
 }
 

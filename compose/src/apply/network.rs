@@ -43,7 +43,22 @@ pub fn create(walk: &Walk, key: &NetworkKey) -> Result<(), NetworkError> {
     wish.labels.insert(labels::NETWORK.to_owned(), key.to_string());
     wish.labels.insert(labels::CONFIG_HASH.to_owned(), crate::hash::network(wanted).hash());
     walk.supervisor.networks.create(&wish)?;
+    if !wanted.internal {
+        warn_of_obstacles(walk, &wanted.name);
+    }
     Ok(())
+}
+
+/// Firewall rules of others may drop what a network sends out, and ours cannot let it pass.
+fn warn_of_obstacles(walk: &Walk, name: &str) {
+    let chains = network::obstacles().unwrap_or_default();
+    if !chains.is_empty() {
+        walk.warn(format!(
+            "network {name} may not reach the outside: the firewall drops what is forwarded ({}); \
+             let it pass with `iptables -I FORWARD -i cu-+ -j ACCEPT`",
+            chains.join(", ")
+        ));
+    }
 }
 
 /// Removes the network called `name`.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::run::Walk;
 use crate::event::Change;
 use crate::record::{RecordError, names};
-use crate::supervisor::{Supervisor, exit};
+use crate::supervisor::{Live, Supervisor, exit};
 
 /// Something could not be removed.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +64,29 @@ pub async fn remove(
     supervisor.forget(id);
     supervisor.tell(&live, Change::Removed);
     remove_garbage(supervisor, id)?;
+    release_addresses(supervisor, &live);
     for volume in volumes {
         supervisor.volumes.remove(volume, &supervisor.users_of_volume(volume))?;
     }
     Ok(())
+}
+
+/// Gives its addresses back, unless the container in its place has them now.
+fn release_addresses(supervisor: &Supervisor, live: &Live) {
+    for endpoint in &live.record.networks {
+        let kept = supervisor.all().iter().any(|other| {
+            other.record.networks.iter().any(|other| other.lease_key == endpoint.lease_key)
+        });
+        if kept {
+            continue;
+        }
+        // An address that stays leased is only one less in the pool.
+        if let Ok(network) = supervisor.network(&endpoint.network)
+            && let Err(error) = network.release(&endpoint.lease_key)
+        {
+            tracing::warn!(network = endpoint.network, %error, "lease");
+        }
+    }
 }
 
 /// Removes the folder of a container that has no record.

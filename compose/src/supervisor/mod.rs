@@ -48,6 +48,7 @@ use crate::record::{
 use keeper::{Held, Link, News};
 use live::Descriptors;
 pub use live::Live;
+pub use names::AttachError;
 
 /// Events that a slow listener may be behind before it loses some.
 const EVENT_BACKLOG: usize = 4096;
@@ -392,6 +393,15 @@ impl Supervisor {
         while self.clients.get() > 0 || self.all().iter().any(|live| live.state().phase.is_up()) {
             self.idle.notified().await;
         }
+    }
+
+    /// The network with this real name, brought up if a reboot has left only its record.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it cannot be brought up.
+    pub fn network(&self, name: &str) -> Result<Rc<network::Network>, AttachError> {
+        names::network(self, name)
     }
 
     /// Adds a container to those that are known.
