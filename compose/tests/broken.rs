@@ -3,8 +3,6 @@
 //! `broken/NAME.yaml` is the file, `broken/NAME.txt` what is said about it: what is wrong, where,
 //! and what to do. `UPDATE=1 cargo test -p compose --test broken` writes the texts anew.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

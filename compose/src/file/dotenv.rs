@@ -16,7 +16,8 @@ pub(crate) fn parse(
     text: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Parsed, DotenvError> {
-    let mut parser = Parser { text, at: 0, parsed: Parsed::default(), lookup };
+    let mut parser =
+        Parser { text, at: 0, parsed: Parsed::default(), latest: BTreeMap::new(), lookup };
     if text.starts_with('\u{feff}') {
         parser.at = '\u{feff}'.len_utf8();
     }
@@ -68,6 +69,8 @@ struct Parser<'t> {
     text: &'t str,
     at: usize,
     parsed: Parsed,
+    /// The entries so far, for the values that mention them.
+    latest: BTreeMap<String, String>,
     lookup: &'t dyn Fn(&str) -> Option<String>,
 }
 
@@ -115,7 +118,7 @@ impl Parser<'_> {
         if name_end == line_end {
             self.at = line_end;
             if let Some(value) = (self.lookup)(&name) {
-                self.parsed.entries.push((name, value));
+                self.enter(name, value);
             }
             return Ok(());
         }
@@ -126,8 +129,13 @@ impl Parser<'_> {
         self.at = name_end + 1;
         self.skip_blanks();
         let value = self.value()?;
-        self.parsed.entries.push((name, value));
+        self.enter(name, value);
         Ok(())
+    }
+
+    fn enter(&mut self, name: String, value: String) {
+        self.latest.insert(name.clone(), value.clone());
+        self.parsed.entries.push((name, value));
     }
 
     /// Where the name that begins at `start` ends: at `=`, `:` or the end of the line.
@@ -194,13 +202,7 @@ impl Parser<'_> {
         if !value.contains('$') {
             return Ok(value.to_owned());
         }
-        let earlier: BTreeMap<&str, &str> = self
-            .parsed
-            .entries
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        let mut scope = Scope { lookup: self.lookup, earlier, missing: Vec::new() };
+        let mut scope = Scope { lookup: self.lookup, earlier: &self.latest, missing: Vec::new() };
         let filled = template::fill(value, &mut scope);
         let missing = scope.missing;
         self.parsed.missing.extend(missing.into_iter().map(|name| (name, range)));
@@ -210,13 +212,13 @@ impl Parser<'_> {
 
 struct Scope<'p> {
     lookup: &'p dyn Fn(&str) -> Option<String>,
-    earlier: BTreeMap<&'p str, &'p str>,
+    earlier: &'p BTreeMap<String, String>,
     missing: Vec<String>,
 }
 
 impl Variables for Scope<'_> {
     fn value(&mut self, name: &str) -> Option<String> {
-        (self.lookup)(name).or_else(|| self.earlier.get(name).map(|value| (*value).to_owned()))
+        (self.lookup)(name).or_else(|| self.earlier.get(name).cloned())
     }
 
     fn missing(&mut self, name: &str) {

@@ -68,6 +68,9 @@ fn explain(report: &mut Report, span: Span, kind: &DotenvErrorKind) {
         DotenvErrorKind::Template(TemplateError::Invalid(_)) => {
             finding.help("a `$` that is no variable is written `$$`, or stands in single quotes")
         }
+        DotenvErrorKind::Template(TemplateError::TooLong | TemplateError::TooDeep) => {
+            finding.help("write the value itself")
+        }
         DotenvErrorKind::Template(TemplateError::Required { .. }) => {
             finding.help("set it in the environment")
         }

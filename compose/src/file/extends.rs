@@ -14,6 +14,9 @@ use super::report;
 use super::schema::{SERVICE, Shape};
 use super::source::Span;
 
+/// Nobody could say any more where a value comes from.
+const MAX_CHAIN: usize = 50;
+
 static SHAPE: Shape = Shape::Object(&SERVICE);
 
 /// A service on the way from the first one that extends to its last base.
@@ -132,6 +135,13 @@ fn enter(
             finding = finding.also(link.place, format!("`{}` extends", link.service));
         }
         finding.help("a service cannot be its own base");
+        return false;
+    }
+    if chain.len() >= MAX_CHAIN {
+        reader
+            .report
+            .error(place, format!("more than {MAX_CHAIN} services extend one another"))
+            .help("put the common part into one service");
         return false;
     }
     chain.push(Link { file: path.to_owned(), service: name.clone(), place });

@@ -93,7 +93,17 @@ fn one(reader: &mut Reader<'_>, item: &Node, scope: &Scope) -> Option<Node> {
     Some(project)
 }
 
+/// Nobody could say any more where a service comes from.
+const MAX_CHAIN: usize = 50;
+
 fn acyclic(reader: &mut Reader<'_>, main: &Path, place: Span, scope: &Scope) -> bool {
+    if scope.chain.len() > MAX_CHAIN {
+        reader
+            .report
+            .error(place, format!("more than {MAX_CHAIN} files include one another"))
+            .help("include the innermost file directly");
+        return false;
+    }
     if !scope.chain.iter().any(|file| file == main) {
         return true;
     }

@@ -61,6 +61,9 @@ pub(crate) fn template_error(report: &mut Report, error: &TemplateError, span: S
                  after the name; a `$` that is none is written `$$`",
             );
         }
+        TemplateError::TooLong | TemplateError::TooDeep => {
+            report.error(span, error.to_string()).help("write the value itself");
+        }
         TemplateError::Required { name, .. } => {
             let at = variable_in(report, span, name);
             report

@@ -6,6 +6,9 @@ use crate::diagnostic::{Diagnostic, Severity};
 
 use super::source::{Sources, Span};
 
+/// Nobody reads more errors, or more warnings, at once.
+const MAX_SHOWN: usize = 100;
+
 /// The texts of a run and what was found in them.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -79,11 +82,22 @@ impl Report {
             ));
         }
         self.found.sort_by_key(|(span, _)| *span);
-        let mut diagnostics: Vec<Diagnostic> = Vec::with_capacity(self.found.len());
+        self.found.dedup();
+        let mut shown = [0_usize; 2];
+        let mut diagnostics = Vec::with_capacity(self.found.len().min(2 * MAX_SHOWN));
         for (_, diagnostic) in self.found {
-            if !diagnostics.contains(&diagnostic) {
+            let count = &mut shown[usize::from(diagnostic.severity == Severity::Warning)];
+            *count += 1;
+            if *count <= MAX_SHOWN {
                 diagnostics.push(diagnostic);
             }
+        }
+        let [errors, warnings] = shown.map(|count| count.saturating_sub(MAX_SHOWN));
+        if errors > 0 {
+            diagnostics.push(Diagnostic::error(format!("there are {errors} more errors")));
+        }
+        if warnings > 0 {
+            diagnostics.push(Diagnostic::warning(format!("there are {warnings} more warnings")));
         }
         diagnostics
     }

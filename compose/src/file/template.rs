@@ -2,6 +2,11 @@
 
 use std::collections::BTreeMap;
 
+/// The longest value: an environment of Linux cannot hold more than a few of these.
+const MAX_BYTES: usize = 1 << 20;
+/// Variables within the defaults of variables.
+const MAX_DEPTH: usize = 50;
+
 /// Where the values of variables come from, and who wants to know about missing ones.
 pub(crate) trait Variables {
     /// The value of `name`, if it is set.
@@ -17,6 +22,12 @@ pub(crate) enum TemplateError {
     /// Not a template.
     #[error("`{0}` is not a variable")]
     Invalid(String),
+    /// Variables that double each other would fill the memory.
+    #[error("the value is longer than {MAX_BYTES} bytes")]
+    TooLong,
+    /// Templates in templates in templates.
+    #[error("more than {MAX_DEPTH} variables are nested")]
+    TooDeep,
     /// `${NAME?…}` of a variable that is not there.
     #[error("the required variable `{name}` {state}{separator}{message}", separator = if message.is_empty() { "" } else { ": " })]
     Required {
@@ -34,11 +45,25 @@ pub(crate) fn fill<V: Variables>(
     template: &str,
     variables: &mut V,
 ) -> Result<String, TemplateError> {
+    fill_at(template, variables, 0)
+}
+
+fn fill_at<V: Variables>(
+    template: &str,
+    variables: &mut V,
+    depth: usize,
+) -> Result<String, TemplateError> {
+    if depth > MAX_DEPTH {
+        return Err(TemplateError::TooDeep);
+    }
     let mut filled = String::with_capacity(template.len());
     let mut rest = template;
     while let Some(at) = rest.find('$') {
         filled.push_str(&rest[..at]);
-        rest = piece(&rest[at..], variables, &mut filled)?;
+        rest = piece(&rest[at..], variables, &mut filled, depth)?;
+        if filled.len() > MAX_BYTES {
+            return Err(TemplateError::TooLong);
+        }
     }
     filled.push_str(rest);
     Ok(filled)
@@ -49,6 +74,7 @@ fn piece<'t, V: Variables>(
     text: &'t str,
     variables: &mut V,
     filled: &mut String,
+    depth: usize,
 ) -> Result<&'t str, TemplateError> {
     let after = &text[1..];
     if let Some(rest) = after.strip_prefix('$') {
@@ -59,7 +85,7 @@ fn piece<'t, V: Variables>(
         let Some(end) = closing_brace(inner) else {
             return Err(TemplateError::Invalid(text.to_owned()));
         };
-        filled.push_str(&braced(&inner[..end], variables)?);
+        filled.push_str(&braced(&inner[..end], variables, depth)?);
         return Ok(&inner[end + 1..]);
     }
     let name = &after[..name_length(after)];
@@ -78,7 +104,11 @@ fn plain<V: Variables>(name: &str, variables: &mut V) -> String {
     })
 }
 
-fn braced<V: Variables>(inner: &str, variables: &mut V) -> Result<String, TemplateError> {
+fn braced<V: Variables>(
+    inner: &str,
+    variables: &mut V,
+    depth: usize,
+) -> Result<String, TemplateError> {
     let Some(expression) = Expression::parse(inner) else {
         return Err(TemplateError::Invalid(format!("${{{inner}}}")));
     };
@@ -90,11 +120,13 @@ fn braced<V: Variables>(inner: &str, variables: &mut V) -> Result<String, Templa
     let usable = value.filter(|value| !(empty_counts_as_unset && value.is_empty()));
     match (kind, usable) {
         (OperatorKind::Default | OperatorKind::Required, Some(value)) => Ok(value),
-        (OperatorKind::Default, None) | (OperatorKind::Alternate, Some(_)) => fill(word, variables),
+        (OperatorKind::Default, None) | (OperatorKind::Alternate, Some(_)) => {
+            fill_at(word, variables, depth + 1)
+        }
         (OperatorKind::Alternate, None) => Ok(String::new()),
         (OperatorKind::Required, None) => {
             let state = if variables.value(name).is_some() { "is empty" } else { "is not set" };
-            let message = fill(word, variables)?;
+            let message = fill_at(word, variables, depth + 1)?;
             Err(TemplateError::Required { name: name.to_owned(), state, message })
         }
     }
@@ -179,6 +211,13 @@ pub(crate) struct Mention {
 
 /// Notes all variables that `template` mentions, in defaults too.
 pub(crate) fn mentions(template: &str, found: &mut BTreeMap<String, Mention>) {
+    mentions_at(template, found, 0);
+}
+
+fn mentions_at(template: &str, found: &mut BTreeMap<String, Mention>, depth: usize) {
+    if depth > MAX_DEPTH {
+        return;
+    }
     let mut rest = template;
     while let Some(at) = rest.find('$') {
         let after = &rest[at + 1..];
@@ -187,7 +226,7 @@ pub(crate) fn mentions(template: &str, found: &mut BTreeMap<String, Mention>) {
         } else if let Some(inner) = after.strip_prefix('{') {
             let Some(end) = closing_brace(inner) else { return };
             if let Some(expression) = Expression::parse(&inner[..end]) {
-                note(&expression, found);
+                note(&expression, found, depth);
             }
             rest = &inner[end + 1..];
         } else {
@@ -200,7 +239,7 @@ pub(crate) fn mentions(template: &str, found: &mut BTreeMap<String, Mention>) {
     }
 }
 
-fn note(expression: &Expression<'_>, found: &mut BTreeMap<String, Mention>) {
+fn note(expression: &Expression<'_>, found: &mut BTreeMap<String, Mention>, depth: usize) {
     let mut mention = Mention::default();
     if let Some(Operator { kind, word, .. }) = &expression.operator {
         match kind {
@@ -208,7 +247,7 @@ fn note(expression: &Expression<'_>, found: &mut BTreeMap<String, Mention>) {
             OperatorKind::Required => mention.required = true,
             OperatorKind::Alternate => mention.alternate = (*word).to_owned(),
         }
-        mentions(word, found);
+        mentions_at(word, found, depth + 1);
     }
     found.insert(expression.name.to_owned(), mention);
 }
@@ -268,6 +307,15 @@ mod tests {
         for (template, error) in table {
             assert_eq!(filled(template), Err(error.into()), "{template}");
         }
+    }
+
+    #[test]
+    fn depth_and_length_are_bounded() {
+        let deep = "${A:-".repeat(100_000) + &"}".repeat(100_000);
+        assert!(filled(&deep).unwrap_err().contains("nested"));
+        mentions(&deep, &mut BTreeMap::new());
+        let long = "$FOO".repeat(300_000);
+        assert!(filled(&long).unwrap_err().contains("longer"));
     }
 
     #[test]

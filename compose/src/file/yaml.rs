@@ -13,8 +13,8 @@ use super::source::{FileId, Span};
 
 /// The deepest nesting of a file that people write is about ten.
 const MAX_DEPTH: usize = 64;
-/// Nodes of one document after all aliases are followed; docker compose stops at 100,000 as well.
-const MAX_NODES: usize = 200_000;
+/// Nodes of one document that aliases stand for; docker compose stops in this order as well.
+const MAX_ALIASED_NODES: usize = 200_000;
 
 /// Reads all documents of a file. What is wrong goes to `report`; the documents before it are
 /// returned, the one that is broken is not.
@@ -26,7 +26,7 @@ pub(crate) fn documents(report: &mut Report, file: FileId) -> Vec<Node> {
         anchors: HashMap::new(),
         open: Vec::new(),
         documents: Vec::new(),
-        nodes: 0,
+        aliased: 0,
         broken: false,
     };
     let options = granit_parser::options! {
@@ -91,7 +91,8 @@ struct Reader<'r> {
     anchors: HashMap<usize, (Rc<Node>, usize)>,
     open: Vec<Open>,
     documents: Vec<Node>,
-    nodes: usize,
+    /// Nodes that aliases of this document have stood for.
+    aliased: usize,
     broken: bool,
 }
 
@@ -101,7 +102,7 @@ impl Reader<'_> {
         match event {
             Event::DocumentStart(..) => {
                 self.anchors.clear();
-                self.nodes = 0;
+                self.aliased = 0;
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let kind = tag.and_then(|tag| self.kind(&tag, span));
@@ -217,11 +218,11 @@ impl Reader<'_> {
         self.place_node((*node).clone(), span, ScalarStyle::DoubleQuoted);
     }
 
-    /// Counts `more` nodes; true, with an error, if that is too many.
+    /// Counts nodes that an alias stands for; true, with an error, if that is too many.
     fn over_limit(&mut self, more: usize, span: Span) -> bool {
-        self.nodes += more;
-        if self.nodes > MAX_NODES {
-            let message = format!("this makes the document larger than {MAX_NODES} values");
+        self.aliased += more;
+        if self.aliased > MAX_ALIASED_NODES {
+            let message = format!("aliases stand for more than {MAX_ALIASED_NODES} values");
             self.report.error(span, message).help("aliases of aliases multiply");
             self.broken = true;
         }
@@ -231,9 +232,6 @@ impl Reader<'_> {
     /// A node is complete: remember its anchor and give it to its parent.
     fn finish(&mut self, anchor: usize, node: Node, style: ScalarStyle) {
         let span = node.span;
-        if self.over_limit(1, span) {
-            return;
-        }
         if anchor != 0 {
             let count = node.count();
             self.anchors.insert(anchor, (Rc::new(node.clone()), count));
