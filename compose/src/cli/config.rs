@@ -4,15 +4,14 @@ mod hash;
 mod list;
 mod yaml;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde_json::Value as Json;
 
-use super::context::{Context, GlobalArgs};
-use super::error::{CommandError, FAILED};
+use super::context::{Context, draw, mistakes};
+use super::error::CommandError;
 use super::terminal::Terminal;
-use crate::diagnostic::{Diagnostic, Severity, Style};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::file::{Document, LoadOptions, Nulls, Skip};
 
 /// Check the compose files and print what they mean
@@ -94,14 +93,15 @@ pub fn run(
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
-    let options = options(&args, context.global());
-    let style = Style { color: false, base: Some(options.working_dir.clone()) };
+    let options = options(&args, context);
     if args.variables {
-        let variables = Document::variables(&options).map_err(|found| failure(&found, &style))?;
+        let variables =
+            Document::variables(&options).map_err(|found| mistakes(&found, &options, terminal))?;
         terminal.print(list::variables(&variables, args.format))?;
         return Ok(0);
     }
-    let document = Document::read(&options).map_err(|found| failure(&found, &style))?;
+    let document =
+        Document::read(&options).map_err(|found| mistakes(&found, &options, terminal))?;
     let mut warnings = document.warnings();
     // Docker compose prints these without a word; here they keep `up` from starting.
     warnings.extend(
@@ -110,9 +110,7 @@ pub fn run(
             .into_iter()
             .map(|doubt| Diagnostic { severity: Severity::Warning, ..doubt }),
     );
-    if !warnings.is_empty() {
-        terminal.print_error(drawn(&warnings, &style).as_bytes());
-    }
+    terminal.warn_drawn(&draw(&warnings, &options, terminal));
     if !args.quiet {
         let text = text(&args, &document)?;
         match &args.output {
@@ -174,18 +172,8 @@ fn escape_dollars(value: &mut Json) {
     }
 }
 
-fn options(args: &ConfigArgs, global: &GlobalArgs) -> LoadOptions {
-    let variable = |(name, value): (OsString, OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    };
+fn options(args: &ConfigArgs, context: &Context) -> LoadOptions {
     LoadOptions {
-        working_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
-        files: global.files.clone(),
-        project_name: global.project_name.clone(),
-        project_dir: global.project_directory.clone(),
-        env_files: global.env_files.clone(),
-        profiles: global.profiles.clone(),
-        environment: std::env::vars_os().filter_map(variable).collect(),
         services: args.names.clone(),
         skip: Skip {
             interpolation: args.no_interpolate,
@@ -194,13 +182,6 @@ fn options(args: &ConfigArgs, global: &GlobalArgs) -> LoadOptions {
             consistency: args.no_consistency,
             missing_env_files: args.no_env_resolution,
         },
+        ..context.options()
     }
-}
-
-fn failure(found: &[Diagnostic], style: &Style) -> CommandError {
-    CommandError::drawn(drawn(found, style), FAILED)
-}
-
-fn drawn(found: &[Diagnostic], style: &Style) -> String {
-    found.iter().map(|diagnostic| diagnostic.render(style) + "\n\n").collect()
 }

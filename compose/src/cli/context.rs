@@ -194,7 +194,8 @@ impl Context {
         Ok(project)
     }
 
-    fn options(&self) -> LoadOptions {
+    /// What the flags say about which files are read.
+    pub(super) fn options(&self) -> LoadOptions {
         let GlobalArgs { files, project_name, project_directory, profiles, env_files, .. } =
             &self.global;
         let variable = |(name, value): (OsString, OsString)| {
@@ -281,11 +282,11 @@ impl Context {
 }
 
 /// The mistakes in the files, drawn over their lines.
-fn mistakes(found: &[Diagnostic], options: &LoadOptions, terminal: &Terminal) -> CommandError {
+pub(super) fn mistakes(found: &[Diagnostic], options: &LoadOptions, terminal: &Terminal) -> CommandError {
     CommandError::drawn(draw(found, options, terminal), super::error::FAILED)
 }
 
-fn draw(found: &[Diagnostic], options: &LoadOptions, terminal: &Terminal) -> String {
+pub(super) fn draw(found: &[Diagnostic], options: &LoadOptions, terminal: &Terminal) -> String {
     let style = Style { color: terminal.colours_error(), base: Some(options.working_dir.clone()) };
     found.iter().map(|one| format!("{}\n\n", one.render(&style).trim_end())).collect()
 }

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use crate::diagnostic::Diagnostic;
 
 use super::canonical::Variables;
+use super::env_file::Required;
 use super::interpolate;
 use super::locate::{self, Located};
 use super::node::{Map, Node};
@@ -274,11 +275,13 @@ fn finish(
     if !options.services.is_empty() {
         select::by_name(report, tree, &mut disabled, &options.services);
     }
+    let honoured =
+        if options.skip.missing_env_files { Required::Waived } else { Required::Honoured };
     if let Some(services) = tree.as_map_mut().and_then(|map| map.get_mut("services"))
         && let Some(services) = services.as_map_mut()
     {
         for (_, entry) in services.iter_mut() {
-            env_file::apply_to_service(report, &mut entry.node, environment);
+            env_file::apply_to_service(report, &mut entry.node, environment, honoured);
             env_file::apply_labels(report, &mut entry.node, environment);
         }
     }

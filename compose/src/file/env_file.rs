@@ -77,11 +77,21 @@ fn explain(report: &mut Report, span: Span, kind: &DotenvErrorKind) {
     };
 }
 
+/// Whether an `env_file` that is required has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Required {
+    /// As it says.
+    Honoured,
+    /// No: `--no-env-resolution`.
+    Waived,
+}
+
 /// Lays the `env_file`s of a service under its `environment`.
 pub(super) fn apply_to_service(
     report: &mut Report,
     service: &mut Node,
     environment: &BTreeMap<String, String>,
+    honoured: Required,
 ) {
     let span = service.span;
     let Some(service) = service.as_map_mut() else { return };
@@ -89,7 +99,8 @@ pub(super) fn apply_to_service(
     let mut found = BTreeMap::new();
     for file in files.node.items() {
         let Some(path) = file.get("path").and_then(Node::as_str) else { continue };
-        let required = file.get("required").and_then(Node::as_bool).unwrap_or(true);
+        let required = file.get("required").and_then(Node::as_bool).unwrap_or(true)
+            && honoured == Required::Honoured;
         let raw = file.get("format").and_then(Node::as_str) == Some("raw");
         let place = file.get("path").map_or(file.span, |path| path.span);
         if present(report, path, required, "env file", place) {
