@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use scenarios::{Checked, Run, Stage, Verdict};
+use scenarios::{Checked, Run, Stage, Verdict, eventually};
 
 use crate::Scenario;
 
@@ -99,17 +99,20 @@ fn mysql(stage: &Stage) -> Verdict {
 fn redis(stage: &Stage) -> Verdict {
     stage.example("dev-stack")?;
     up(stage, &["redis"])?;
-    // script(1) gives the command line a terminal, so that `exec` gives the container one as well.
-    let exec = stage.compose_command(["exec", "redis", "sh", "-c", "'tty; redis-cli'"]);
-    let words: Vec<_> = std::iter::once(exec.get_program())
-        .chain(exec.get_args())
-        .map(|word| word.to_string_lossy())
-        .collect();
-    let mut script = stage.command("script");
-    script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]);
-    let said = stage.run(script, Some("INCR counter\nGET counter\nquit\n")).success()?;
-    let said = said.says("/dev/pts/")?.says("(integer) 1")?;
-    said.says("127.0.0.1:6379>")?;
+    // Without -T and on a terminal, `exec` gives the container one as well.
+    let exec = stage.compose_command(["exec", "redis", "sh", "-c", "tty; redis-cli"]);
+    let mut client = stage.start_on_terminal(&exec)?;
+    for (prompts, line) in ["INCR counter\r", "GET counter\r", "quit\r"].iter().enumerate() {
+        eventually(Duration::from_secs(10), || {
+            let said = client.said();
+            // The prompt is drawn anew with each character; what counts is that it stands at the end.
+            let ready =
+                said.matches("(integer) 1").count() + said.matches("\"1\"").count() == prompts;
+            if ready && said.trim_end().ends_with('>') { Ok(()) } else { Err(said.into()) }
+        })?;
+        client.say(line)?;
+    }
+    client.finish(Duration::from_secs(10))?.success()?.says("/dev/pts/")?;
     stage.client("redis-cli", &["-h", "127.0.0.1", "INCR", "counter"]).success()?.says("2")?;
     stage.compose(["down"]).success()?;
     up(stage, &["redis"])?;

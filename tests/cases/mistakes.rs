@@ -13,9 +13,9 @@ use scenarios::{Run, Stage, Verdict};
 pub(super) fn play(stage: &Stage) -> Verdict {
     let name = stage.name.strip_prefix("mistake_").unwrap_or(&stage.name);
     stage.file("compose.yaml", &fs::read_to_string(folder().join(format!("{name}.yaml")))?)?;
-    let _holder =
-        (name == "port_taken").then(|| TcpListener::bind("127.0.0.1:8080")).transpose()?;
+    let holder = (name == "port_taken").then(|| TcpListener::bind("127.0.0.1:8080")).transpose()?;
     let said = answer(stage, &stage.compose(["up", "--detach"]));
+    drop(holder);
     let expected = folder().join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
         fs::write(&expected, &said)?;
@@ -52,7 +52,21 @@ fn answer(stage: &Stage, run: &Run) -> String {
         .stderr
         .replace(&*stage.folder.to_string_lossy(), "FOLDER")
         .replace(&*stage.roots.to_string_lossy(), "ROOTS")
-        .replace(&stage.project, "PROJECT")
-        .replace(&format!("process {}", std::process::id()), "process PID");
-    format!("{text}exit code {code}\n")
+        .replace(&stage.project, "PROJECT");
+    let words: String = text.split_inclusive('\n').filter(|line| !is_progress(line)).collect();
+    format!("{}exit code {code}\n", without_holder(&words))
+}
+
+/// ` Container NAME  Creating`: what was done meanwhile, in an order that may differ.
+fn is_progress(line: &str) -> bool {
+    [" Network ", " Volume ", " Container "].iter().any(|kind| line.starts_with(kind))
+}
+
+/// `in use by NAME (pid PID)`, whoever it was.
+fn without_holder(text: &str) -> String {
+    let Some((before, rest)) = text.split_once("in use by ") else { return text.to_owned() };
+    let Some((holder, after)) = rest.split_once(')') else { return text.to_owned() };
+    let known = holder.split_once(" (pid ").is_some_and(|(_, pid)| pid.parse::<u32>().is_ok());
+    let holder = if known { "NAME (pid PID)" } else { holder };
+    format!("{before}in use by {holder}{after}")
 }

@@ -154,7 +154,26 @@ pub struct Running {
 /// # Errors
 ///
 /// When the program or the files cannot be opened.
-pub fn start(mut command: Command, folder: &Path, input: Option<&str>) -> std::io::Result<Running> {
+pub fn start(command: Command, folder: &Path, input: Option<&str>) -> std::io::Result<Running> {
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    let mut running = spawn(command, folder, stdin)?;
+    if let (Some(mut stdin), Some(input)) = (running.child.stdin.take(), input) {
+        // A program that does not read to the end says so by its exit code.
+        let _closed = stdin.write_all(input.as_bytes());
+    }
+    Ok(running)
+}
+
+/// As [`start`], with a pipe as its standard input that [`Running::say`] writes to.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn start_typing(command: Command, folder: &Path) -> std::io::Result<Running> {
+    spawn(command, folder, Stdio::piped())
+}
+
+fn spawn(mut command: Command, folder: &Path, stdin: Stdio) -> std::io::Result<Running> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let words: Vec<OsString> =
         std::iter::once(command.get_program()).chain(command.get_args()).map(Into::into).collect();
@@ -164,15 +183,11 @@ pub fn start(mut command: Command, folder: &Path, input: Option<&str>) -> std::i
     fs::write(file("command"), format!("{line}\n"))?;
     let (stdout, stderr) = (file("stdout"), file("stderr"));
     command.stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
-    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdin(stdin);
     let started = Instant::now();
-    let mut child = command
+    let child = command
         .spawn()
         .map_err(|error| std::io::Error::new(error.kind(), format!("{line}: {error}")))?;
-    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-        // A program that does not read to the end says so by its exit code.
-        let _closed = stdin.write_all(input.as_bytes());
-    }
     Ok(Running { child, line, started, stdout, stderr })
 }
 
@@ -180,6 +195,16 @@ impl Running {
     /// The process id, to send signals to while it runs.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Types at it.
+    ///
+    /// # Errors
+    ///
+    /// When it was not started to be typed at, or does not listen any more.
+    pub fn say(&mut self, text: &str) -> std::io::Result<()> {
+        let stdin = self.child.stdin.as_mut().ok_or(std::io::ErrorKind::Unsupported)?;
+        stdin.write_all(text.as_bytes())
     }
 
     /// What it has said on standard output so far.

@@ -203,6 +203,21 @@ impl Stage {
         run.expect("the binary and the clients were found when the stage was set")
     }
 
+    /// Starts a command on a terminal of its own, by script(1), and with an end of a pipe to type at.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start_on_terminal(&self, command: &Command) -> io::Result<Running> {
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let quoted =
+            words.map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")));
+        let line = quoted.collect::<Vec<_>>().join(" ");
+        let mut script = self.command("script");
+        script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        command::start_typing(script, &self.artifacts)
+    }
+
     /// Starts a command beside the scenario.
     ///
     /// # Errors
@@ -289,6 +304,16 @@ impl Stage {
             // Gone in the meantime is as well.
             let _gone = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
         }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // The scratch folder is deleted next, with whatever is mounted below it: the images are everybody's.
+        let _not_mounted = rustix::mount::unmount(
+            self.roots.join("data/images"),
+            rustix::mount::UnmountFlags::DETACH,
+        );
     }
 }
 
