@@ -213,6 +213,8 @@ impl Stage {
         let quoted =
             words.map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")));
         let line = quoted.collect::<Vec<_>>().join(" ");
+        // A terminal without a size makes line editors ask it for one, and wait.
+        let line = format!("stty rows 24 cols 80; {line}");
         let mut script = self.command("script");
         script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
         command::start_typing(script, &self.artifacts)
