@@ -282,7 +282,11 @@ impl Context {
 }
 
 /// The mistakes in the files, drawn over their lines.
-pub(super) fn mistakes(found: &[Diagnostic], options: &LoadOptions, terminal: &Terminal) -> CommandError {
+pub(super) fn mistakes(
+    found: &[Diagnostic],
+    options: &LoadOptions,
+    terminal: &Terminal,
+) -> CommandError {
     CommandError::drawn(draw(found, options, terminal), super::error::FAILED)
 }
 
