@@ -76,11 +76,6 @@ impl Message {
         self.bytes(kind, &value)
     }
 
-    /// Adds a number of one byte.
-    pub(crate) fn u8(&mut self, kind: u16, value: u8) -> &mut Self {
-        self.bytes(kind, &[value])
-    }
-
     /// Adds a number in the order of the machine.
     pub(crate) fn u32(&mut self, kind: u16, value: u32) -> &mut Self {
         self.bytes(kind, &value.to_ne_bytes())
@@ -174,7 +169,7 @@ mod tests {
     fn attributes_start_at_multiples_of_four_and_nest() {
         let mut message = Message::new(16, 1, "ip link".to_owned());
         message.raw(&[7]).text(3, "lo").nest(18, |inner| {
-            inner.text(1, "veth").u8(2, 9);
+            inner.text(1, "veth").bytes(2, &[9]);
         });
         let bytes = message.finish(5, 4);
         let answer = answers(&bytes).next().unwrap();
