@@ -95,6 +95,25 @@ mod tests {
             .collect()
     }
 
+    #[test]
+    fn a_terminal_is_read_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY;
+        let master = rustix::pty::openpt(flags).unwrap();
+        rustix::pty::unlockpt(&master).unwrap();
+        rustix::io::ioctl_fionbio(&master, true).unwrap();
+        let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
+        let mut slave = OpenOptions::new().write(true).open(name.to_str().unwrap()).unwrap();
+        let mut writer = Writer::open(folder.path(), Rotation::default()).unwrap();
+        slave.write_all(b"a\nb\n").unwrap();
+        let pumped = writer.pump(Stream::Stdout, master.as_fd()).unwrap();
+        assert_eq!(pumped, Pumped { bytes: 6, closed: false });
+        drop(slave);
+        assert!(writer.pump(Stream::Stdout, master.as_fd()).unwrap().closed);
+        let lines = all(&mut Reader::open(folder.path()).unwrap());
+        assert_eq!(lines, [(Stream::Stdout, "a\r".to_owned()), (Stream::Stdout, "b\r".to_owned())]);
+    }
+
     /// Writes pieces to a log, each by its own turn, with the streams ended at last if `end` says so.
     fn write(folder: &Path, rotation: Rotation, pieces: &[(Stream, &str)], end: bool) {
         let mut writer = Writer::open(folder, rotation).unwrap();

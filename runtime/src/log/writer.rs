@@ -16,6 +16,9 @@ use super::{Rotation, Stream};
 /// The most that one call of splice(2) is asked for: the size that our pipes have.
 const PIECE: u64 = 1 << 20;
 
+/// What a terminal gives out at a time (tty_io.c).
+const TERMINAL_BUFFER: usize = 4096;
+
 /// The most that one turn takes, so that one container does not keep the others waiting.
 const TURN: u64 = 8 << 20;
 
@@ -32,6 +35,8 @@ pub struct Writer {
     ends: [u64; 2],
     /// Bytes in the index.
     index_end: u64,
+    /// Bytes that were read from a terminal and could not be written yet, by [`Stream::index`].
+    taken: [Vec<u8>; 2],
 }
 
 /// What one turn has done.
@@ -54,7 +59,7 @@ impl Writer {
         let number = numbers(folder)?.last().copied().unwrap_or(FIRST);
         let segment = Segment::create(folder, number)?;
         let mut writer =
-            Self { folder: folder.to_owned(), rotation, segment, ends: [0; 2], index_end: 0 };
+            Self { folder: folder.to_owned(), rotation, segment, ends: [0; 2], index_end: 0, taken: <[Vec<u8>; 2]>::default() };
         writer.recover()?;
         Ok(writer)
     }
@@ -94,20 +99,40 @@ impl Writer {
         let length = usize::try_from(room.clamp(LEAST, PIECE)).unwrap_or_default();
         let end = &mut self.ends[stream.index()];
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        let moved = rustix::pipe::splice(
-            pipe,
-            None,
-            self.segment.stream(stream),
-            Some(end),
-            length,
-            flags,
-        )?;
+        let file = self.segment.stream(stream);
+        let moved = match rustix::pipe::splice(pipe, None, file, Some(end), length, flags) {
+            // Neither end is a pipe: it is the master of a pseudo-terminal.
+            Err(Errno::INVAL) => self.copy(stream, pipe)?,
+            moved => moved?,
+        };
         if moved > 0 {
             let record = Record::now(stream, Kind::Bytes(u32::try_from(moved).unwrap_or(u32::MAX)));
             self.record(record)
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         }
         Ok(moved as u64)
+    }
+
+    /// Moves one piece out of the master of a pseudo-terminal, which splice(2) does not take. What was read and cannot be
+    /// written is kept for the next call; only a kill between the two calls loses it.
+    fn copy(&mut self, stream: Stream, terminal: BorrowedFd<'_>) -> Result<usize, Errno> {
+        let taken = &mut self.taken[stream.index()];
+        if taken.is_empty() {
+            let mut buffer = [0; TERMINAL_BUFFER];
+            let count = match rustix::io::read(terminal, &mut buffer) {
+                // The last process with the other end has closed it (pts(4)).
+                Err(Errno::IO) => 0,
+                count => count?,
+            };
+            taken.extend_from_slice(&buffer[..count]);
+        }
+        let end = &mut self.ends[stream.index()];
+        let written = self.segment.stream(stream).write_all_at(taken, *end);
+        written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        let count = taken.len();
+        *end += count as u64;
+        taken.clear();
+        Ok(count)
     }
 
     /// Bytes in the three files of the segment: a chatty container has an index larger than what it says.
