@@ -68,6 +68,11 @@ pub fn run(args: ExecArgs, context: &Context, terminal: &mut Terminal) -> Result
     let containers = context.containers(target.name.as_str())?;
     let container =
         pick::container(&target, &containers, &args.service, args.index, Among::Running)?;
+    if context.global().dry_run {
+        return Err(CommandError::usage(
+            "--dry-run: what a command does cannot be told beforehand",
+        ));
+    }
     let init = joinable(container)?;
     let launch = context.launch(container)?;
     let mode = args.mode();

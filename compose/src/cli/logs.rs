@@ -110,7 +110,7 @@ pub fn run(args: LogsArgs, context: &Context, terminal: &mut Terminal) -> Result
     }
 }
 
-fn listen(session: &Session) -> Option<Answer> {
+fn listen(session: &Session<'_>) -> Option<Answer> {
     session.connect_if_there().and_then(|client| client.listen(crate::api::path::EVENTS)).ok()
 }
 
@@ -163,7 +163,7 @@ impl Show<'_> {
     fn follow(
         mut self,
         mut events: Answer,
-        session: &Session,
+        session: &Session<'_>,
         terminal: &mut Terminal,
     ) -> Result<u8, CommandError> {
         let signals = Signals::catch()?;
@@ -208,7 +208,7 @@ impl Show<'_> {
     }
 
     /// A supervisor that was killed comes back; one that had nothing left to do does not.
-    fn listen_again(&mut self, session: &Session) -> Result<Option<Answer>, CommandError> {
+    fn listen_again(&mut self, session: &Session<'_>) -> Result<Option<Answer>, CommandError> {
         if !self.anything_up()? {
             return Ok(None);
         }

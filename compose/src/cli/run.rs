@@ -119,7 +119,7 @@ fn select(project: &mut Project, service: &ServiceName) -> Result<(), CommandErr
 fn begin(
     request: &RunRequest,
     ends: Ends,
-    session: &Session,
+    session: &Session<'_>,
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
@@ -133,6 +133,9 @@ fn begin(
         }
     });
     let outcome = outcome.map_err(not_ours)?;
+    if context.global().dry_run {
+        return Ok(outcome.code);
+    }
     let Some(id) = made else {
         return Err(
             CommandError::failed("the supervisor does not say which container it made").code(125)
@@ -154,7 +157,7 @@ fn not_ours(error: CommandError) -> CommandError {
 fn attend(
     id: &str,
     ends: Ends,
-    session: &Session,
+    session: &Session<'_>,
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {

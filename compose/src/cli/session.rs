@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use super::context::Context;
+use super::dry_run::{self, Plannable};
 use super::error::{CommandError, INTERRUPTED};
 use super::signals::Signals;
 use super::terminal::Terminal;
@@ -26,7 +27,8 @@ pub struct Outcome {
 
 /// The supervisor of one project, as a command sees it.
 #[derive(Debug)]
-pub struct Session {
+pub struct Session<'c> {
+    context: &'c Context,
     paths: ProjectPaths,
     keeper: Config,
     launch: Launch,
@@ -39,23 +41,23 @@ type Launch = fn(&Config) -> Result<(), LaunchError>;
 /// work at the moment of the question, or be killed; every request picks up where it was cut off.
 const TRIES: u32 = 5;
 
-impl Session {
+impl<'c> Session<'c> {
     /// The supervisor of the project `name`. Does not connect yet.
     #[must_use]
-    pub fn new(context: &Context, name: &str) -> Self {
+    pub fn new(context: &'c Context, name: &str) -> Self {
         Self::starting_with(context, name, launch)
     }
 
     /// As [`Self::new`], with another way to start the supervisor.
     #[must_use]
-    pub fn starting_with(context: &Context, name: &str, launch: Launch) -> Self {
+    pub fn starting_with(context: &'c Context, name: &str, launch: Launch) -> Self {
         let paths = context.roots().project(name);
         let keeper = Config {
             project: name.to_owned(),
             data: paths.data().to_owned(),
             run: paths.run().to_owned(),
         };
-        Self { paths, keeper, launch }
+        Self { context, paths, keeper, launch }
     }
 
     /// The name of the project.
@@ -113,12 +115,12 @@ impl Session {
         }
     }
 
-    /// Asks, shows the events, and waits for the end.
+    /// Asks, shows the events, and waits for the end. With `--dry-run`, prints the plan instead.
     ///
     /// # Errors
     ///
     /// When the request failed, and when the user gave up waiting (then without words).
-    pub fn carry_out<T: Serialize>(
+    pub fn carry_out<T: Serialize + Plannable>(
         &self,
         path: &str,
         request: &T,
@@ -132,13 +134,17 @@ impl Session {
     /// # Errors
     ///
     /// As [`Self::carry_out`].
-    pub fn carry_out_seeing<T: Serialize>(
+    pub fn carry_out_seeing<T: Serialize + Plannable>(
         &self,
         path: &str,
         request: &T,
         terminal: &mut Terminal,
         mut see: impl FnMut(&Event),
     ) -> Result<Outcome, CommandError> {
+        if self.context.global().dry_run {
+            dry_run::print(self.name(), request, self.context, terminal)?;
+            return Ok(Outcome { changed: true, code: 0 });
+        }
         let mut tries = 1;
         loop {
             let answer = self.ask(path, request)?;

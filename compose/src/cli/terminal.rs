@@ -15,7 +15,9 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::cli::error::{BROKEN_PIPE, CommandError, FAILED};
-use crate::event::{Event, Failure, Progress, Step};
+use crate::diagnostic::{self, Diagnostic};
+use crate::event::{Event, Failure, Place, Progress, Step};
+use crate::model;
 use board::Board;
 
 /// How progress is shown.
@@ -347,14 +349,24 @@ fn failure_json(failure: &Failure) -> String {
 }
 
 fn failure_text(failure: &Failure, colour: bool) -> String {
-    let mut text = format!("{} {}\n", paint(ERROR, "error:", colour), failure.message);
     if let Some(place) = &failure.place {
-        text.push_str(&format!("  --> {place}\n"));
+        return drawn_failure(failure, place, colour);
     }
+    let mut text = format!("{} {}\n", paint(ERROR, "error:", colour), failure.message);
     if let Some(help) = &failure.help {
         text.push_str(&format!(" {} {help}\n", paint(HELP, "help:", colour)));
     }
     text
+}
+
+/// As mistakes in a file are shown: what fails at run time may have its reason there.
+fn drawn_failure(failure: &Failure, place: &Place, colour: bool) -> String {
+    let place =
+        model::Place { file: place.file.as_path().into(), line: place.line, column: place.column };
+    let mut diagnostic = Diagnostic::error(failure.message.as_str()).at(&place, "");
+    diagnostic.help.extend(failure.help.clone());
+    let style = diagnostic::Style { color: colour, base: std::env::current_dir().ok() };
+    diagnostic.render(&style).trim_end().to_owned() + "\n"
 }
 
 fn write_out(text: &[u8]) -> Result<(), CommandError> {
@@ -373,7 +385,7 @@ fn write_err(text: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Kind, Place, Status, Subject};
+    use crate::event::{Kind, Status, Subject};
 
     fn step(status: Status, details: Option<&str>) -> Step {
         let subject = Subject { kind: Kind::Container, name: "shop-web-1".into() };
@@ -413,7 +425,7 @@ mod tests {
         };
         assert_eq!(
             failure_text(&failure, false),
-            "error: 0.0.0.0:80 is already in use\n  --> /p/compose.yaml:3:7\n help: stop nginx (pid 7)\n"
+            "error: 0.0.0.0:80 is already in use\n--> /p/compose.yaml:3:7\n = help: stop nginx (pid 7)\n"
         );
         assert_eq!(
             failure_json(&failure),

@@ -242,12 +242,9 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
     options.start = !no_start;
     options.timeout_seconds = timeout;
     options.wait = wait.then_some(Wait { timeout_seconds: wait_timeout });
-    if context.global().dry_run {
-        return Err(CommandError::failed("no planner"));
-    }
     let session = Session::new(context, project.name.as_str());
     let request = UpRequest { project, options };
-    if detach || wait || no_start {
+    if detach || wait || no_start || context.global().dry_run {
         return carry_out(&session, &request, terminal);
     }
     let look = Look {
@@ -265,7 +262,7 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
 ///
 /// When the project cannot be brought up.
 pub fn carry_out(
-    session: &Session,
+    session: &Session<'_>,
     request: &UpRequest,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {

@@ -32,7 +32,8 @@ pub struct Look {
 #[derive(Debug)]
 pub struct Painter {
     look: Look,
-    width: usize,
+    /// The names in the order of their colours.
+    known: Vec<String>,
     names: Vec<String>,
     prefixes: Vec<Vec<u8>>,
 }
@@ -41,12 +42,14 @@ impl Painter {
     /// A painter that knows no container yet.
     #[must_use]
     pub const fn new(look: Look) -> Self {
-        Self { look, width: 0, names: Vec::new(), prefixes: Vec::new() }
+        Self { look, known: Vec::new(), names: Vec::new(), prefixes: Vec::new() }
     }
 
-    /// Makes prefixes as wide as `name` needs, before its container is added.
+    /// Keeps width and colour for `name`, before its container is added.
     pub fn expect(&mut self, name: &str) {
-        self.width = self.width.max(name.chars().count());
+        if !self.known.iter().any(|known| known == name) {
+            self.known.push(name.to_owned());
+        }
     }
 
     /// Adds a container. Names that are longer than those before widen all prefixes from now on.
@@ -54,16 +57,16 @@ impl Painter {
         self.names.push(name.to_owned());
         self.expect(name);
         self.prefixes = if self.look.prefix {
-            let names = self.names.iter().enumerate();
-            names.map(|(index, name)| self.prefix(index, name)).collect()
+            self.names.iter().map(|name| self.prefix(name)).collect()
         } else {
             vec![Vec::new(); self.names.len()]
         };
     }
 
-    fn prefix(&self, index: usize, name: &str) -> Vec<u8> {
-        let width = self.width;
+    fn prefix(&self, name: &str) -> Vec<u8> {
+        let width = self.known.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         if self.look.colour {
+            let index = self.known.iter().position(|known| known == name).unwrap_or(0);
             let style = Style::new().fg_color(Some(COLOURS[index % COLOURS.len()].into()));
             format!("{style}{name:width$}  |{style:#} ").into_bytes()
         } else {
@@ -107,6 +110,18 @@ mod tests {
             painted(look),
             "db-1        | ready\nfrontend-1  | no line feed\nfrontend-1  | \n"
         );
+    }
+
+    #[test]
+    fn what_is_expected_has_its_width_and_colour() {
+        let mut painter = Painter::new(Look { prefix: true, colour: true, timestamps: false });
+        painter.expect("a-1");
+        painter.expect("bbbb-1");
+        painter.add("bbbb-1");
+        painter.add("a-1");
+        let mut out = Vec::new();
+        painter.paint(1, Timestamp::UNIX_EPOCH, b"x", &mut out);
+        assert_eq!(out, b"\x1b[36ma-1     |\x1b[0m x\n");
     }
 
     #[test]

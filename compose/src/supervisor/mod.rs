@@ -49,6 +49,8 @@ use keeper::{Held, Link, News};
 use live::Descriptors;
 pub use live::Live;
 pub use names::AttachError;
+pub use requests::refused;
+pub use stores::{OnDisk, StoresError};
 
 /// Events that a slow listener may be behind before it loses some.
 const EVENT_BACKLOG: usize = 4096;

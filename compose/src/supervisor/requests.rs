@@ -209,15 +209,16 @@ fn next_plan(
     planner: &impl Fn(&Observed) -> Result<Plan, PlanError>,
 ) -> Result<Plan, Vec<Failure>> {
     let observed = match project {
-        Some(project) => observe::observe(&supervisor.roots, project, supervisor),
-        None => observe::observe_records(&supervisor.roots, &supervisor.project, supervisor),
+        Some(project) => observe::observe(&supervisor.roots, project, &supervisor.stores()),
+        None => observe::observe_records(&supervisor.roots, &supervisor.project, &supervisor.stores()),
     };
     let observed = observed.map_err(|error| vec![Failure::new(&error)])?;
     planner(&observed).map_err(|error| refused(&error))
 }
 
-/// Every reason for which there is no plan, each with its place in the file.
-fn refused(error: &PlanError) -> Vec<Failure> {
+/// Every reason for which there is no plan, each with its place in the file and its advice.
+#[must_use]
+pub fn refused(error: &PlanError) -> Vec<Failure> {
     let failure = |refusal: &Refusal| Failure {
         message: refusal.to_string(),
         help: help(refusal),

@@ -19,7 +19,26 @@ pub enum StoresError {
     Images(#[from] images::FindError),
 }
 
-impl Stores for Supervisor {
+/// The stores, from wherever they were opened.
+#[derive(Debug, Clone, Copy)]
+pub struct OnDisk<'a> {
+    /// That of networks.
+    pub networks: &'a network::Store,
+    /// That of volumes.
+    pub volumes: &'a volumes::Store,
+    /// That of images.
+    pub images: &'a images::Store,
+}
+
+impl Supervisor {
+    /// The stores of this process.
+    pub fn stores(&self) -> OnDisk<'_> {
+        let Self { networks, volumes, images, .. } = self;
+        OnDisk { networks, volumes, images }
+    }
+}
+
+impl Stores for OnDisk<'_> {
     type Error = StoresError;
 
     fn networks(&self) -> Result<BTreeMap<String, ObservedNetwork>, StoresError> {

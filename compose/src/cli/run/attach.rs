@@ -5,11 +5,11 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::Signal;
+use runtime::pty;
 use rustix::event::{PollFd, PollFlags};
 
-use crate::api::frame::Frame;
+use crate::api::frame::{Frame, Size};
 use crate::cli::error::CommandError;
-use crate::cli::raw::{RawMode, size};
 use crate::cli::session::{code, wait_for};
 use crate::cli::signals::Signals;
 use crate::cli::terminal::Terminal;
@@ -61,7 +61,10 @@ pub fn run(
     let failed = |error: io::Error| CommandError::failed(format!("cannot attach: {error}"));
     socket.set_nonblocking(true).map_err(failed)?;
     let signals = Signals::catch_these(&[&PASSED_ON[..], &[Signal::SIGWINCH]].concat())?;
-    let _raw = ends.terminal.then(RawMode::enter).transpose().map_err(failed)?;
+    let _raw = match ends.terminal {
+        true => pty::Raw::enter(io::stdin()).map_err(failed)?,
+        false => None,
+    };
     let mut attached = Attached {
         socket,
         signals,
@@ -165,8 +168,8 @@ impl Attached<'_> {
     }
 
     fn send_size(&mut self) {
-        if let Some(size) = size() {
-            self.send(&Frame::Resize(size));
+        if let Some(size) = pty::size(io::stdout()) {
+            self.send(&Frame::Resize(Size { rows: size.ws_row, columns: size.ws_col }));
         }
     }
 

@@ -158,8 +158,11 @@ fn read(
     let mut file = std::fs::File::from(file.map_err(|error| failed(error.into()))?);
     file.write_all(document.to_string().as_bytes()).map_err(failed)?;
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-    let mut project =
-        context.read_document(path.into(), terminal).map_err(|error| error.code(USAGE))?;
+    let said = |mut error: CommandError| {
+        error.drawn = error.drawn.replace(&path, "the command line");
+        error.code(USAGE)
+    };
+    let mut project = context.read_document(path.as_str().into(), terminal).map_err(said)?;
     project.services.remove(name).ok_or_else(|| {
         CommandError::failed("the words on the command line make no service").code(USAGE)
     })

@@ -30,7 +30,7 @@ use crate::record::Container;
 ///
 /// When it cannot be brought up; when the user interrupts, without words.
 pub fn run(
-    session: &Session,
+    session: &Session<'_>,
     request: &UpRequest,
     watched: Watched,
     look: Look,
@@ -82,7 +82,7 @@ fn expected_names(request: &UpRequest, watched: &Watched) -> Vec<String> {
 }
 
 struct Attached<'a> {
-    session: &'a Session,
+    session: &'a Session<'a>,
     request: &'a UpRequest,
     context: &'a Context,
     terminal: &'a mut Terminal,

@@ -1,0 +1,130 @@
+//! `--dry-run`: the plan of a command, printed instead of carried out.
+//!
+//! Observing changes nothing and needs no supervisor, so the command line does it by itself with
+//! the planner that the supervisor uses.
+
+use jiff::Timestamp;
+
+use super::context::Context;
+use super::error::CommandError;
+use super::terminal::Terminal;
+use crate::api::{
+    DownOptions, KillOptions, Request, RestartOptions, RmOptions, RunOptions, StartOptions,
+    StopOptions, UpOptions,
+};
+use crate::model::Project;
+use crate::observe::{self, Observed};
+use crate::plan::{self, Plan, PlanError};
+use crate::supervisor::{OnDisk, refused};
+
+/// A request whose plan can be made without carrying it out.
+pub trait Plannable {
+    /// What its files say, if they were read.
+    fn project(&self) -> Option<&Project>;
+
+    /// What the supervisor of the project `name` would do about it.
+    ///
+    /// # Errors
+    ///
+    /// What the planner refuses.
+    fn plan(&self, name: &str, observed: &Observed) -> Result<Plan, PlanError>;
+}
+
+/// Prints what would be done about `request`.
+///
+/// # Errors
+///
+/// When the world cannot be observed, and what the planner refuses.
+pub fn print(
+    name: &str,
+    request: &impl Plannable,
+    context: &Context,
+    terminal: &mut Terminal,
+) -> Result<(), CommandError> {
+    let observed = observe(name, request.project(), context)?;
+    let plan = request.plan(name, &observed);
+    let plan = plan.map_err(|error| CommandError::from(refused(&error)))?;
+    for line in plan.to_string().lines() {
+        terminal.print(format!("DRY-RUN MODE - {line}\n"))?;
+    }
+    Ok(())
+}
+
+fn observe(
+    name: &str,
+    project: Option<&Project>,
+    context: &Context,
+) -> Result<Observed, CommandError> {
+    let roots = context.roots();
+    let failed = |error: &dyn std::error::Error| {
+        CommandError::new(error).help("check that the data root is readable and not full")
+    };
+    let networks = network::Store::open(&roots.networks(), &roots.network_namespaces());
+    let networks = networks.map_err(|error| failed(&error))?;
+    let volumes = volumes::Store::open(&roots.volumes()).map_err(|error| failed(&error))?;
+    let images = images::Store::open(&roots.images()).map_err(|error| failed(&error))?;
+    let stores = OnDisk { networks: &networks, volumes: &volumes, images: &images };
+    let observed = match project {
+        Some(project) => observe::observe(roots, project, &stores),
+        None => observe::observe_records(roots, name, &stores),
+    };
+    observed.map_err(|error| failed(&error))
+}
+
+impl Plannable for Request<Project, UpOptions> {
+    fn project(&self) -> Option<&Project> {
+        Some(&self.project)
+    }
+
+    fn plan(&self, _: &str, observed: &Observed) -> Result<Plan, PlanError> {
+        plan::up(&self.project, observed, &self.options, Timestamp::now())
+    }
+}
+
+impl Plannable for Request<Project, RunOptions> {
+    fn project(&self) -> Option<&Project> {
+        Some(&self.project)
+    }
+
+    fn plan(&self, name: &str, observed: &Observed) -> Result<Plan, PlanError> {
+        let Self { project, options } = self;
+        let made_up = format!("{name}-{}-run-…", options.service);
+        let container = options.name.as_deref().unwrap_or(&made_up);
+        plan::run(project, observed, options, container, Timestamp::now())
+    }
+}
+
+/// The requests that do without files.
+macro_rules! plannable {
+    ($options:ty, |$name:ident, $project:ident, $observed:ident, $wanted:ident| $plan:expr) => {
+        impl Plannable for Request<Option<Project>, $options> {
+            fn project(&self) -> Option<&Project> {
+                self.project.as_ref()
+            }
+
+            fn plan(&self, $name: &str, $observed: &Observed) -> Result<Plan, PlanError> {
+                let ($project, $wanted) = (self.project.as_ref(), &self.options);
+                $plan
+            }
+        }
+    };
+}
+
+plannable!(DownOptions, |name, project, observed, options| {
+    Ok(plan::down(name, project, observed, options))
+});
+plannable!(StartOptions, |_name, project, observed, options| {
+    plan::start(project, observed, options)
+});
+plannable!(StopOptions, |_name, project, observed, options| {
+    Ok(plan::stop(project, observed, options))
+});
+plannable!(RestartOptions, |_name, project, observed, options| {
+    Ok(plan::restart(project, observed, options))
+});
+plannable!(KillOptions, |_name, project, observed, options| {
+    Ok(plan::kill(project, observed, options))
+});
+plannable!(RmOptions, |_name, project, observed, options| {
+    Ok(plan::rm(project, observed, options))
+});
