@@ -1,8 +1,7 @@
 //! A compose file as a tree in which everything knows where it was written.
 
+use std::collections::HashMap;
 use std::rc::Rc;
-
-use indexmap::IndexMap;
 
 use super::source::Span;
 
@@ -41,9 +40,14 @@ pub(crate) enum Tag {
 }
 
 /// A mapping in the order of the file.
+///
+/// Nearly all mappings of compose files have a handful of keys, which are found fastest by looking
+/// at each; only large ones (thousands of services) have an index.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Map {
-    entries: IndexMap<Rc<str>, Entry>,
+    entries: Vec<(Rc<str>, Entry)>,
+    /// The places of the keys, once there are more than [`Map::SMALL`].
+    index: HashMap<Rc<str>, usize>,
 }
 
 /// The value of a key, and where the key was written.
@@ -161,20 +165,45 @@ impl Node {
 }
 
 impl Map {
+    /// Up to this many keys there is no index.
+    const SMALL: usize = 24;
+
+    /// An empty mapping with room for `keys`.
+    pub(crate) fn with_capacity(keys: usize) -> Self {
+        Self { entries: Vec::with_capacity(keys), index: HashMap::new() }
+    }
+
+    fn position(&self, key: &str) -> Option<usize> {
+        if self.entries.len() > Self::SMALL {
+            return self.index.get(key).copied();
+        }
+        self.entries.iter().position(|(known, _)| &**known == key)
+    }
+
+    /// Builds the index anew, or does without.
+    fn reindex(&mut self) {
+        self.index.clear();
+        if self.entries.len() > Self::SMALL {
+            let places = self.entries.iter().enumerate();
+            self.index.extend(places.map(|(at, (key, _))| (key.clone(), at)));
+        }
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        self.entries.get(key).map(|entry| &entry.node)
+        self.entry(key).map(|entry| &entry.node)
     }
 
     pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        self.entries.get_mut(key).map(|entry| &mut entry.node)
+        let at = self.position(key)?;
+        self.entries.get_mut(at).map(|(_, entry)| &mut entry.node)
     }
 
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
-        self.entries.get(key)
+        self.entries.get(self.position(key)?).map(|(_, entry)| entry)
     }
 
     pub(crate) fn contains(&self, key: &str) -> bool {
-        self.entries.contains_key(key)
+        self.position(key).is_some()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -187,7 +216,20 @@ impl Map {
 
     /// Puts `node` at `key`, in the place of what is there.
     pub(crate) fn insert(&mut self, key: impl Into<Rc<str>>, key_span: Span, node: Node) {
-        self.entries.insert(key.into(), Entry { key: key_span, node });
+        let key = key.into();
+        let entry = Entry { key: key_span, node };
+        if let Some(at) = self.position(&key) {
+            self.entries[at].1 = entry;
+            return;
+        }
+        self.entries.push((key.clone(), entry));
+        match self.entries.len() {
+            small if small <= Self::SMALL => {}
+            grown if grown == Self::SMALL + 1 => self.reindex(),
+            large => {
+                self.index.insert(key, large - 1);
+            }
+        }
     }
 
     /// Puts `node` at `key`, with its own place as that of the key.
@@ -196,38 +238,39 @@ impl Map {
     }
 
     pub(crate) fn remove(&mut self, key: &str) -> Option<Entry> {
-        self.entries.shift_remove(key)
+        let at = self.position(key)?;
+        let (_, entry) = self.entries.remove(at);
+        self.reindex();
+        Some(entry)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Rc<str>, &Entry)> {
-        self.entries.iter()
+        self.entries.iter().map(|(key, entry)| (key, entry))
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&Rc<str>, &mut Entry)> {
-        self.entries.iter_mut()
+        self.entries.iter_mut().map(|(key, entry)| (&*key, entry))
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(AsRef::as_ref)
+        self.entries.iter().map(|(key, _)| &**key)
     }
 
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &mut Node) -> bool) {
-        self.entries.retain(|key, entry| keep(key, &mut entry.node));
+        let before = self.entries.len();
+        self.entries.retain_mut(|(key, entry)| keep(key, &mut entry.node));
+        if self.entries.len() != before {
+            self.reindex();
+        }
     }
 }
 
 impl IntoIterator for Map {
     type Item = (Rc<str>, Entry);
-    type IntoIter = indexmap::map::IntoIter<Rc<str>, Entry>;
+    type IntoIter = std::vec::IntoIter<(Rc<str>, Entry)>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.entries.into_iter()
-    }
-}
-
-impl FromIterator<(Rc<str>, Entry)> for Map {
-    fn from_iter<I: IntoIterator<Item = (Rc<str>, Entry)>>(entries: I) -> Self {
-        Self { entries: entries.into_iter().collect() }
     }
 }
 
@@ -249,6 +292,32 @@ impl Node {
                         .all(|(key, entry)| b.get(key).is_some_and(|other| entry.node.same(other)))
             }
             _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::report::Report;
+
+    #[test]
+    fn large_and_small_mappings_behave_alike() {
+        let mut report = Report::default();
+        let span = report.sources.add(std::path::Path::new("x"), "").start();
+        for size in [3, Map::SMALL, Map::SMALL + 1, 200] {
+            let mut map = Map::default();
+            for number in 0..size {
+                map.set(&format!("k{number}"), Node::new(Value::Int(number as i128), span));
+            }
+            map.set("k1", Node::new(Value::Int(-1), span));
+            assert_eq!(map.len(), size);
+            assert_eq!(map.get("k1").and_then(Node::as_int), Some(-1));
+            assert!(map.remove("k0").is_some() && !map.contains("k0"));
+            assert_eq!(map.get("k2").and_then(Node::as_int), Some(2), "{size}");
+            map.retain(|key, _| key != "k2");
+            assert_eq!((map.len(), map.contains("k2")), (size - 2, false));
+            assert_eq!(map.keys().next(), Some("k1"));
         }
     }
 }

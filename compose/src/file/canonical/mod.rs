@@ -172,7 +172,7 @@ impl Checker<'_> {
                 return None;
             }
         };
-        let mut checked = Map::default();
+        let mut checked = Map::with_capacity(entries.len());
         for (key, entry) in entries {
             self.user_key(&key, entry.key, map.key);
             if map.null_values && entry.node.is_null() {
@@ -221,7 +221,7 @@ impl Checker<'_> {
             }
         };
         self.lift_external(&mut entries);
-        let mut checked = Map::default();
+        let mut checked = Map::with_capacity(entries.len());
         for (key, entry) in entries {
             let Some(field) = object.field(&key) else {
                 if object.allows(&key) {

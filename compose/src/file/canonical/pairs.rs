@@ -20,7 +20,7 @@ impl Checker<'_> {
     }
 
     fn pair_entries(&mut self, entries: Map, bare: Bare) -> Map {
-        let mut checked = Map::default();
+        let mut checked = Map::with_capacity(entries.len());
         for (key, entry) in entries {
             let span = entry.node.span;
             let value = match &entry.node.value {
@@ -43,7 +43,7 @@ impl Checker<'_> {
     }
 
     fn pair_items(&mut self, items: Vec<Node>, bare: Bare) -> Map {
-        let mut checked = Map::default();
+        let mut checked = Map::with_capacity(items.len());
         for item in items {
             let span = item.span;
             let Some(text) = item.as_str() else {
@@ -68,7 +68,7 @@ impl Checker<'_> {
             self.wrong_type(&node, "a mapping");
             return None;
         };
-        let mut checked = Map::default();
+        let mut checked = Map::with_capacity(entries.len());
         for (key, entry) in entries {
             let value = match &entry.node.value {
                 Value::Null if entry.node.tag == Tag::None => Value::Text("".into()),
