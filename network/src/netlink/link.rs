@@ -66,6 +66,8 @@ fn header(index: u32, up: bool) -> [u8; 16] {
 impl VethEnd<'_> {
     fn describe(&self, message: &mut Message, mtu: u32) {
         message.text(libc::IFLA_IFNAME, self.name.as_str()).u32(libc::IFLA_MTU, mtu);
+        // One is what veth uses; left to itself it makes one for each processor and waits for RCU to take them away again.
+        message.u32(libc::IFLA_NUM_TX_QUEUES, 1).u32(libc::IFLA_NUM_RX_QUEUES, 1);
         if let Some(Mac(address)) = self.mac {
             message.bytes(libc::IFLA_ADDRESS, &address);
         }

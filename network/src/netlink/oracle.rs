@@ -95,6 +95,8 @@ fn a_pair_is_born_in_two_namespaces() {
         [
             LinkAttribute::IfName("eth0".to_owned()),
             LinkAttribute::Mtu(1500),
+            LinkAttribute::NumTxQueues(1),
+            LinkAttribute::NumRxQueues(1),
             LinkAttribute::Address(mac.0.to_vec()),
             LinkAttribute::NetNsFd(namespace.as_raw_fd()),
         ]
