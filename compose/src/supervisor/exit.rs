@@ -299,10 +299,14 @@ fn place(live: &Live) -> Option<Place> {
 /// Removes the control groups of the last start, and says whether the kernel killed something in them for want of
 /// memory.
 pub fn remove_cgroup(live: &Live) -> bool {
+    if !live.has_cgroup.get() {
+        return false;
+    }
     let Some(place) = place(live) else { return false };
     let oom = place.was_oom_killed();
-    if let Err(error) = place.remove() {
-        tracing::warn!(container = live.record.name, %error, "cgroup");
+    match place.remove() {
+        Ok(()) => live.has_cgroup.set(false),
+        Err(error) => tracing::warn!(container = live.record.name, %error, "cgroup"),
     }
     oom
 }

@@ -126,6 +126,8 @@ pub struct Live {
     pub tasks: RefCell<Tasks>,
     /// Where it is in its life; what follows from each event is decided by [`super::transition`].
     pub life: Cell<Life>,
+    /// Whether control groups of its last start may still be there.
+    pub has_cgroup: Cell<bool>,
     state: RefCell<ContainerState>,
     changes: watch::Sender<u64>,
 }
@@ -150,6 +152,7 @@ impl Live {
             place: RefCell::default(),
             tasks: RefCell::default(),
             life: Cell::new(life),
+            has_cgroup: Cell::new(true),
             state: RefCell::new(state),
             changes: watch::Sender::new(0),
         }

@@ -253,6 +253,7 @@ fn prepare_launch(supervisor: &Supervisor, live: &Live) -> Result<Vec<u8>, Start
     let mut limits = wishes::limits(&live.start.limits, live.start.oom_kill_disable);
     limits.devices = cgroup::Devices::of(&launch.spec);
     let name = cgroup::name(&supervisor.project, &live.record.id);
+    live.has_cgroup.set(true);
     launch.cgroup = Some(cgroup::create(&name, &limits)?);
     live.place.borrow_mut().clone_from(&launch.cgroup);
     replace_volatile_record(&path, &launch)?;
