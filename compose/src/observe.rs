@@ -4,7 +4,7 @@
 //! images from the rooms that keep them, behind the small trait [`Stores`] so
 //! that a planner test needs none of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
 use serde::{Deserialize, Serialize};
@@ -117,14 +117,9 @@ pub fn observe<S: Stores>(
     stores: &S,
 ) -> Result<Observed, ObserveError<S::Error>> {
     let mut observed = observe_records(roots, project.name.as_str(), stores)?;
+    let mut references = BTreeSet::new();
     for service in project.services.values() {
-        let reference = service.image_reference(&project.name);
-        if let Some(id) = stores
-            .image_id(&reference)
-            .map_err(|source| ObserveError::Store { what: "images", source })?
-        {
-            observed.images.insert(reference, id);
-        }
+        references.insert(service.image_reference(&project.name));
         for number in 1..=service.replicas {
             let name = names::container_name(&project.name, service, number);
             match names::holder(roots, &name) {
@@ -134,6 +129,12 @@ pub fn observe<S: Stores>(
                 _ => {}
             }
         }
+    }
+    for reference in references {
+        let id = stores
+            .image_id(&reference)
+            .map_err(|source| ObserveError::Store { what: "images", source })?;
+        observed.images.extend(id.map(|id| (reference, id)));
     }
     Ok(observed)
 }

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use images::{FindError, Image, Origin};
@@ -13,6 +11,7 @@ use network::{EndpointWish, Mac};
 use runtime::launch::{Launch, Rootfs, Upper};
 use runtime::{seccomp, spec};
 
+use super::folders::{self, FolderError};
 use super::mounts::{MountError, Mounts, Sources};
 use super::run::Walk;
 use super::wishes::{self, NoCommand};
@@ -76,13 +75,8 @@ pub enum CreateError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// Its folder.
-    #[error("cannot make the folder {}", path.display())]
-    Folder {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Folder(#[from] FolderError),
 }
 
 impl CreateError {
@@ -95,7 +89,7 @@ impl CreateError {
             Self::Name(_) => "container_name",
             Self::Filter(_) => "security_opt",
             Self::Interface(_) | Self::Address(_) => "networks",
-            Self::NoPartner { .. } | Self::Spec(_) | Self::Record(_) | Self::Folder { .. } => "",
+            Self::NoPartner { .. } | Self::Spec(_) | Self::Record(_) | Self::Folder(_) => "",
         }
     }
 }
@@ -108,8 +102,7 @@ impl CreateError {
 pub async fn create(walk: &Rc<Walk>, create: &CreateContainer) -> Result<String, CreateError> {
     let supervisor = &walk.supervisor;
     let project = Rc::clone(walk.job.project.as_ref().expect("containers are made from a project"));
-    let id =
-        new_id().map_err(|source| CreateError::Folder { path: "/dev/urandom".into(), source })?;
+    let id = new_id().map_err(|source| FolderError { path: "/dev/urandom".into(), source })?;
     let paths = supervisor.roots.container(&supervisor.project, &id);
     let made = make(walk, create, &project, &id, &paths);
     match made {
@@ -134,10 +127,10 @@ fn make(
 ) -> Result<Rc<Live>, CreateError> {
     let supervisor = &walk.supervisor;
     let service = &project.services[&create.instance.service];
-    let image = supervisor.images.find(&create.image)?;
+    let image = walk.image(&create.image)?;
     let image = image.ok_or_else(|| CreateError::NoImage { image: create.image.clone() })?;
     let name = &create.instance.name;
-    make_folders(paths)?;
+    folders::make(paths)?;
     names::claim(&supervisor.roots, name, &supervisor.project, id, create.replaces.as_deref())?;
 
     let joins = joins(walk, create, service)?;
@@ -212,19 +205,6 @@ fn make(
     record.write(&supervisor.roots)?;
     let live = Live::new(&supervisor.roots, record, start, ContainerState::default());
     Ok(supervisor.add(live))
-}
-
-fn make_folders(paths: &ContainerPaths) -> Result<(), CreateError> {
-    for path in [paths.upper(), paths.work(), paths.log(), paths.etc()] {
-        fs::create_dir_all(&path).map_err(|source| CreateError::Folder { path, source })?;
-    }
-    // What the container's files are is nobody's business but root's; its own root is open to all of its users.
-    let closed = |path: &Path, mode| {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-            .map_err(|source| CreateError::Folder { path: path.to_owned(), source })
-    };
-    closed(paths.folder(), 0o700)?;
-    closed(&paths.upper(), 0o755)
 }
 
 /// Where the root comes from. Overlayfs refuses an upper directory that lies in one of the layers, so changes to a

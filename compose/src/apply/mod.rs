@@ -4,6 +4,7 @@
 //! step. Nothing here decides anything: whatever a step needs is in it.
 
 mod container;
+mod folders;
 mod mounts;
 mod network;
 mod ready;

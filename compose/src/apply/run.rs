@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
+use images::{FindError, Image};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -56,6 +57,7 @@ pub struct Walk {
     pub job: Job,
     /// Ids of the containers that were made.
     pub created: RefCell<BTreeMap<StepId, String>>,
+    images: RefCell<BTreeMap<String, Rc<Image>>>,
     report: Box<dyn Fn(Event)>,
 }
 
@@ -79,6 +81,22 @@ impl Walk {
     /// Tells of something the user should know.
     pub fn warn(&self, message: String) {
         (self.report)(Event::Warning { message });
+    }
+
+    /// The image called `name`, looked up once in a walk: many containers have the same one.
+    ///
+    /// # Errors
+    ///
+    /// [`FindError`]; an image that is not there is `None`.
+    pub fn image(&self, name: &str) -> Result<Option<Rc<Image>>, FindError> {
+        if let Some(known) = self.images.borrow().get(name) {
+            return Ok(Some(Rc::clone(known)));
+        }
+        let found = self.supervisor.images.find(name)?.map(Rc::new);
+        self.images
+            .borrow_mut()
+            .extend(found.iter().map(|image| (name.to_owned(), Rc::clone(image))));
+        Ok(found)
     }
 
     /// The id of the container that is meant.
@@ -127,7 +145,13 @@ pub async fn run(supervisor: Rc<Supervisor>, job: Job, report: Box<dyn Fn(Event)
     let mut interrupts = supervisor.interrupts.subscribe();
     let limit = job.parallel.unwrap_or(usize::MAX);
     let mut waiting: Vec<StepId> = job.plan.numbered().map(|(id, _)| id).collect();
-    let walk = Rc::new(Walk { supervisor, job, created: RefCell::default(), report });
+    let walk = Rc::new(Walk {
+        supervisor,
+        job,
+        created: RefCell::default(),
+        images: RefCell::default(),
+        report,
+    });
     let mut ledger = Ledger::default();
     let mut applied = Applied::default();
     let mut tasks = JoinSet::new();
