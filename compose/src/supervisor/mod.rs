@@ -55,6 +55,12 @@ pub use stores::{OnDisk, StoresError};
 /// Events that a slow listener may be behind before it loses some.
 const EVENT_BACKLOG: usize = 4096;
 
+/// How many folders are removed side by side.
+const REMOVERS: usize = 8;
+
+/// How long a thread that has nothing more to remove stays.
+const THREAD_REST: Duration = Duration::from_secs(1);
+
 /// How long a supervisor without anything to do waits for its first client.
 const FIRST_CLIENT: Duration = Duration::from_secs(2);
 
@@ -163,6 +169,8 @@ pub fn main(mut words: impl Iterator<Item = OsString>) -> Result<(), SupervisorE
 pub fn run(beginning: Beginning) -> Result<(), SupervisorError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(REMOVERS)
+        .thread_keep_alive(THREAD_REST)
         .build()
         .map_err(|source| SupervisorError::Host { step: "cannot make an event loop", source })?;
     runtime.block_on(LocalSet::new().run_until(serve(beginning)))
