@@ -1,5 +1,6 @@
 //! Why a process did not reach its own program.
 
+use std::fmt::Display;
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ pub struct Failure {
     pub step: String,
     /// The kernel's number for it, 0 if it was our own decision.
     pub errno: i32,
-    /// The path, user or program, and the attempt.
+    /// The path, user or program, the attempt, and what the kernel said.
     pub detail: String,
 }
 
@@ -20,9 +21,20 @@ impl Failure {
     /// The step in which the program is looked up and executed.
     pub const EXECUTE: &'static str = "execute";
 
-    /// The kernel's own words, or nothing if it was our own decision.
-    pub fn cause(&self) -> Option<io::Error> {
-        (self.errno != 0).then(|| io::Error::from_raw_os_error(self.errno))
+    /// The step in which the user and the groups are looked up.
+    pub const USER: &'static str = "user";
+    /// The step in which the working directory is entered.
+    pub const DIRECTORY: &'static str = "directory";
+
+    /// A step that failed by a call of the kernel.
+    pub fn of_call(step: &str, error: &io::Error, detail: impl Display) -> Self {
+        let errno = error.raw_os_error().unwrap_or_default();
+        Self { step: step.to_owned(), errno, detail: format!("{detail}: {}", Self::words(errno)) }
+    }
+
+    /// The kernel's own words for `errno`.
+    pub fn words(errno: i32) -> &'static str {
+        nix::errno::Errno::from_raw(errno).desc()
     }
 
     /// The exit code that a shell gives: 127 for a program that does not exist, 126 for one that cannot be executed,

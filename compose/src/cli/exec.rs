@@ -89,8 +89,7 @@ impl From<ExecError> for CommandError {
                 .help("it ended just now: `compose ps -a` shows how, `compose logs` what it said"),
             ExecError::Streams { .. } => said.help("`compose exec -T` does without a terminal"),
             ExecError::Failed(failure) => {
-                let cause = failure.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
-                let said = Self::failed(format!("{failure}{cause}"));
+                let said = Self::failed(failure.to_string());
                 match failure.shell_code() {
                     127 => said.help("the container's image has no such program, or `PATH` does not lead to it").code(127),
                     126 => said.help("the file is there, but is no program that this user may execute").code(126),

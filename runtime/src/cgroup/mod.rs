@@ -70,6 +70,15 @@ pub fn name(project: &str, id: &str) -> String {
     format!("{root}/{project}/{id}")
 }
 
+/// Finds limits that cannot be, or that this machine cannot give, without making anything.
+///
+/// # Errors
+/// [`CgroupError::Limit`].
+pub fn check(limits: &Limits) -> Result<(), CgroupError> {
+    limits.check()?;
+    tree::Tree::host()?.check_cpuset(limits)
+}
+
 /// Makes the place of a container and sets its limits.
 ///
 /// Directories of the same name that a dead container has left behind are replaced.

@@ -121,15 +121,11 @@ fn report_pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
 
 fn open_cgroup(path: &std::path::Path) -> Result<OwnedFd, Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| Failure {
-        step: "control groups".to_owned(),
-        errno: error.raw_os_error(),
-        detail: path.display().to_string(),
-    })
+    rustix::fs::openat(CWD, path, flags, Mode::empty())
+        .map_err(|error| Failure::of_call("control groups", &error.into(), path.display()))
 }
 
 /// A failure on the parent's side.
 fn failure(step: &str, error: &io::Error) -> Failure {
-    let errno = error.raw_os_error().unwrap_or_default();
-    Failure { step: step.to_owned(), errno, detail: "before the process was its own".to_owned() }
+    Failure::of_call(step, error, "before the process was its own")
 }

@@ -92,11 +92,7 @@ pub(super) fn within(
     target: Option<Target<'_>>,
     clone: impl FnOnce() -> io::Result<Child>,
 ) -> Result<Child, Failure> {
-    let failed = |error: io::Error, detail: &str| Failure {
-        step: STEP.to_owned(),
-        errno: error.raw_os_error().unwrap_or_default(),
-        detail: detail.to_owned(),
-    };
+    let failed = |error: io::Error, detail: &str| Failure::of_call(STEP, &error, detail);
     let Some(target) = target else {
         return clone().map_err(|error| failed(error, "clone3"));
     };

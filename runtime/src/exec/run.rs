@@ -162,12 +162,7 @@ fn receive_terminal(starting: &Starting, socket: &OwnedFd) -> Result<OwnedFd, Fa
                 }
             }
             Err(error) => {
-                let errno = error.raw_os_error().unwrap_or_default();
-                return Err(Failure {
-                    step: "terminal".to_owned(),
-                    errno,
-                    detail: "its descriptor".to_owned(),
-                });
+                return Err(Failure::of_call("terminal", &error, "its descriptor"));
             }
         }
     }

@@ -2,12 +2,14 @@
 
 use std::io;
 
+use crate::failure::Failure;
+
 /// The kernel's errno and what was attempted.
 #[derive(Debug)]
 pub(super) struct StepError {
     /// 0 for our own decision.
     pub errno: i32,
-    /// Names the path, the user or the program.
+    /// Names the path, the user or the program, and says what the kernel said.
     pub detail: String,
 }
 
@@ -33,7 +35,7 @@ impl<T, E: Into<io::Error>> Attempt<T> for Result<T, E> {
                 io::ErrorKind::AlreadyExists => libc::EEXIST,
                 _ => libc::EINVAL,
             });
-            StepError { errno, detail: what() }
+            StepError { errno, detail: format!("{}: {}", what(), Failure::words(errno)) }
         })
     }
 }

@@ -95,12 +95,14 @@ pub(crate) fn join(joining: Joining) -> i32 {
 
 /// Reads a sealed value that the supervisor wrote.
 pub(crate) fn read<T: serde::de::DeserializeOwned>(memory: &OwnedFd) -> Result<T, Failure> {
-    let failure =
-        |detail: String, errno: i32| Failure { step: "read request".to_owned(), errno, detail };
-    let content = sys::fds::read_sealed(memory).map_err(|error| {
-        failure("the sealed request".to_owned(), error.raw_os_error().unwrap_or_default())
-    })?;
-    serde_json::from_slice(&content).map_err(|error| failure(error.to_string(), libc::EINVAL))
+    let step = "read request";
+    let content = sys::fds::read_sealed(memory)
+        .map_err(|error| Failure::of_call(step, &error, "the sealed request"))?;
+    serde_json::from_slice(&content).map_err(|error| Failure {
+        step: step.to_owned(),
+        errno: libc::EINVAL,
+        detail: error.to_string(),
+    })
 }
 
 fn reported(outcome: Result<(), Failure>, report: &OwnedFd) -> i32 {

@@ -101,16 +101,18 @@ pub(super) fn execute(entry: &mut Entry) -> Result<(), StepError> {
         Err(error) => io::Error::from_raw_os_error(error as i32),
         Ok(never) => match never {},
     };
-    let detail = match error.raw_os_error() {
-        Some(libc::ENOENT) => {
-            format!("{}: its interpreter or loader is not in the image", program.display())
+    let program = program.display();
+    match error.raw_os_error() {
+        Some(errno @ libc::ENOENT) => {
+            let detail = format!("{program}: its interpreter or loader is not in the image");
+            Err(StepError::refused(errno, detail))
         }
-        Some(libc::ENOEXEC) => {
-            format!("{}: no program of this machine, and no #! line", program.display())
+        Some(errno @ libc::ENOEXEC) => {
+            let detail = format!("{program}: no program of this machine, and no #! line");
+            Err(StepError::refused(errno, detail))
         }
-        _ => program.display().to_string(),
-    };
-    Err(error).attempt(|| detail)
+        _ => Err(error).attempt(|| program.to_string()),
+    }
 }
 
 /// Finds the program as execvp(3) would, in the container's own `PATH`, with the rights of the user.

@@ -55,17 +55,17 @@ const BUILD: &[Step<Stage>] = &[
 const ENTER: &[Step<Entry>] = &[
     ("resource limits", limits::resources),
     // Looked up with the rights of root, since the files may not be readable for the user; and after the change of root.
-    ("user", identity::look_up),
+    (Failure::USER, identity::look_up),
     // The one fork: before the filter, which forbids clone3; both processes take all that follows upon them.
     ("reaper", program::fork_reaper),
-    ("directory", program::enter_directory),
+    (Failure::DIRECTORY, program::enter_directory),
     // Loading a filter needs CAP_SYS_ADMIN or no_new_privs. Without the latter it is loaded while the former is there, and
     // the few calls that follow have to be allowed by it, as runc has it.
     ("system call filter", capabilities::filter_early),
     // Bounding set, groups, user, then the other sets: each needs a right that the next one takes.
     ("identity", identity::assume),
     // A directory that only the user may enter (a home on NFS).
-    ("directory", program::enter_directory_as_user),
+    (Failure::DIRECTORY, program::enter_directory_as_user),
     // The last thing before the program, which needs the fewest calls then.
     ("no new privileges", capabilities::no_new_privileges),
     ("system call filter", capabilities::filter_late),
