@@ -42,7 +42,7 @@ pub struct Diagnostic {
 pub struct Label {
     /// Where.
     pub place: Place,
-    /// How many characters are meant.
+    /// How many characters are meant; 0 for the word that begins there.
     pub width: usize,
     /// What is to be said there; may be empty.
     pub text: String,
@@ -78,7 +78,7 @@ impl Diagnostic {
     /// Adds a place that is known by its line and column only.
     #[must_use]
     pub fn at(mut self, place: &Place, text: impl Into<String>) -> Self {
-        self.labels.push(Label { place: place.clone(), width: 1, text: text.into(), source: None });
+        self.labels.push(Label { place: place.clone(), width: 0, text: text.into(), source: None });
         self
     }
 
@@ -205,7 +205,20 @@ fn byte_range(text: &str, line: u32, label: &Label) -> Range<usize> {
         start_of_line + rest.char_indices().nth(chars).map_or(rest.len(), |(byte, _)| byte)
     };
     let column = label.place.column.saturating_sub(1) as usize;
-    at(column)..at(column + label.width.max(1)).max(at(column))
+    let width =
+        if label.width == 0 { word(&rest[at(column) - start_of_line..]) } else { label.width };
+    at(column)..at(column + width.max(1)).max(at(column))
+}
+
+/// How many characters the key or the scalar at the beginning of `text` has.
+fn word(text: &str) -> usize {
+    if let Some(quote) = text.chars().next().filter(|first| matches!(first, '"' | '\'')) {
+        let inside = text.chars().skip(1).take_while(|c| *c != quote).count();
+        return (inside + 2).min(text.chars().count());
+    }
+    let ends = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '{' | '}' | '"' | '\'');
+    let word = text.split(ends).next().unwrap_or_default();
+    word.strip_suffix(':').unwrap_or(word).chars().count()
 }
 
 #[cfg(test)]

@@ -293,7 +293,8 @@ impl Failure {
     /// Takes down `error` and its causes.
     pub fn new(error: &dyn std::error::Error) -> Self {
         let chain = std::iter::successors(Some(error), |error| error.source());
-        let words: Vec<String> = chain.map(ToString::to_string).collect();
+        let words: Vec<String> =
+            chain.map(|error| without_errno(&error.to_string()).to_owned()).collect();
         Self { message: words.join(": "), help: None, place: None }
     }
 
@@ -309,6 +310,14 @@ impl Failure {
     pub fn at(mut self, place: Place) -> Self {
         self.place = Some(place);
         self
+    }
+}
+
+/// The words of the standard library for an error of the kernel, without its number.
+fn without_errno(words: &str) -> &str {
+    match words.rsplit_once(" (os error ") {
+        Some((bare, number)) if number.ends_with(')') => bare,
+        _ => words,
     }
 }
 
@@ -381,5 +390,7 @@ mod tests {
         struct Outer(#[source] std::io::Error);
         let failure = Failure::new(&Outer(std::io::Error::other("disk on fire")));
         assert_eq!(failure.message, "cannot start web: disk on fire");
+        let failure = Failure::new(&Outer(std::io::Error::from_raw_os_error(28)));
+        assert_eq!(failure.message, "cannot start web: No space left on device");
     }
 }

@@ -26,6 +26,8 @@ pub struct Observed {
     pub volumes: BTreeMap<String, ObservedVolume>,
     /// The images of the project's services that are here: reference to id.
     pub images: BTreeMap<String, String>,
+    /// The words of the file that name no image, and why: reference to reason.
+    pub no_images: BTreeMap<String, String>,
     /// Container names that the project may want and that containers of other
     /// projects have.
     pub foreign_names: BTreeMap<String, NameHolder>,
@@ -82,12 +84,23 @@ pub trait Stores {
     /// When the store cannot be read.
     fn volumes(&self) -> Result<BTreeMap<String, ObservedVolume>, Self::Error>;
 
-    /// The id of the image that `reference` stands for; `None` if it is not here.
+    /// The image that `reference` stands for.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
-    fn image_id(&self, reference: &str) -> Result<Option<String>, Self::Error>;
+    fn image(&self, reference: &str) -> Result<ObservedImage, Self::Error>;
+}
+
+/// What a name of an image stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObservedImage {
+    /// The image with this id.
+    Here(String),
+    /// One that is not here.
+    Absent,
+    /// Nothing that could be an image, for this reason.
+    Impossible(String),
 }
 
 /// The world could not be observed.
@@ -131,10 +144,12 @@ pub fn observe<S: Stores>(
         }
     }
     for reference in references {
-        let id = stores
-            .image_id(&reference)
-            .map_err(|source| ObserveError::Store { what: "images", source })?;
-        observed.images.extend(id.map(|id| (reference, id)));
+        let image = stores.image(&reference);
+        match image.map_err(|source| ObserveError::Store { what: "images", source })? {
+            ObservedImage::Here(id) => drop(observed.images.insert(reference, id)),
+            ObservedImage::Impossible(why) => drop(observed.no_images.insert(reference, why)),
+            ObservedImage::Absent => {}
+        }
     }
     Ok(observed)
 }
@@ -161,6 +176,7 @@ pub fn observe_records<S: Stores>(
             .volumes()
             .map_err(|source| ObserveError::Store { what: "volumes", source })?,
         images: BTreeMap::new(),
+        no_images: BTreeMap::new(),
         foreign_names: BTreeMap::new(),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -9,7 +10,7 @@ use images::{FindError, Image, Origin};
 use jiff::Timestamp;
 use network::{EndpointWish, Mac};
 use runtime::launch::{Launch, Rootfs, Upper};
-use runtime::{seccomp, spec};
+use runtime::{cgroup, seccomp, spec};
 
 use super::folders::{self, FolderError};
 use super::mounts::{MountError, Mounts, Sources};
@@ -56,6 +57,19 @@ pub enum CreateError {
     /// The system call filter.
     #[error(transparent)]
     Filter(#[from] seccomp::SeccompError),
+    /// A limit that the machine does not have.
+    #[error(transparent)]
+    Limit(#[from] cgroup::CgroupError),
+    /// An address that its network does not have.
+    #[error("{address} is not in {}, the subnet of the network {network}", subnets.join(", "))]
+    Outside {
+        /// The network's real name.
+        network: String,
+        /// The address.
+        address: Ipv4Addr,
+        /// The subnets of the network.
+        subnets: Vec<String>,
+    },
     /// Another container has the name.
     #[error(transparent)]
     Name(#[from] names::NameError),
@@ -77,21 +91,6 @@ pub enum CreateError {
     /// Its folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
-}
-
-impl CreateError {
-    /// The attribute of the service that has most to do with it.
-    pub const fn attribute(&self) -> &'static str {
-        match self {
-            Self::NoImage { .. } | Self::Image(_) => "image",
-            Self::NoCommand(_) => "command",
-            Self::Mount(_) => "volumes",
-            Self::Name(_) => "container_name",
-            Self::Filter(_) => "security_opt",
-            Self::Interface(_) | Self::Address(_) => "networks",
-            Self::NoPartner { .. } | Self::Spec(_) | Self::Record(_) | Self::Folder(_) => "",
-        }
-    }
 }
 
 /// Makes the container that `create` describes, and gives its id.
@@ -332,10 +331,7 @@ fn lease_fixed(supervisor: &Supervisor, network: &NetworkStart) -> Result<(), Cr
         if wish.ipv4.is_none() {
             continue;
         }
-        supervisor
-            .network(name)?
-            .lease(&wish.lease_key, wish.ipv4)
-            .map_err(|source| AttachError::Attach { network: name.clone(), source })?;
+        supervisor.network(name)?.lease(&wish.lease_key, wish.ipv4).map_err(AttachError::Attach)?;
     }
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! Carrying out a plan: the only code that changes the world.
 //!
 //! [`run`] walks the steps, as many side by side as their order allows; the other modules each carry out one kind of
-//! step. Nothing here decides anything: whatever a step needs is in it.
+//! step. [`check`] tells beforehand what is bound to fail, [`explain`] what a failure means.
+//! Nothing here decides anything: whatever a step needs is in it.
 
+mod check;
 mod container;
+mod explain;
 mod folders;
 mod mounts;
 mod network;
@@ -14,5 +17,6 @@ mod step;
 mod volume;
 pub mod wishes;
 
+pub use check::check;
 pub use removal::{RemoveError, remove};
 pub use run::{Applied, Job, StepFailure, run};

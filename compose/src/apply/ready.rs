@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::run::{StepFailure, Walk};
-use super::step::failed;
+use super::step::{failed, place_of};
 use crate::event::{Kind, Status};
 use crate::model::ServiceName;
 use crate::plan::{Condition, Need};
@@ -52,6 +52,30 @@ pub enum NotReady {
         /// The service.
         service: String,
     },
+}
+
+impl NotReady {
+    /// The attribute of the service that it is about, and what to do.
+    fn advice(&self) -> (&'static str, String) {
+        match self {
+            Self::Exited { .. } => {
+                ("command", "see with `compose logs` what it said before it ended".to_owned())
+            }
+            Self::Unhealthy { .. } => (
+                "healthcheck",
+                "`compose logs` shows what the container said; a slow start needs a `start_period`, or more `retries`"
+                    .to_owned(),
+            ),
+            Self::NoHealthcheck { .. } => (
+                "",
+                "add a `healthcheck`, or depend on it with `condition: service_started`".to_owned(),
+            ),
+            Self::Incomplete { service, .. } => {
+                ("command", format!("`compose logs {service}` shows what it said"))
+            }
+            Self::Interrupted { .. } => ("", "ask again".to_owned()),
+        }
+    }
 }
 
 fn last_words(output: &str) -> String {
@@ -108,7 +132,9 @@ pub async fn wait(
             }
             Some(Ok((name, Err(never)))) => {
                 walk.report(Kind::Container, &name, Status::Error);
-                return Err(failed(&never, 1));
+                let (attribute, help) = never.advice();
+                let place = place_of(walk, service, attribute);
+                return Err(failed(&never, 1).at(place).with_help(help));
             }
             Some(Err(error)) => tracing::error!(%error, "waiting"),
         }

@@ -6,11 +6,11 @@ use std::rc::Rc;
 use tokio::sync::watch;
 
 use super::run::{StepFailure, Walk};
-use super::{container, network, ready, removal, volume};
+use super::{container, explain, network, ready, removal, volume};
 use crate::event::{Failure, Kind, Status, Subject};
-use crate::model::{Place, ServiceName};
+use crate::model::{Place, Service, ServiceName};
 use crate::plan::{Action, Instance, StepId};
-use crate::supervisor::start::{Occasion, StartError};
+use crate::supervisor::start::Occasion;
 use crate::supervisor::{exit, hook, start};
 
 /// Carries out `action`, which is step `id` of the walk.
@@ -23,7 +23,10 @@ pub async fn carry_out(
     match action {
         Action::CreateNetwork { key, name } => {
             told(walk, Kind::Network, name, [Status::Creating, Status::Created], async {
-                network::create(walk, key).map_err(|error| failed(&error, 1))
+                network::create(walk, key).map_err(|error| {
+                    let wanted = walk.job.project.as_ref().and_then(|all| all.networks.get(key));
+                    StepFailure { failure: explain::network(&error, wanted), code: 1 }
+                })
             })
             .await
         }
@@ -54,11 +57,8 @@ pub async fn carry_out(
             told(walk, Kind::Container, name, words, async {
                 let made = container::create(walk, create).await;
                 let container_id = made.map_err(|error| {
-                    failed(&error, 1).at(place_of(
-                        walk,
-                        &create.instance.service,
-                        error.attribute(),
-                    ))
+                    let explained = |service: &Service| explain::creation(&error, service);
+                    of_service(walk, &create.instance, &error, explained, 1)
                 })?;
                 walk.created.borrow_mut().insert(id, container_id);
                 Ok(())
@@ -72,11 +72,14 @@ pub async fn carry_out(
             told(walk, Kind::Container, &instance.name, words, async {
                 let started = start::start(&walk.supervisor, &live, Occasion::Request).await;
                 started.map_err(|error| {
-                    let place = place_of(walk, &instance.service, attribute_of(&error));
-                    failed(&error, error.shell_code()).with_help(help_for(&error)).at(place)
+                    let explained = |service: &Service| explain::start(&error, service);
+                    of_service(walk, instance, &error, explained, error.shell_code())
                 })?;
                 hook::post_start(&walk.supervisor, &live).await.map_err(|error| {
-                    failed(&error, 1).at(place_of(walk, &instance.service, "post_start"))
+                    let help = "the container runs; correct the command, then `compose up --force-recreate`";
+                    failed(&error, 1)
+                        .at(place_of(walk, &instance.service, "post_start"))
+                        .with_help(help)
                 })
             })
             .await
@@ -137,24 +140,42 @@ async fn told(
     walk.report(kind, name, if result.is_ok() { done } else { Status::Error });
     result.map_err(|mut failed| {
         let subject = Subject { kind, name: name.to_owned() };
-        failed.failure.message = format!("{subject}: {}", failed.failure.message);
+        // The libraries name what they are about as well: once is enough.
+        let said = std::mem::take(&mut failed.failure.message);
+        let own = format!("{}: ", subject.to_string().to_lowercase());
+        failed.failure.message = format!("{subject}: {}", said.strip_prefix(&own).unwrap_or(&said));
         failed
     })
 }
 
 /// A failure with its causes and the exit code that stands for it.
-pub fn failed(error: &dyn Error, code: i32) -> StepFailure {
-    StepFailure { failure: Failure::new(error), code }
+pub fn failed(error: &(dyn Error + 'static), code: i32) -> StepFailure {
+    StepFailure { failure: explain::other(error), code }
+}
+
+/// A failure of a container with what its service in the file has to do with it.
+fn of_service(
+    walk: &Walk,
+    instance: &Instance,
+    error: &(dyn Error + 'static),
+    explain: impl Fn(&Service) -> Failure,
+    code: i32,
+) -> StepFailure {
+    let project = walk.job.project.as_ref();
+    let service = project.and_then(|project| project.services.get(&instance.service));
+    StepFailure { failure: service.map_or_else(|| explain::other(error), explain), code }
 }
 
 impl StepFailure {
-    fn at(mut self, place: Option<Place>) -> Self {
+    /// The same failure with the place in the file.
+    pub fn at(mut self, place: Option<Place>) -> Self {
         self.failure.place = place.map(Into::into);
         self
     }
 
-    fn with_help(mut self, help: Option<String>) -> Self {
-        self.failure.help = help;
+    /// The same failure with advice, if it has none.
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.failure.help.get_or_insert(help.into());
         self
     }
 }
@@ -165,41 +186,7 @@ fn vanished(instance: &Instance) -> StepFailure {
 }
 
 /// Where `attribute` of a service is written, or the service itself.
-fn place_of(walk: &Walk, service: &ServiceName, attribute: &str) -> Option<Place> {
+pub fn place_of(walk: &Walk, service: &ServiceName, attribute: &str) -> Option<Place> {
     let service = walk.job.project.as_ref()?.services.get(service)?;
     service.places.of(attribute).or(service.place.as_ref()).cloned()
-}
-
-/// The attribute that a failed start has most to do with.
-fn attribute_of(error: &StartError) -> &'static str {
-    use crate::supervisor::keeper::KeeperError;
-    use runtime::failure::Failure;
-    match error {
-        StartError::Publish(_) => "ports",
-        StartError::Network(_) => "networks",
-        StartError::Keeper(KeeperError::Failed(failure)) => match failure.step.as_str() {
-            Failure::EXECUTE => "command",
-            "user" => "user",
-            _ => "",
-        },
-        _ => "",
-    }
-}
-
-/// What to do about a failed start.
-fn help_for(error: &StartError) -> Option<String> {
-    use ::network::publish::PublishError;
-    match error {
-        StartError::Keeper(crate::supervisor::keeper::KeeperError::Failed(failure)) => {
-            match failure.shell_code() {
-                127 => Some("check `command` and `entrypoint`: the program must exist in the image".into()),
-                126 => Some("the program is there but cannot be executed: look at its mode, its `#!` line and its architecture".into()),
-                _ => None,
-            }
-        }
-        StartError::Publish(PublishError::InUse { .. }) => {
-            Some("stop that process, or publish another host port".into())
-        }
-        _ => None,
-    }
 }

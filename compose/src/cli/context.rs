@@ -1,5 +1,6 @@
 //! What all commands share: the flags before the command, the roots, the project.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
@@ -9,9 +10,9 @@ use runtime::launch::Launch;
 use super::error::CommandError;
 use super::terminal::{Ansi, ProgressMode, Terminal};
 use crate::api::Orphans;
-use crate::diagnostic::{Diagnostic, Style};
+use crate::diagnostic::{Diagnostic, Severity, Style};
 use crate::file::{self, LoadOptions, Loaded, Skip};
-use crate::model::{Project, ProjectName, ServiceName};
+use crate::model::{Project, ProjectName, ServiceName, unsupported};
 use crate::record::{Container, Roots, list};
 
 /// The flags before the command
@@ -145,6 +146,26 @@ impl Context {
         options.profiles.extend(implied);
         // What is odd has been said.
         Ok(file::load(&options).map_err(|found| mistakes(&found, &options, terminal))?.project)
+    }
+
+    /// Refuses what cannot be carried out of the services in `wanted`, and says what is left out.
+    ///
+    /// # Errors
+    ///
+    /// All that cannot be carried out, drawn over the lines of the file.
+    pub fn check_support(
+        &self,
+        project: &Project,
+        wanted: &BTreeSet<ServiceName>,
+        terminal: &mut Terminal,
+    ) -> Result<(), CommandError> {
+        let found = unsupported(project, wanted);
+        let options = self.options();
+        if found.iter().any(|one| one.severity == Severity::Error) {
+            return Err(mistakes(&found, &options, terminal));
+        }
+        terminal.warn_drawn(&draw(&found, &options, terminal));
+        Ok(())
     }
 
     /// Reads the project; none if `-p` names it and there is no file here.
@@ -319,7 +340,7 @@ impl Target {
             project.services.keys().chain(project.disabled.keys()).map(ServiceName::as_str)
         });
         let in_records = containers.iter().map(|container| container.record.service.as_str());
-        let known: std::collections::BTreeSet<&str> = in_files.chain(in_records).collect();
+        let known: BTreeSet<&str> = in_files.chain(in_records).collect();
         known_services(services, &known)
     }
 }
@@ -331,7 +352,7 @@ impl Target {
 /// A usage error that names the services there are.
 pub fn known_services(
     services: &[ServiceName],
-    known: &std::collections::BTreeSet<&str>,
+    known: &BTreeSet<&str>,
 ) -> Result<(), CommandError> {
     match services.iter().find(|service| !known.contains(service.as_str())) {
         None => Ok(()),

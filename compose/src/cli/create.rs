@@ -4,7 +4,7 @@ use super::context::Context;
 use super::error::CommandError;
 use super::session::Session;
 use super::terminal::Terminal;
-use super::up::{ChangeArgs, carry_out};
+use super::up::{ChangeArgs, carry_out, wanted};
 use crate::api::UpRequest;
 use crate::model::ServiceName;
 
@@ -30,6 +30,7 @@ pub fn run(
 ) -> Result<u8, CommandError> {
     context.require_root()?;
     let project = context.load_for(&args.services, terminal)?;
+    context.check_support(&project, &wanted(&project, &args.services, false), terminal)?;
     let mut options = args.change.options(&project, args.services, context)?;
     options.start = false;
     let session = Session::new(context, project.name.as_str());

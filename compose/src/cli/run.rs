@@ -11,6 +11,7 @@ use super::context::{Context, OrphanArgs, known_services};
 use super::error::{CommandError, FAILED};
 use super::session::{Session, code};
 use super::terminal::Terminal;
+use super::up::wanted;
 use crate::api::{RunOptions, RunRequest, path};
 use crate::event::{Change, Event};
 use crate::model::{Project, ServiceName};
@@ -78,6 +79,8 @@ pub fn run(args: RunArgs, context: &Context, terminal: &mut Terminal) -> Result<
     context.require_root()?;
     let mut project = context.load_for(std::slice::from_ref(&args.service), terminal)?;
     select(&mut project, &args.service)?;
+    let wanted = wanted(&project, std::slice::from_ref(&args.service), args.no_deps);
+    context.check_support(&project, &wanted, terminal)?;
     let ends = Ends {
         input: args.interactive && !args.detach,
         terminal: !args.detach && !args.no_tty && stdin().is_terminal() && stdout().is_terminal(),

@@ -235,6 +235,7 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
     let project = context.load_for(&args.services, terminal)?;
     let UpArgs { services, detach, wait, wait_timeout, change, watch, no_start, no_deps, timeout } =
         args;
+    context.check_support(&project, &wanted(&project, &services, no_deps), terminal)?;
     let named = watch.exit_code_from.iter().chain(&watch.attach).chain(&watch.no_attach);
     known(&project, named)?;
     let mut options = change.options(&project, services, context)?;
@@ -305,6 +306,16 @@ impl WatchArgs {
             _ => watch::Abort::Never,
         };
         watch::Watched { shown, monitored, abort, exit_code_from: self.exit_code_from }
+    }
+}
+
+/// The services that a command with these names is about: all, those named, or these with all that they depend on.
+pub fn wanted(project: &Project, named: &[ServiceName], no_deps: bool) -> BTreeSet<ServiceName> {
+    let named: BTreeSet<ServiceName> = named.iter().cloned().collect();
+    match (named.is_empty(), no_deps) {
+        (true, _) => project.services.keys().cloned().collect(),
+        (false, true) => named,
+        (false, false) => dependencies(project, &named),
     }
 }
 

@@ -3,9 +3,14 @@
 //! Nothing is accepted and then silently ignored: what would change how a program runs is refused,
 //! what is only a hint is said. An attribute that is carried out is taken out of the table here.
 
+use std::collections::BTreeSet;
+
 use crate::diagnostic::Diagnostic;
 
-use super::{Device, FileSource, MountKind, Networking, Project, PullPolicy, Service, UsernsMode};
+use super::{
+    Device, FileSource, MountKind, Networking, Project, PullPolicy, Service, ServiceName,
+    UsernsMode,
+};
 
 /// What `up` does about an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,10 +91,10 @@ fn attached(service: &Service, odd: impl Fn(&super::Attachment) -> bool) -> bool
 
 /// What of `project` is not carried out: errors for what is refused, warnings for the rest.
 ///
-/// Only services that are on are looked at, and resources that they use.
-pub fn unsupported(project: &Project) -> Vec<Diagnostic> {
-    let mut found: Vec<Diagnostic> =
-        project.services.values().flat_map(unsupported_in_service).collect();
+/// Only the services in `wanted` are looked at, and the resources of the project.
+pub fn unsupported(project: &Project, wanted: &BTreeSet<ServiceName>) -> Vec<Diagnostic> {
+    let services = project.services.values().filter(|service| wanted.contains(&service.name));
+    let mut found: Vec<Diagnostic> = services.flat_map(unsupported_in_service).collect();
     for network in project.networks.values().filter(|network| !network.external) {
         let driver = network.driver.as_deref().unwrap_or("bridge");
         if !matches!(driver, "bridge" | "default") {

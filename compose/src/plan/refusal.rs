@@ -63,6 +63,16 @@ pub enum Refusal {
         /// Where the file names it.
         place: Option<Place>,
     },
+    /// What the file says is no name of an image, or names something else.
+    #[error("service {service}: {reason}")]
+    ImageImpossible {
+        /// The service.
+        service: ServiceName,
+        /// Why not.
+        reason: String,
+        /// Where the file names it.
+        place: Option<Place>,
+    },
     /// A container name belongs to a container of somebody else.
     #[error("service {service}: the container name {name} is in use by container {:.12} of project {}", holder.id, holder.project)]
     NameTaken {
@@ -111,6 +121,7 @@ impl Refusal {
             Self::ExternalNetworkMissing { place, .. }
             | Self::ExternalVolumeMissing { place, .. }
             | Self::ImageMissing { place, .. }
+            | Self::ImageImpossible { place, .. }
             | Self::NameTaken { place, .. }
             | Self::NamedReplicas { place, .. } => place.as_ref(),
             Self::UnknownService { .. }

@@ -76,7 +76,7 @@ pub fn run(
     let decided = Decided::new(project, observed, &up, began, &graph, &scope)?;
     let wish = &decided.wishes[service];
     if wish.image_id.is_none() {
-        return Err(Decided::image_missing(wish).into());
+        return Err(decided.image_missing(wish).into());
     }
     let instance = Instance { service: service.clone(), number: 1, name: name.to_owned() };
     if let Some(refusal) = decided.name_taken(wish, &instance, &BTreeSet::new()) {
@@ -317,7 +317,7 @@ impl<'a> Decided<'a> {
                 continue;
             }
             if wish.image_id.is_none() {
-                refusals.push(Self::image_missing(wish));
+                refusals.push(self.image_missing(wish));
             }
             let lonely = |name: &&ServiceName| self.partner(name).is_none();
             if let Some(partner) = wish.joins.iter().map(|(_, name)| *name).find(lonely) {
@@ -333,12 +333,12 @@ impl<'a> Decided<'a> {
         self.resources.refusals.append(&mut refusals);
     }
 
-    fn image_missing(wish: &Wish<'_>) -> Refusal {
-        let place = wish.service.places.of("image").or(wish.service.place.as_ref());
-        Refusal::ImageMissing {
-            service: wish.service.name.clone(),
-            image: wish.image.clone(),
-            place: place.cloned(),
+    fn image_missing(&self, wish: &Wish<'_>) -> Refusal {
+        let service = wish.service.name.clone();
+        let place = wish.service.places.of("image").or(wish.service.place.as_ref()).cloned();
+        match self.observed.no_images.get(&wish.image) {
+            Some(reason) => Refusal::ImageImpossible { service, reason: reason.clone(), place },
+            None => Refusal::ImageMissing { service, image: wish.image.clone(), place },
         }
     }
 

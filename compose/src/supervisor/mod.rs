@@ -15,7 +15,7 @@ mod live;
 mod names;
 mod output;
 mod probe;
-mod publish;
+pub mod publish;
 mod readiness;
 mod requests;
 mod server;

@@ -47,13 +47,8 @@ pub enum AttachError {
     #[error(transparent)]
     Store(#[from] network::StoreError),
     /// Its place on the network.
-    #[error("network {network}")]
-    Attach {
-        /// The network's real name.
-        network: String,
-        /// Why.
-        source: network::AttachError,
-    },
+    #[error(transparent)]
+    Attach(#[from] network::AttachError),
     /// Its server for names.
     #[error("cannot answer names at 127.0.0.11")]
     Names(#[from] network::dns::BindError),
@@ -269,9 +264,7 @@ fn attach_all(
     let mut endpoints = Vec::new();
     for Place { network: name, wish } in places {
         let network = network(supervisor, name)?;
-        let endpoint = network
-            .attach(sandbox, wish)
-            .map_err(|source| AttachError::Attach { network: name.clone(), source })?;
+        let endpoint = network.attach(sandbox, wish)?;
         endpoints.push(endpoint_state(&endpoint));
         supervisor.names.joined(name, Member { endpoint, names: wish.names.clone() });
     }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use network::publish::{HostPort, Publish, PublishError, Reserved, Served, Target, reserve};
@@ -9,7 +10,7 @@ use network::publish::{HostPort, Publish, PublishError, Reserved, Served, Target
 use super::live::Live;
 use super::{Supervisor, names};
 use crate::event::Failure;
-use crate::model::{Port, Project, Protocol, Published};
+use crate::model::{Port, Project, Protocol, Published, Service};
 use crate::plan::{Action, Plan};
 use crate::record::start::NetworkStart;
 use crate::record::{ContainerRecord, PublishedPort};
@@ -45,14 +46,7 @@ impl Reservations {
                 Ok(reserved) => {
                     self.bound.borrow_mut().insert(create.instance.name.clone(), reserved);
                 }
-                Err(error) => {
-                    let place = service.places.of("ports").or(service.place.as_ref());
-                    let mut failure = Failure::new(&error);
-                    failure.message = format!("service {}: {}", service.name, failure.message);
-                    failure.help = help(&error);
-                    failure.place = place.cloned().map(Into::into);
-                    failures.push(failure);
-                }
+                Err(error) => failures.push(self.refusal(supervisor, service, &error)),
             }
         }
         if failures.is_empty() {
@@ -60,6 +54,45 @@ impl Reservations {
         }
         self.clear();
         Err(failures)
+    }
+
+    fn refusal(&self, supervisor: &Supervisor, service: &Service, error: &PublishError) -> Failure {
+        let concerns = |port: &Port| wish(port).is_some_and(|wish| concerns(error, &wish));
+        let index = service.ports.iter().position(concerns);
+        let attribute = index.map_or_else(|| "ports".to_owned(), |index| format!("ports[{index}]"));
+        let place = service.places.of(&attribute).or(service.place.as_ref());
+        let failure = Failure::new(error);
+        let (message, help) = match (ours(error), self.rival(supervisor, error)) {
+            (None, _) => (failure.message, help(error)),
+            (Some(port), rival) => {
+                let by = rival.map_or_else(
+                    || "twice by the same service".to_owned(),
+                    |rival| format!("by container {rival} as well"),
+                );
+                let help = "publish another host port, or a range such as `8080-8089:80`";
+                (format!("{port} is published {by}"), Some(help.to_owned()))
+            }
+        };
+        let message = format!("service {}: {message}", service.name);
+        Failure { message, help, place: place.cloned().map(Into::into) }
+    }
+
+    /// The container of this project that has the port of `error`.
+    fn rival(&self, supervisor: &Supervisor, error: &PublishError) -> Option<String> {
+        let bound = self.bound.borrow();
+        let has = |reserved: &Vec<Reserved>| {
+            reserved.iter().any(|reserved| concerns(error, reserved.publish()))
+        };
+        let of_plan =
+            bound.iter().find(|(_, reserved)| has(reserved)).map(|(name, _)| name.clone());
+        let running = || {
+            let live = supervisor.all().into_iter().find(|live| {
+                live.is_running()
+                    && wishes(&live.record.ports).iter().any(|wish| concerns(error, wish))
+            });
+            live.map(|live| live.record.name.clone())
+        };
+        of_plan.or_else(running)
     }
 
     /// Frees what has not been used.
@@ -75,6 +108,40 @@ impl Reservations {
 
 fn has_port(record: Option<&ContainerRecord>, port: &Port) -> bool {
     record.is_some_and(|record| record.ports.contains(port))
+}
+
+/// The port that `error` says is taken, if this very process has it.
+fn ours(error: &PublishError) -> Option<String> {
+    match error {
+        PublishError::InUse { address, protocol, holder: Some(holder), .. }
+            if holder.pid == std::process::id().cast_signed() =>
+        {
+            Some(format!("{address}/{protocol}"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether it is `wish` that `error` is about.
+fn concerns(error: &PublishError, wish: &Publish) -> bool {
+    let same = |address: &SocketAddr| match wish.host_port {
+        HostPort::Fixed(port) => port == address.port(),
+        HostPort::Range { first, last } => (first..=last).contains(&address.port()),
+        HostPort::Ephemeral => address.port() == 0,
+    };
+    match error {
+        PublishError::InUse { address, protocol, .. }
+        | PublishError::Listen { address, protocol, .. } => {
+            wish.protocol == *protocol && same(address)
+        }
+        PublishError::NoSuchAddress { address, .. } => {
+            wish.host_ip == Some(address.ip()) && same(address)
+        }
+        PublishError::RangeInUse { first, last, protocol, .. } => {
+            wish.protocol == *protocol
+                && wish.host_port == HostPort::Range { first: *first, last: *last }
+        }
+    }
 }
 
 /// What to do about a port that cannot be had.

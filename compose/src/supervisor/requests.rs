@@ -36,7 +36,9 @@ pub async fn up(supervisor: Rc<Supervisor>, request: UpRequest, reporter: Report
     let converging = converge(&supervisor, &reporter, work, |observed| {
         plan::up(&project, observed, &options, began)
     });
-    within(&supervisor, limit, converging).await
+    let event = within(&supervisor, limit, converging).await;
+    forget_if_refused(&supervisor, &event);
+    event
 }
 
 /// Takes the project away.
@@ -133,10 +135,12 @@ pub async fn run(supervisor: Rc<Supervisor>, request: RunRequest, reporter: Repo
     let project = Rc::new(project);
     let work =
         Work { project: Some(Rc::clone(&project)), run: Some(options.clone()), parallel: None };
-    once(&supervisor, &reporter, work, |observed| {
+    let event = once(&supervisor, &reporter, work, |observed| {
         plan::run(&project, observed, &options, &name, began)
     })
-    .await
+    .await;
+    forget_if_refused(&supervisor, &event);
+    event
 }
 
 /// What a request is about, beside its plan.
@@ -210,7 +214,9 @@ fn next_plan(
 ) -> Result<Plan, Vec<Failure>> {
     let observed = match project {
         Some(project) => observe::observe(&supervisor.roots, project, &supervisor.stores()),
-        None => observe::observe_records(&supervisor.roots, &supervisor.project, &supervisor.stores()),
+        None => {
+            observe::observe_records(&supervisor.roots, &supervisor.project, &supervisor.stores())
+        }
     };
     let observed = observed.map_err(|error| vec![Failure::new(&error)])?;
     planner(&observed).map_err(|error| refused(&error))
@@ -232,6 +238,10 @@ fn help(refusal: &Refusal) -> Option<String> {
         Refusal::ImageMissing { image, .. } => format!(
             "import it: `compose image import ROOTFS.tar {image}`, or `compose image load -i ARCHIVE`"
         ),
+        Refusal::ImageImpossible { .. } => {
+            "write NAME[:TAG] in small letters, or `rootfs:/DIRECTORY`; `compose image ls` shows what is here"
+                .to_owned()
+        }
         Refusal::ExternalNetworkMissing { .. } => {
             "bring up the project that makes it, or remove `external: true`".to_owned()
         }
@@ -258,10 +268,15 @@ async fn carry_out(
     work: Work,
     plan: Plan,
 ) -> Option<Event> {
-    if let Some(project) = &work.project
-        && let Err(failures) = supervisor.ports.reserve(supervisor, project, &plan)
-    {
-        return Some(Event::Failed { failures });
+    if let Some(project) = &work.project {
+        let mut failures = apply::check(supervisor, project, &plan);
+        failures.extend(
+            supervisor.ports.reserve(supervisor, project, &plan).err().into_iter().flatten(),
+        );
+        if !failures.is_empty() {
+            supervisor.ports.clear();
+            return Some(Event::Failed { failures });
+        }
     }
     let reporter = reporter.clone();
     let Work { project, run, parallel } = work;
@@ -315,6 +330,13 @@ fn remember(supervisor: &Supervisor, project: &Project) -> Result<(), Failure> {
     match ProjectRecord::read(&supervisor.roots, &supervisor.project) {
         Ok(Some(known)) if known == record => Ok(()),
         _ => record.write(&supervisor.roots).map_err(|error| Failure::new(&error)),
+    }
+}
+
+/// A project that was refused before anything was made of it leaves no trace.
+fn forget_if_refused(supervisor: &Supervisor, event: &Event) {
+    if matches!(event, Event::Failed { .. }) {
+        forget_if_empty(supervisor);
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use images::FindError;
+
 use super::Supervisor;
-use crate::observe::{ObservedNetwork, ObservedVolume, Stores};
+use crate::event::Failure;
+use crate::observe::{ObservedImage, ObservedNetwork, ObservedVolume, Stores};
 
 /// A store could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +61,12 @@ impl Stores for OnDisk<'_> {
             .collect())
     }
 
-    fn image_id(&self, reference: &str) -> Result<Option<String>, StoresError> {
-        Ok(self.images.find(reference)?.map(|image| image.id.to_string()))
+    fn image(&self, reference: &str) -> Result<ObservedImage, StoresError> {
+        match self.images.find(reference) {
+            Ok(Some(image)) => Ok(ObservedImage::Here(image.id.to_string())),
+            Ok(None) => Ok(ObservedImage::Absent),
+            Err(FindError::Store(error)) => Err(FindError::Store(error).into()),
+            Err(error) => Ok(ObservedImage::Impossible(Failure::new(&error).message)),
+        }
     }
 }

@@ -58,8 +58,14 @@ impl Writer {
         std::fs::create_dir_all(folder)?;
         let number = numbers(folder)?.last().copied().unwrap_or(FIRST);
         let segment = Segment::create(folder, number)?;
-        let mut writer =
-            Self { folder: folder.to_owned(), rotation, segment, ends: [0; 2], index_end: 0, taken: <[Vec<u8>; 2]>::default() };
+        let mut writer = Self {
+            folder: folder.to_owned(),
+            rotation,
+            segment,
+            ends: [0; 2],
+            index_end: 0,
+            taken: <[Vec<u8>; 2]>::default(),
+        };
         writer.recover()?;
         Ok(writer)
     }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::file::document::Document;
+use crate::file::locate::absolute;
 use crate::file::node::{Entry, Map, Node};
 use crate::file::render;
 use crate::file::report::Report;
 use crate::file::schema::{PROJECT, Shape};
 use crate::model::{
-    Config, FileSource, Ipam, IpamPool, Kept, NameError, Network, Place, Project, Secret, Service,
-    ServiceName, Volume,
+    Config, FileSource, Ipam, IpamPool, Kept, NameError, Network, Place, Project, Seccomp, Secret,
+    Service, ServiceName, Volume,
 };
 
 use super::fields::Fields;
@@ -28,8 +29,8 @@ pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Opti
         working_dir: document.dir.clone(),
         files: document.files.clone(),
         environment: document.environment.clone(),
-        services: services(report, enabled),
-        disabled: services(&mut scratch, Some(&document.disabled)),
+        services: services(report, enabled, document),
+        disabled: services(&mut scratch, Some(&document.disabled), document),
         networks: named(report, tree, "networks", network),
         volumes: named(report, tree, "volumes", volume),
         secrets: named(report, tree, "secrets", |fields, place| Secret {
@@ -49,11 +50,20 @@ pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Opti
     Some(project)
 }
 
-fn services(report: &mut Report, map: Option<&Map>) -> BTreeMap<ServiceName, Service> {
+fn services(
+    report: &mut Report,
+    map: Option<&Map>,
+    document: &Document,
+) -> BTreeMap<ServiceName, Service> {
     let mut services = BTreeMap::new();
     for (name, entry) in map.into_iter().flat_map(Map::iter) {
         let Ok(name) = name.parse::<ServiceName>() else { continue };
-        services.insert(name.clone(), service::service(report, name, entry));
+        let mut service = service::service(report, name.clone(), entry);
+        // `config` shows this path as it is written, so the document has it so.
+        if let Seccomp::Profile(profile) = &mut service.security.seccomp {
+            *profile = absolute(&document.dir, profile);
+        }
+        services.insert(name, service);
     }
     services
 }

@@ -1,0 +1,137 @@
+//! What of a plan would be refused on the way, told before anything is changed.
+//!
+//! Only what can be known without making anything: the rest shows when the step is carried out, in the same words.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use oci_spec::image::Config as ImageConfig;
+use runtime::{cgroup, seccomp, spec};
+use volumes::bind::{self, Missing};
+
+use super::container::CreateError;
+use super::mounts::MountError;
+use super::{explain, network, wishes};
+use crate::event::Failure;
+use crate::model::{FileSource, MountKind, Networking, Project, Seccomp, Service};
+use crate::plan::{Action, Plan};
+use crate::supervisor::Supervisor;
+
+/// Everything in `plan` that is bound to fail, each with its place in the file.
+pub fn check(supervisor: &Supervisor, project: &Project, plan: &Plan) -> Vec<Failure> {
+    let mut checker = Checker { supervisor, project, images: BTreeMap::new() };
+    let mut seen = BTreeSet::new();
+    let actions = plan.steps.iter().map(|step| &step.action);
+    let found = actions.filter_map(|action| match action {
+        Action::CreateNetwork { key, .. } => {
+            let wanted = project.networks.get(key)?;
+            let error = network::wish(wanted).err()?;
+            Some(prefixed("network", wanted.name.as_str(), explain::network(&error, Some(wanted))))
+        }
+        Action::CreateContainer(create) if seen.insert(&create.instance.service) => {
+            let service = project.services.get(&create.instance.service)?;
+            let error = checker.container(service, &create.image).err()?;
+            Some(prefixed("service", service.name.as_str(), explain::creation(&error, service)))
+        }
+        _ => None,
+    });
+    found.collect()
+}
+
+fn prefixed(kind: &str, name: &str, failure: Failure) -> Failure {
+    Failure { message: format!("{kind} {name}: {}", failure.message), ..failure }
+}
+
+struct Checker<'a> {
+    supervisor: &'a Supervisor,
+    project: &'a Project,
+    /// What the images say about execution, by reference: many services may share one.
+    images: BTreeMap<String, ImageConfig>,
+}
+
+impl Checker<'_> {
+    fn container(&mut self, service: &Service, image: &str) -> Result<(), CreateError> {
+        self.mounts(service)?;
+        let execution = self.execution(image)?.clone();
+        let hostname = service.hostname.as_deref().unwrap_or("container");
+        let wishes = wishes::wishes(service, &execution, hostname, Vec::new())?;
+        spec::spec(&wishes)?;
+        // The default profile has been compiled before; one of the user may say anything.
+        if matches!(service.security.seccomp, Seccomp::Profile(_)) {
+            seccomp::filter(&wishes, &self.supervisor.roots.cache())?;
+        }
+        cgroup::check(&wishes::limits(&service.limits, service.oom_kill_disable))?;
+        self.addresses(service)
+    }
+
+    fn execution(&mut self, image: &str) -> Result<&ImageConfig, CreateError> {
+        if !self.images.contains_key(image) {
+            let found = self.supervisor.images.find(image)?;
+            let found = found.ok_or_else(|| CreateError::NoImage { image: image.to_owned() })?;
+            self.images.insert(image.to_owned(), found.execution());
+        }
+        Ok(&self.images[image])
+    }
+
+    /// Sources that have to be there.
+    fn mounts(&self, service: &Service) -> Result<(), MountError> {
+        for mount in &service.mounts {
+            if let MountKind::Bind { source, create_host_path: false, .. } = &mount.kind {
+                let target = mount.target.clone();
+                bind::check(source, Missing::Refuse)
+                    .map_err(|source| MountError::Bind { target, source })?;
+            }
+        }
+        let secrets = service.secrets.iter();
+        let secrets =
+            secrets.map(|grant| (&grant.target, &self.project.secrets[&grant.source].source));
+        let configs = service.configs.iter();
+        let configs =
+            configs.map(|grant| (&grant.target, &self.project.configs[&grant.source].source));
+        for (target, source) in secrets.chain(configs) {
+            let target = target.clone();
+            match source {
+                FileSource::File(path) => {
+                    bind::check(path, Missing::Refuse)
+                        .map_err(|source| MountError::Bind { target, source })?;
+                }
+                FileSource::Environment { variable, value: None } => {
+                    return Err(MountError::Unset { variable: variable.clone(), target });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Static addresses lie in a subnet of their network, where the file names one.
+    fn addresses(&self, service: &Service) -> Result<(), CreateError> {
+        let Networking::Attached(places) = &service.networking else { return Ok(()) };
+        for (key, place) in places {
+            let Some(address) = place.ipv4 else { continue };
+            let network = &self.project.networks[key];
+            if network.external {
+                continue;
+            }
+            let named = || network.ipam.pools.iter().filter_map(|pool| pool.subnet.as_deref());
+            if named().next().is_some() && !named().any(|subnet| holds(subnet, address)) {
+                let subnets = named().map(str::to_owned).collect();
+                return Err(CreateError::Outside {
+                    network: network.name.to_string(),
+                    address,
+                    subnets,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `address` lies in `subnet`; what is no subnet is told elsewhere.
+fn holds(subnet: &str, address: Ipv4Addr) -> bool {
+    match subnet.parse() {
+        Ok(::network::IpNet::V4(net)) => net.contains(address),
+        Ok(::network::IpNet::V6(_)) => false,
+        Err(_) => true,
+    }
+}

@@ -1,0 +1,341 @@
+//! What a failure has to do with the file, and what to do about it: a row for each cause.
+//!
+//! The libraries say what happened; here it becomes the attribute of the service that is shown, and the advice.
+
+use std::error::Error;
+use std::io;
+use std::path::Path;
+
+use ::network::{StoreError, WantedError};
+use runtime::cgroup::CgroupError;
+use runtime::failure::Failure as InitFailure;
+use runtime::seccomp::SeccompError;
+use runtime::spec::SpecError;
+use rustix::io::Errno;
+use volumes::bind::BindError;
+
+use super::container::CreateError;
+use super::mounts::MountError;
+use super::network::NetworkError;
+use crate::event::Failure;
+use crate::model::{Device, Network, Place, Service};
+use crate::supervisor::AttachError;
+use crate::supervisor::keeper::KeeperError;
+use crate::supervisor::publish;
+use crate::supervisor::start::StartError;
+
+/// Where a failure lies, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Advice {
+    /// The attribute of the service; empty for the service as a whole.
+    pub attribute: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl Advice {
+    fn new(attribute: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { attribute: attribute.into(), help: Some(help.into()) }
+    }
+
+    fn at(attribute: impl Into<String>) -> Self {
+        Self { attribute: attribute.into(), help: None }
+    }
+
+    /// Adds place and help to `failure`; what the disk says is advice for every failure.
+    fn give(self, failure: Failure, error: &(dyn Error + 'static), service: &Service) -> Failure {
+        let place = service.places.of(&self.attribute).or(service.place.as_ref());
+        Failure {
+            help: of_disk(error).or(self.help),
+            place: place.cloned().map(Into::into),
+            ..failure
+        }
+    }
+}
+
+/// A container that could not be made, as it is told to the user.
+pub fn creation(error: &CreateError, service: &Service) -> Failure {
+    of_creation(error, service).give(Failure::new(error), error, service)
+}
+
+/// A container that could not be started, as it is told to the user.
+pub fn start(error: &StartError, service: &Service) -> Failure {
+    of_start(error, service).give(Failure::new(error), error, service)
+}
+
+/// A network that could not be made, as it is told to the user.
+pub fn network(error: &NetworkError, network: Option<&Network>) -> Failure {
+    let help = of_disk(error).or_else(|| of_network(error).map(str::to_owned));
+    let place: Option<&Place> = network.and_then(|network| network.place.as_ref());
+    Failure { help, place: place.cloned().map(Into::into), ..Failure::new(error) }
+}
+
+/// Something else that could not be done: what the disk says is all that is known about it.
+pub fn other(error: &(dyn Error + 'static)) -> Failure {
+    Failure { help: of_disk(error), ..Failure::new(error) }
+}
+
+/// What to do when it is the disk that has refused.
+pub fn of_disk(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    let errno = loop {
+        let error = next?;
+        match error.downcast_ref::<io::Error>().and_then(Errno::from_io_error) {
+            Some(errno) => break errno,
+            None => next = error.source(),
+        }
+    };
+    let help = match errno {
+        Errno::NOSPC | Errno::DQUOT => {
+            "free some space: `df -h` shows which disk is full; COMPOSE_DATA_ROOT puts the data on another one"
+        }
+        Errno::ROFS => {
+            "the disk is mounted read-only: mount it for writing, or put the data elsewhere with COMPOSE_DATA_ROOT"
+        }
+        _ => return None,
+    };
+    Some(help.to_owned())
+}
+
+fn of_creation(error: &CreateError, service: &Service) -> Advice {
+    match error {
+        CreateError::NoImage { .. } | CreateError::Image(_) => {
+            Advice::new("image", "bring it in with `compose image import` or `compose image load`")
+        }
+        CreateError::NoCommand(_) => {
+            Advice::new("", "add `command`, such as `command: sleep infinity`")
+        }
+        CreateError::Mount(error) => of_mount(error, service),
+        CreateError::Spec(error) => of_spec(error, service),
+        CreateError::Filter(error) => Advice::new("security_opt", of_filter(error)),
+        CreateError::Limit(error) => of_limit(error),
+        CreateError::Name(_) => {
+            Advice::new("container_name", "choose another `container_name` or project name")
+        }
+        CreateError::Outside { .. } => Advice::new(
+            "networks",
+            "choose an address of the subnet, or another `subnet` below `ipam` of the network",
+        ),
+        CreateError::Address(error) => of_attachment(error),
+        CreateError::Interface(_) => Advice::at("networks"),
+        CreateError::NoPartner { container } => {
+            Advice::new("", format!("start the container {container} first"))
+        }
+        CreateError::Record(_) | CreateError::Folder(_) => Advice::default(),
+    }
+}
+
+fn of_mount(error: &MountError, service: &Service) -> Advice {
+    let volume = |target: &Path| mount_at(target, service);
+    match error {
+        MountError::Bind { target, source } => {
+            let granted = !service.mounts.iter().any(|mount| mount.target == *target);
+            let help = match source {
+                BindError::Missing { .. } if granted => "make the file, or correct its path",
+                BindError::Missing { .. } => {
+                    "make it, correct the path, or have it made as a folder with `create_host_path: true`"
+                }
+                BindError::Dangling { .. } => "correct the link, or name what it is to lead to",
+                _ => "check the path and its permissions",
+            };
+            Advice::new(volume(target), help)
+        }
+        MountError::Unset { variable, .. } => {
+            Advice::new("", format!("set `{variable}` in the environment of compose or in `.env`"))
+        }
+        MountError::NoVolume { name } => {
+            Advice::new("volumes", format!("create it: `compose volume create {name}`"))
+        }
+        MountError::Impossible { target, .. } => {
+            Advice::new(volume(target), "mounts can be of the types bind, volume and tmpfs")
+        }
+        _ => Advice::at("volumes"),
+    }
+}
+
+/// The item of `volumes`, `secrets` or `configs` that is to appear at `target`.
+fn mount_at(target: &Path, service: &Service) -> String {
+    let item = |list: &str, index: Option<usize>| index.map(|index| format!("{list}[{index}]"));
+    item("volumes", service.mounts.iter().position(|mount| mount.target == target))
+        .or_else(|| item("secrets", service.secrets.iter().position(|one| one.target == target)))
+        .or_else(|| item("configs", service.configs.iter().position(|one| one.target == target)))
+        .unwrap_or_else(|| "volumes".to_owned())
+}
+
+fn of_spec(error: &SpecError, service: &Service) -> Advice {
+    match error {
+        SpecError::NoProgram => Advice::new("", "add `command`"),
+        SpecError::UnknownCapability { .. } => {
+            Advice::new("cap_add", "capabilities(7) lists the names")
+        }
+        SpecError::CapabilityNotHeld(_) => Advice::new(
+            "cap_add",
+            "run compose where it has that capability itself, or take it out of the service",
+        ),
+        SpecError::UnknownUlimit { name, .. } => {
+            Advice::new(format!("ulimits.{name}"), "getrlimit(2) lists the limits")
+        }
+        SpecError::BadUlimit { name, .. } => {
+            let help = "lower the limit; for open files the kernel's own is `sysctl fs.nr_open`";
+            Advice::new(format!("ulimits.{name}"), help)
+        }
+        SpecError::BadTarget(_) => Advice::new("volumes", "choose another target in the container"),
+        SpecError::DuplicateTarget(_) => Advice::new("volumes", "keep one of the two mounts"),
+        SpecError::BadTmpfs { .. } => Advice::new("tmpfs", "tmpfs(5) lists the options"),
+        SpecError::Device { path, .. } | SpecError::NotADevice(path) => {
+            Advice::new(device(path, service), "`ls -l /dev` shows the devices of this host")
+        }
+        SpecError::BadDevicePermissions(_) => Advice::new("devices", "write `rwm`, or less"),
+        SpecError::BadDeviceRule(_) => {
+            Advice::new("device_cgroup_rules", "write TYPE MAJOR:MINOR ACCESS")
+        }
+        SpecError::BadSysctl { name, .. } => Advice::new(
+            format!("sysctls.{name}"),
+            "a container has its own `net.*`, `fs.mqueue.*` and `kernel.{msg,sem,shm}*`; others are set on the host with sysctl(8)",
+        ),
+        SpecError::BadName { what, .. } => {
+            Advice::new(*what, "write a name of letters, digits, `-` and `.`")
+        }
+        SpecError::BadOomScore { .. } => {
+            Advice::new("oom_score_adj", "write a number from -1000 to 1000")
+        }
+        SpecError::BadPath { what, .. } => Advice::at(what.replace(' ', "_")),
+        SpecError::BadString { .. } => Advice::new("", "take the zero byte or the `=` out"),
+        SpecError::CannotJoin(_) => Advice::default(),
+    }
+}
+
+fn device(path: &Path, service: &Service) -> String {
+    let is_it = |device: &Device| matches!(device, Device::Host { source, .. } if source == path);
+    let index = service.devices.iter().position(is_it);
+    index.map_or_else(|| "devices".to_owned(), |index| format!("devices[{index}]"))
+}
+
+const fn of_filter(error: &SeccompError) -> &'static str {
+    match error {
+        SeccompError::Read { .. } => {
+            "correct the path, which is relative to the compose file, or leave the option out for the default profile"
+        }
+        _ => "correct the profile, or leave the option out for the default one",
+    }
+}
+
+fn of_start(error: &StartError, service: &Service) -> Advice {
+    match error {
+        StartError::Publish(error) => {
+            Advice { attribute: "ports".into(), help: publish::help(error) }
+        }
+        StartError::Network(error) => of_attachment(error),
+        StartError::Cgroup(error) => of_limit(error),
+        StartError::NotRunning { .. } => {
+            Advice::new("", "see with `compose ps -a` and `compose logs` why it does not run")
+        }
+        StartError::Keeper(KeeperError::Failed(failure)) => of_init(failure, service),
+        StartError::Keeper(KeeperError::Unreachable(_)) => {
+            Advice::new("", "ask again: the supervisor starts another keeper")
+        }
+        StartError::Missing { .. } | StartError::Record(_) => {
+            Advice::new("", "`compose up --force-recreate` makes the container again")
+        }
+        StartError::Host { .. } => Advice::default(),
+    }
+}
+
+/// The place of a container on a network.
+fn of_attachment(error: &AttachError) -> Advice {
+    match error {
+        AttachError::Attach(::network::AttachError::Lease { .. }) => Advice::new(
+            "networks",
+            "give the network a larger `subnet` below `ipam`, or the service another address",
+        ),
+        _ => Advice::at("networks"),
+    }
+}
+
+/// The process of the container did not reach its program.
+fn of_init(failure: &InitFailure, service: &Service) -> Advice {
+    let program = if service.entrypoint.is_some() { "entrypoint" } else { "command" };
+    match (failure.step.as_str(), failure.shell_code()) {
+        (InitFailure::EXECUTE, 127) if failure.detail.contains("interpreter") => Advice::new(
+            program,
+            "correct the `#!` line, or take an image with that interpreter or loader",
+        ),
+        (InitFailure::EXECUTE, 127) => Advice::new(
+            program,
+            "correct the name: the program must be in the image, as a path or in its PATH",
+        ),
+        (InitFailure::EXECUTE, _) => Advice::new(
+            program,
+            "the file is there: look at its mode (`chmod +x`), its `#!` line and its architecture",
+        ),
+        (InitFailure::USER, _) if failure.detail.starts_with("no group") => {
+            let attribute = if service.group_add.is_empty() { "user" } else { "group_add" };
+            Advice::new(attribute, "name a group of the image, or write its number")
+        }
+        (InitFailure::USER, _) => {
+            Advice::new("user", "name a user of the image, or write numbers: `1000:1000`")
+        }
+        (InitFailure::DIRECTORY | "working directory", _) => {
+            Advice::new("working_dir", "name a folder; one that is not there is made")
+        }
+        ("mounts" | "mount sources", _) => Advice::new(
+            "volumes",
+            "a folder is mounted over a folder and a file over a file: look at source and target",
+        ),
+        ("devices", _) => Advice::at("devices"),
+        ("kernel parameters", _) => Advice::new(
+            "sysctls",
+            "`sysctl NAME` shows whether this kernel has the parameter and what it takes",
+        ),
+        ("resource limits", _) => Advice::at("ulimits"),
+        ("host name", _) => Advice::at("hostname"),
+        ("identity", _) => Advice::at("user"),
+        ("root file system", _) => Advice::at("image"),
+        _ => Advice::default(),
+    }
+}
+
+/// A limit, by its name in the file.
+fn of_limit(error: &CgroupError) -> Advice {
+    match error {
+        CgroupError::Limit { limit, .. } => Advice::new(
+            *limit,
+            "correct the value; `nproc` and `free -h` show what the machine has",
+        ),
+        CgroupError::Device { .. } => {
+            Advice::new("blkio_config", "`ls -l /dev` shows the devices of this host")
+        }
+        CgroupError::MissingController { controller, .. } => Advice::new(
+            "",
+            format!(
+                "remove the limit, or give compose the `{controller}` controller (cgroup_enable= at boot, `Delegate=` of systemd)"
+            ),
+        ),
+        CgroupError::NotMounted(_) => {
+            Advice::new("", "mount it: `mount -t cgroup2 none /sys/fs/cgroup`")
+        }
+        CgroupError::Occupied { .. } => Advice::new("", "end those processes, then ask again"),
+        _ => Advice::default(),
+    }
+}
+
+const fn of_network(error: &NetworkError) -> Option<&'static str> {
+    match error {
+        NetworkError::Driver { .. } => Some("use `driver: bridge`"),
+        NetworkError::Address { .. }
+        | NetworkError::Store(StoreError::Wanted {
+            source:
+                WantedError::Outside { .. }
+                | WantedError::TooSmall { .. }
+                | WantedError::SecondSubnet { .. },
+            ..
+        }) => Some("correct it below `ipam`, or leave `ipam` out"),
+        NetworkError::Store(StoreError::Wanted { .. }) => Some(
+            "choose another `subnet` below `ipam`, or leave `ipam` out; `ip route` shows what the host uses",
+        ),
+        NetworkError::Store(StoreError::Differs { .. }) => {
+            Some("`compose down` removes the network, and `compose up` makes it anew")
+        }
+        _ => None,
+    }
+}
