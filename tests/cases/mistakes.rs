@@ -1,8 +1,10 @@
 //! What people get wrong: for each file in `mistakes/` the words that they read, the exit code, and nothing left behind.
 //!
-//! `NAME.yaml` is what `up` is given and `NAME.txt` what it answers, with the folder of the project as `FOLDER` and so on.
+//! `NAME.yaml` is what `up` is given and `NAME.txt` what it answers, with the folder of the project as `FOLDER` and so on,
+//! followed by the containers that are there to be looked at. Without such a container nothing at all may be left.
 //! `UPDATE_EXPECTED=1` writes the answers anew: read them before they are committed.
 
+use std::error::Error;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -14,8 +16,9 @@ pub(super) fn play(stage: &Stage) -> Verdict {
     let name = stage.name.strip_prefix("mistake_").unwrap_or(&stage.name);
     stage.file("compose.yaml", &fs::read_to_string(folder().join(format!("{name}.yaml")))?)?;
     let holder = (name == "port_taken").then(|| TcpListener::bind("127.0.0.1:8080")).transpose()?;
-    let said = answer(stage, &stage.compose(["up", "--detach"]));
+    let up = stage.compose(["up", "--detach"]);
     drop(holder);
+    let said = answer(stage, &up) + &remains(stage)?;
     let expected = folder().join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
         fs::write(&expected, &said)?;
@@ -44,12 +47,39 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("mistakes")
 }
 
+/// The containers that a failed `up` leaves for `ps` and `logs`, until `down`.
+fn remains(stage: &Stage) -> Result<String, Box<dyn Error>> {
+    // Of a file that cannot be read there is nothing to be shown.
+    let listed =
+        stage.compose(["--project-name", &stage.project, "ps", "--all", "--format", "json"]);
+    let mut text = String::new();
+    for line in listed.success()?.stdout.lines() {
+        let container: serde_json::Value = serde_json::from_str(line)?;
+        let [name, state] = ["Name", "State"].map(|field| container[field].as_str().unwrap_or("?"));
+        text += &format!("left: {name} {state}, exit code {}\n", container["ExitCode"]);
+    }
+    if text.is_empty() {
+        stage.check_nothing_left()?;
+    }
+    Ok(text.replace(&stage.project, "PROJECT"))
+}
+
 /// What was said on standard error and the exit code, without what differs from run to run.
 fn answer(stage: &Stage, run: &Run) -> String {
     let code =
         if run.timed_out { "none".to_owned() } else { run.status.code().unwrap_or(-1).to_string() };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let ceiling = run.stderr.split_once("that can be given here is ");
+    let ceiling = ceiling.and_then(|(_, number)| number.lines().next()).unwrap_or("none");
     let text = run
         .stderr
+        .replace(&format!("available ones, {}\n", online.trim()), "available ones, 0-LAST\n")
+        .replace(
+            &format!("{processors}.00, as there are {processors}"),
+            "COUNT.00, as there are COUNT",
+        )
+        .replace(&format!("given here is {ceiling}\n"), "given here is MOST\n")
         .replace(&*stage.folder.to_string_lossy(), "FOLDER")
         .replace(&*stage.roots.to_string_lossy(), "ROOTS")
         .replace(&stage.project, "PROJECT");
