@@ -19,18 +19,24 @@ pub(super) fn play(stage: &Stage) -> Verdict {
     let up = stage.compose(["up", "--detach"]);
     drop(holder);
     let said = answer(stage, &up) + &remains(stage)?;
-    let expected = folder().join(format!("{name}.txt"));
-    if std::env::var_os("UPDATE_EXPECTED").is_some() {
-        fs::write(&expected, &said)?;
-    }
-    let expected = fs::read_to_string(&expected)
-        .map_err(|error| format!("{}: {error}", expected.display()))?;
-    if said != expected {
-        return Err(format!("--- expected\n{expected}--- said\n{said}").into());
-    }
+    expect(&folder(), name, &said)?;
     // A file that cannot be read cannot be taken down either; by its name the project can.
     let _some_fail = stage.compose(["--project-name", &stage.project, "down", "--volumes"]);
     stage.check_nothing_left()
+}
+
+/// Requires that `said` is what `NAME.txt` in `folder` has.
+pub(super) fn expect(folder: &Path, name: &str, said: &str) -> Verdict {
+    let expected = folder.join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        fs::write(&expected, said)?;
+    }
+    let expected = fs::read_to_string(&expected)
+        .map_err(|error| format!("{}: {error}", expected.display()))?;
+    if said == expected {
+        return Ok(());
+    }
+    Err(format!("--- expected\n{expected}--- said\n{said}").into())
 }
 
 /// The names of all mistakes.
@@ -65,7 +71,7 @@ fn remains(stage: &Stage) -> Result<String, Box<dyn Error>> {
 }
 
 /// What was said on standard error and the exit code, without what differs from run to run.
-fn answer(stage: &Stage, run: &Run) -> String {
+pub(super) fn answer(stage: &Stage, run: &Run) -> String {
     let code =
         if run.timed_out { "none".to_owned() } else { run.status.code().unwrap_or(-1).to_string() };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);

@@ -1,5 +1,6 @@
 //! The scenarios, a file for each topic.
 
+mod broken;
 mod dev_stack;
 mod hello;
 mod kills;
@@ -14,7 +15,8 @@ use std::path::Path;
 use crate::Scenario;
 
 /// The topics, as their files are called.
-const FILES: &[&str] = &["dev_stack", "hello", "kills", "limits", "mistakes", "network", "volumes"];
+const FILES: &[&str] =
+    &["broken", "dev_stack", "hello", "kills", "limits", "mistakes", "network", "volumes"];
 
 /// The folders of `examples/`, and the file here that runs each.
 const EXAMPLES: &[(&str, &str)] = &[("dev-stack", "dev_stack"), ("hello", "hello")];
@@ -25,6 +27,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     let mistakes =
         mistakes.map(|name| Scenario::plain(format!("mistake_{name}"), mistakes::play)).collect();
     [
+        broken::all(),
         dev_stack::all(),
         hello::all(),
         kills::all(),

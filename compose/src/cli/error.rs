@@ -133,7 +133,9 @@ impl From<StartError> for CommandError {
     fn from(error: StartError) -> Self {
         let help = match error {
             StartError::Client(error) => return error.into(),
-            StartError::Folder { .. } => "COMPOSE_RUN_ROOT puts the run root somewhere else",
+            StartError::Folder { .. } => {
+                "it must be writable; COMPOSE_DATA_ROOT and COMPOSE_RUN_ROOT put data and sockets somewhere else"
+            }
             StartError::Launch(LaunchError::Log { .. }) => {
                 "COMPOSE_RUN_ROOT puts the run root somewhere else"
             }

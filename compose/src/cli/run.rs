@@ -13,7 +13,7 @@ use super::session::{Session, code};
 use super::terminal::Terminal;
 use super::up::wanted;
 use crate::api::{RunOptions, RunRequest, path};
-use crate::event::{Change, Event};
+use crate::event::{Change, Event, Failure};
 use crate::model::{Project, ServiceName};
 use crate::record::list;
 
@@ -151,6 +151,16 @@ fn begin(
     attend(&id, ends, session, context, terminal)
 }
 
+/// The program of the container could not be begun.
+fn not_begun(failure: Failure, code: u8) -> CommandError {
+    let said = CommandError::from(failure).code(code);
+    match code {
+        127 => said.help("the image has no such program, or `PATH` does not lead to it"),
+        126 => said.help("the file is there, but is no program that this user may execute"),
+        _ => said,
+    }
+}
+
 /// What went wrong before the container's own program began.
 fn not_ours(error: CommandError) -> CommandError {
     if error.code == FAILED { error.code(125) } else { error }
@@ -170,7 +180,7 @@ fn attend(
         let connection = connection.map_err(CommandError::from).map_err(not_ours)?;
         match attach::run(connection, ends, terminal)? {
             End::Exited(code) => return Ok(code),
-            End::Failed(failure, code) => return Err(CommandError::from(failure).code(code)),
+            End::Failed(failure, code) => return Err(not_begun(failure, code)),
             End::CutOff => {}
         }
         // What a container that is gone ended with stands in its record.

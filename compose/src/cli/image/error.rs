@@ -8,6 +8,7 @@ use images::{
 };
 
 use crate::cli::error::{CommandError, USAGE};
+use crate::event::Failure;
 
 const MAKE_ROOM: &str = "make room there (`df -h` shows how full it is, `compose image rm` removes images), or move the data root with COMPOSE_DATA_ROOT";
 const IMAGES: &str = "`compose image ls` shows the images there are";
@@ -174,6 +175,7 @@ pub(super) fn not_found(name: &str) -> CommandError {
 
 /// An archive that cannot be opened.
 pub(super) fn unreadable(path: &std::path::Path, error: &io::Error) -> CommandError {
-    CommandError::failed(format!("cannot open {}: {error}", path.display()))
+    let said = Failure::new(error).message;
+    CommandError::failed(format!("cannot open {}: {said}", path.display()))
         .help("give the path of an archive, or - for standard input")
 }
