@@ -89,17 +89,23 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), KeeperE
         supervisor,
         link: Some(link),
         table: Table::default(),
+        listing: false,
         files: raise_open_files(),
         done: false,
     };
     while !keeper.done {
         keeper.turn().map_err(kernel("poll"))?;
     }
+    // A project that was taken down leaves nothing; the log of one that is only stopped may still be asked for.
+    let forgotten = !keeper.config.data.exists();
+    if forgotten {
+        let _ = std::fs::remove_file(keeper.config.run.join(LOG));
+    }
     // A file that is left says nothing: its process is gone.
     let _ = std::fs::remove_file(identity);
-    // A project that was taken down leaves nothing; the log of one that is only stopped may still be asked for.
-    if !keeper.config.data.exists() {
-        let _ = std::fs::remove_file(keeper.config.run.join(LOG));
+    if forgotten {
+        // Refused, as it should be, if another command has begun to use it.
+        let _ = std::fs::remove_dir(&keeper.config.run);
     }
     Ok(())
 }
@@ -128,6 +134,8 @@ struct Loop {
     supervisor: Supervisor,
     link: Option<Link>,
     table: Table,
+    /// A list was asked for; it is given when nothing is on its way, because what is would be missing in it.
+    listing: bool,
     /// The limit of open files before it was raised: what containers get.
     files: Option<Rlimit>,
     done: bool,
@@ -141,6 +149,10 @@ impl Loop {
         self.settle_starts();
         self.settle_ends();
         self.take_requests();
+        if self.listing && !self.table.is_starting() {
+            self.listing = false;
+            self.list();
+        }
         if let Some(link) = &mut self.link
             && link.flush().is_err()
         {
@@ -302,7 +314,7 @@ impl Loop {
                 self.table.held.remove(&key);
             }
             Request::Adopt { key, running } => self.adopt(key, running, descriptors),
-            Request::List => self.list(),
+            Request::List => self.listing = true,
             Request::Quit => self.done = true,
         }
     }
@@ -381,6 +393,7 @@ impl Loop {
         if self.link.take().is_none() {
             return;
         }
+        self.listing = false;
         self.supervisor.lost();
         let idle = self.table.processes.is_empty() && self.table.held.is_empty();
         self.done |= idle && !self.supervisor.served;

@@ -18,7 +18,7 @@ const FIRST: Duration = Duration::from_millis(100);
 const LAST: Duration = Duration::from_secs(5);
 
 /// One that has lived for as long has worked, and the waits begin anew.
-const SETTLED: Duration = Duration::from_secs(10);
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// The process, and when the next one is due.
 #[derive(Debug)]

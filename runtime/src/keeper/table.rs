@@ -84,6 +84,13 @@ impl Table {
         self.processes.iter().filter(|process| process.has_started()).find(of_key)
     }
 
+    /// Whether a container is on its way to its program.
+    pub(super) fn is_starting(&self) -> bool {
+        self.processes.iter().any(|process| {
+            process.purpose == Purpose::Container && matches!(process.phase, Phase::Starting(_))
+        })
+    }
+
     /// All keys that are held or run.
     pub(super) fn keys(&self) -> Vec<String> {
         let containers =
