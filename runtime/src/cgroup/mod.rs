@@ -89,3 +89,11 @@ pub fn check(limits: &Limits) -> Result<(), CgroupError> {
 pub fn create(name: &str, limits: &Limits) -> Result<Place, CgroupError> {
     tree::Tree::host()?.create(name, limits)
 }
+
+/// The place of this name as far as it exists, for who was not there when it was made; `None` if no hierarchy has it.
+///
+/// # Errors
+/// [`CgroupError::NotMounted`], and [`CgroupError::Limit`] for a name that cannot be.
+pub fn existing(name: &str) -> Result<Option<Place>, CgroupError> {
+    tree::Tree::host()?.existing(name)
+}

@@ -110,6 +110,24 @@ impl Tree {
         Ok(place)
     }
 
+    /// The directories of this name that are there.
+    pub(super) fn existing(&self, name: &str) -> Result<Option<Place>, CgroupError> {
+        check_name(name)?;
+        let there = |top: &PathBuf| Some(top.join(name)).filter(|directory| directory.is_dir());
+        let place = Place {
+            hierarchy: self.hierarchy,
+            name: name.to_owned(),
+            unified: self.unified.as_ref().and_then(there),
+            controllers: self
+                .controllers
+                .iter()
+                .filter_map(|(controller, top)| Some(((*controller).to_owned(), there(top)?)))
+                .collect(),
+        };
+        let found = place.directories().next().is_some();
+        Ok(found.then_some(place))
+    }
+
     fn make(&self, place: &Place, limits: &Limits) -> Result<(), CgroupError> {
         if let Some(directory) = &place.unified {
             make_fresh(directory, &|_| Ok(()))?;
