@@ -14,6 +14,7 @@ use runtime::{cgroup, seccomp, spec};
 
 use super::folders::{self, FolderError};
 use super::mounts::{MountError, Mounts, Sources};
+use super::removal;
 use super::run::Walk;
 use super::wishes::{self, NoCommand};
 use crate::event::Change;
@@ -110,8 +111,9 @@ pub async fn create(walk: &Rc<Walk>, create: &CreateContainer) -> Result<String,
             Ok(id)
         }
         Err(error) => {
-            let _ = names::release(&supervisor.roots, &create.instance.name, &id);
-            let _ = fs::remove_dir_all(paths.folder());
+            if let Err(error) = removal::remove_cut_off(supervisor, &id).await {
+                tracing::warn!(container = id, %error, "remove");
+            }
             Err(error)
         }
     }
@@ -130,6 +132,9 @@ fn make(
     let image = image.ok_or_else(|| CreateError::NoImage { image: create.image.clone() })?;
     let name = &create.instance.name;
     folders::make(paths)?;
+    let unfinished = paths.unfinished();
+    fs::write(&unfinished, "")
+        .map_err(|source| FolderError { path: unfinished.clone(), source })?;
     names::claim(&supervisor.roots, name, &supervisor.project, id, create.replaces.as_deref())?;
 
     let joins = joins(walk, create, service)?;
@@ -145,6 +150,7 @@ fn make(
         project,
         service,
         image: &image,
+        id,
         paths,
         etc: &etc,
         inherited: &create.inherits,
@@ -202,6 +208,8 @@ fn make(
         network: &start.network,
     });
     record.write(&supervisor.roots)?;
+    // Left behind it would be of no use: a container with a record is none that was cut off.
+    let _ = fs::remove_file(unfinished);
     let live = Live::new(&supervisor.roots, record, start, ContainerState::default());
     Ok(supervisor.add(live))
 }

@@ -15,7 +15,7 @@ use crate::model::{
     FileSource, Grant, Mount, MountKind, Project, Propagation, Recursive, Service, TmpfsOptions,
     VolumeSource, VolumesFrom,
 };
-use crate::record::{ContainerPaths, ContainerRecord, MountRecord, MountSource};
+use crate::record::{ContainerPaths, ContainerRecord, MountRecord, MountSource, labels};
 
 /// A mount could not be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,8 @@ pub struct Sources<'a> {
     pub service: &'a Service,
     /// Its image.
     pub image: &'a Image,
+    /// The container, by id.
+    pub id: &'a str,
     /// Where the container's own files are.
     pub paths: &'a ContainerPaths,
     /// The folder whose `hosts`, `hostname` and `resolv.conf` it sees: its own, or that of whose network it shares.
@@ -220,7 +222,9 @@ impl Sources<'_> {
         {
             return Ok(volume);
         }
-        let wanted = Wanted::anonymous(labels.clone())
+        let mut all = labels.clone();
+        all.insert(labels::CONTAINER.to_owned(), self.id.to_owned());
+        let wanted = Wanted::anonymous(all)
             .map_err(|source| MountError::Grant { target: target.to_owned(), source })?;
         Ok(self.volumes.create(&wanted)?)
     }

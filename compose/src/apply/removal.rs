@@ -4,12 +4,13 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use runtime::cgroup;
 use tokio::task::spawn_blocking;
 
 use super::run::Walk;
 use crate::event::Change;
-use crate::record::{RecordError, names};
-use crate::supervisor::{Live, Supervisor, exit};
+use crate::record::{RecordError, labels, names};
+use crate::supervisor::{Live, Supervisor, exit, start};
 
 /// Something could not be removed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,9 @@ pub enum RemoveError {
         /// Why.
         source: io::Error,
     },
+    /// The volumes.
+    #[error(transparent)]
+    Volumes(#[from] volumes::StoreError),
     /// An anonymous volume of it.
     #[error(transparent)]
     Volume(#[from] volumes::RemoveError),
@@ -50,10 +54,7 @@ pub async fn remove(
     volumes: &[String],
 ) -> Result<(), RemoveError> {
     let Some(live) = supervisor.container(id) else { return Ok(()) };
-    let _gate = live.gate.lock().await;
-    if live.is_running() {
-        return Err(RemoveError::Running);
-    }
+    let Some(_gate) = start::at_rest(&live).await else { return Err(RemoveError::Running) };
     let record = live.paths.record();
     match fs::remove_file(&record) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -89,6 +90,34 @@ fn release_addresses(supervisor: &Supervisor, live: &Live) {
             tracing::warn!(network = endpoint.network, %error, "lease");
         }
     }
+}
+
+/// Removes what a creation or a removal that was cut off has left: control groups, name and folder, and of a creation also
+/// the anonymous volumes.
+///
+/// # Errors
+///
+/// [`RemoveError`].
+pub async fn remove_cut_off(supervisor: &Supervisor, id: &str) -> Result<(), RemoveError> {
+    let paths = supervisor.roots.container(&supervisor.project, id);
+    if paths.unfinished().exists() {
+        for volume in supervisor.volumes.list()? {
+            let name = volume.name.to_string();
+            let users = supervisor.users_of_volume(&name);
+            let made_for = volume.labels.get(labels::CONTAINER);
+            if made_for.is_some_and(|made_for| made_for == id) && users.is_empty() {
+                supervisor.volumes.remove(&name, &users)?;
+            }
+        }
+    }
+    if let Ok(Some(place)) = cgroup::existing(&cgroup::name(&supervisor.project, id)) {
+        let removed = place.kill().and_then(|()| place.remove());
+        if let Err(error) = removed {
+            tracing::warn!(container = id, %error, "cgroup");
+        }
+    }
+    names::release_all(&supervisor.roots, id)?;
+    remove_garbage(supervisor, id).await
 }
 
 /// Removes the folder of a container that has no record.

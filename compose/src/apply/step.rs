@@ -116,7 +116,7 @@ pub async fn carry_out(
             .await
         }
         Action::RemoveGarbage { id } => {
-            removal::remove_garbage(&walk.supervisor, id).await.map_err(|error| failed(&error, 1))
+            removal::remove_cut_off(&walk.supervisor, id).await.map_err(|error| failed(&error, 1))
         }
         Action::RemoveImage { reference } => {
             told(walk, Kind::Image, reference, [Status::Removing, Status::Removed], async {

@@ -3,12 +3,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use runtime::keeper::LaunchError;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Client, ClientError};
-use crate::record::ProjectPaths;
+use crate::record::{BootId, ProcessName, ProjectPaths};
 
 /// No supervisor could be reached or brought up.
 #[derive(Debug, thiserror::Error)]
@@ -29,10 +31,17 @@ pub enum StartError {
     Client(#[from] ClientError),
 }
 
+/// How long a keeper may take to bring up another supervisor in the place of one that was killed.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The wait between two looks; a keeper starts the next supervisor after a tenth of a second.
+const PACE: Duration = Duration::from_millis(2);
+
 /// Connects to the supervisor of the project; calls `launch` first if there is none.
 ///
 /// Two commands at once launch one: the folder of the project in the run root is locked (flock(2))
-/// from the look at the socket until the new supervisor listens, for which `launch` waits.
+/// from the look at the socket until the new supervisor listens, for which `launch` waits. While a keeper lives nothing
+/// is launched: it is about to start a supervisor, or to leave.
 ///
 /// # Errors
 ///
@@ -42,17 +51,43 @@ pub fn connect_or_start(
     launch: impl FnOnce() -> Result<(), LaunchError>,
 ) -> Result<Client, StartError> {
     let socket = paths.socket();
-    match Client::connect(&socket) {
-        Err(ClientError::Absent { source, .. }) if is_absent(&source) => {}
-        known => return Ok(known?),
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match Client::connect(&socket) {
+            Err(ClientError::Absent { source, .. }) if is_absent(&source) => {}
+            known => return Ok(known?),
+        }
+        let _lock = lock(paths)?;
+        match Client::connect(&socket) {
+            Err(ClientError::Absent { source, .. }) if is_absent(&source) => {}
+            known => return Ok(known?),
+        }
+        if Instant::now() >= deadline || !has_keeper(paths) {
+            let launched = launch();
+            // Of two that were launched at once, which takes a killed command, one serves both.
+            return Client::connect(&socket).or_else(|error| {
+                launched?;
+                Err(error.into())
+            });
+        }
+        sleep(PACE);
     }
-    let _lock = lock(paths)?;
-    match Client::connect(&socket) {
-        Err(ClientError::Absent { source, .. }) if is_absent(&source) => {}
-        known => return Ok(known?),
+}
+
+/// Whether the keeper that was last heard of lives.
+fn has_keeper(paths: &ProjectPaths) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Identity {
+        pid: i32,
+        pid_started: u64,
     }
-    launch()?;
-    Ok(Client::connect(&socket)?)
+    let read = || -> io::Result<bool> {
+        let identity: Identity = serde_json::from_slice(&fs::read(paths.keeper())?)?;
+        let boot_id = BootId::current()?;
+        let Identity { pid, pid_started: started_ticks } = identity;
+        Ok(ProcessName { pid, started_ticks, boot_id: boot_id.clone() }.is_alive(&boot_id))
+    };
+    read().unwrap_or(false)
 }
 
 /// Whether nobody listens, as against not being let in.

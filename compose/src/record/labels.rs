@@ -27,3 +27,6 @@ pub const NETWORK: &str = "com.docker.compose.network";
 pub const VOLUME: &str = "com.docker.compose.volume";
 /// Marks a volume that has no name of its own.
 pub const ANONYMOUS_VOLUME: &str = "com.docker.volume.anonymous";
+
+/// The container for which an anonymous volume was made, by id.
+pub const CONTAINER: &str = "com.docker.compose.container";

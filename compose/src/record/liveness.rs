@@ -30,6 +30,12 @@ impl ProcessName {
         Ok(Self { pid, started_ticks: stat.started_ticks, boot_id: BootId::current()? })
     }
 
+    /// Whether the process still runs.
+    #[must_use]
+    pub fn is_alive_now(&self) -> bool {
+        BootId::current().is_ok_and(|now| self.is_alive(&now))
+    }
+
     /// Whether the process still runs, in the boot `now`.
     ///
     /// A process that has exited and waits for its parent (a zombie) does not

@@ -129,6 +129,20 @@ pub fn release(roots: &Roots, name: &str, id: &str) -> Result<(), NameError> {
     }
 }
 
+/// Frees all names of the container `id`, of which nothing but its folder may be known.
+///
+/// # Errors
+///
+/// [`NameError::Link`] when the kernel refuses to remove a link.
+pub fn release_all(roots: &Roots, id: &str) -> Result<(), NameError> {
+    for entry in fs::read_dir(roots.names()).into_iter().flatten().flatten() {
+        if let Ok(name) = entry.file_name().into_string() {
+            release(roots, &name, id)?;
+        }
+    }
+    Ok(())
+}
+
 /// Reads `../projects/PROJECT/containers/ID`.
 fn parse(target: &Path) -> Option<NameHolder> {
     let parts: Option<Vec<&str>> = target
@@ -185,7 +199,9 @@ mod tests {
         claim(&roots, "a-b-c-1", "a", "2", None).unwrap();
         let expected = NameHolder { project: "a".to_owned(), id: "2".to_owned() };
         assert_eq!(holder(&roots, "a-b-c-1"), Some(expected));
-        release(&roots, "a-b-c-1", "2").unwrap();
+        release_all(&roots, "1").unwrap();
+        assert!(holder(&roots, "a-b-c-1").is_some(), "only the holder frees a name");
+        release_all(&roots, "2").unwrap();
         assert_eq!(holder(&roots, "a-b-c-1"), None);
     }
 }

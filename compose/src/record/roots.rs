@@ -169,6 +169,12 @@ pub struct ContainerPaths {
 }
 
 impl ContainerPaths {
+    /// Is there while the container is being made: what was made for it goes if that is cut off.
+    #[must_use]
+    pub fn unfinished(&self) -> PathBuf {
+        self.folder.join("unfinished")
+    }
+
     /// The folder itself. Without [`Self::record`] in it, it is garbage.
     #[must_use]
     pub fn folder(&self) -> &Path {

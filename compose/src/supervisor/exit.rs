@@ -91,10 +91,21 @@ fn follow_up(state: &mut ContainerState, life: Life, effect: Effect) {
 
 /// Sees to a container that ended while no supervisor looked. Its state is true already but for what follows, which
 /// depends on `before`, the state that the last supervisor has left.
-pub async fn ended_unseen(supervisor: &Rc<Supervisor>, live: &Rc<Live>, before: &ContainerState) {
+pub async fn ended_unseen(
+    supervisor: &Rc<Supervisor>,
+    live: &Rc<Live>,
+    before: &ContainerState,
+    oom: bool,
+) {
     live.life.set(Life::of(before));
     let effect = live.on(Event::Exited(live.state().exit));
-    if let Err(error) = live.change(|state| follow_up(state, live.life.get(), effect)) {
+    settle(supervisor, live, matches!(effect, Effect::WakeAt(_))).await;
+    let written = live.change(|state| {
+        follow_up(state, live.life.get(), effect);
+        state.oom |= oom;
+        state.published = Vec::new();
+    });
+    if let Err(error) = written {
         tracing::warn!(%error, "state");
     }
     obey(supervisor, live, effect);
@@ -114,7 +125,7 @@ pub async fn remove_if_asked(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
 }
 
 /// A container that will run again keeps its namespace and its ports; another one gives everything back.
-async fn settle(supervisor: &Rc<Supervisor>, live: &Rc<Live>, again: bool) {
+pub async fn settle(supervisor: &Rc<Supervisor>, live: &Rc<Live>, again: bool) {
     if again {
         publish::pause(live);
         let mut descriptors = live.descriptors.borrow_mut();
@@ -291,9 +302,15 @@ fn place(live: &Live) -> Option<Place> {
     let mut known = live.place.borrow_mut();
     if known.is_none() {
         let launch: Option<Launch> = read_record(&live.paths.launch()).ok()?;
-        *known = launch?.cgroup;
+        *known = launch?.cgroup.or_else(|| leftover(live));
     }
     known.clone()
+}
+
+/// The control groups of a start that was cut off before it was written down.
+fn leftover(live: &Live) -> Option<Place> {
+    let name = runtime::cgroup::name(&live.record.project, &live.record.id);
+    runtime::cgroup::existing(&name).ok().flatten()
 }
 
 /// Removes the control groups of the last start, and says whether the kernel killed something in them for want of

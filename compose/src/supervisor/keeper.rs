@@ -73,6 +73,7 @@ pub struct Held {
 #[derive(Debug)]
 pub struct Link {
     socket: RefCell<Rc<AsyncFd<Source<Keeper>>>>,
+    generation: Cell<u64>,
     next_ticket: Cell<u64>,
     starts: RefCell<HashMap<u64, oneshot::Sender<Result<Started, Failure>>>>,
     ends: RefCell<HashMap<u64, oneshot::Sender<Option<ExitStatus>>>>,
@@ -89,6 +90,7 @@ impl Link {
     pub fn new(keeper: Keeper) -> io::Result<Self> {
         Ok(Self {
             socket: RefCell::new(Rc::new(readiness::register(keeper)?)),
+            generation: Cell::new(0),
             next_ticket: Cell::new(1),
             starts: RefCell::default(),
             ends: RefCell::default(),
@@ -104,7 +106,13 @@ impl Link {
     /// Those of registering the descriptor with the event loop.
     pub fn replace(&self, keeper: Keeper) -> io::Result<()> {
         *self.socket.borrow_mut() = Rc::new(readiness::register(keeper)?);
+        self.generation.set(self.generation.get() + 1);
         Ok(())
+    }
+
+    /// How many keepers have been replaced.
+    pub fn generation(&self) -> u64 {
+        self.generation.get()
     }
 
     /// Starts a container.

@@ -70,6 +70,15 @@ impl Descriptors {
         list.next().is_none().then_some(descriptors)
     }
 
+    /// Those of a container that has ended: the keeper holds all that it had, or, if it waits to be started again, its
+    /// namespace only.
+    pub fn of_ended(mut list: Vec<OwnedFd>, shape: Shape) -> Self {
+        match list.len() {
+            1 if shape.sandbox => Self { sandbox: list.pop(), ..Self::default() },
+            _ => Self::from_list(list, shape).unwrap_or_default(),
+        }
+    }
+
     /// Where its input is written.
     pub fn writable(&self, shape: Shape) -> Option<&OwnedFd> {
         if shape.terminal { self.output.as_ref() } else { self.input.as_ref() }

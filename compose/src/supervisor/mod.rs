@@ -21,6 +21,7 @@ mod requests;
 mod server;
 pub mod start;
 mod stores;
+mod take_up;
 pub mod transition;
 
 use std::cell::{Cell, RefCell};
@@ -42,11 +43,9 @@ use tokio::time::timeout;
 
 use crate::event::{Change, ContainerEvent, Event};
 use crate::record::{
-    BootId, ContainerState, LockError, MountSource, Phase, ProjectLock, RecordError, Roots,
-    StartRecord, list,
+    BootId, LockError, MountSource, ProjectLock, RecordError, Roots, labels, list,
 };
-use keeper::{Held, Link, News};
-use live::Descriptors;
+use keeper::{Link, News};
 pub use live::Live;
 pub use names::AttachError;
 pub use requests::refused;
@@ -130,6 +129,7 @@ pub struct Supervisor {
     containers: RefCell<BTreeMap<String, Rc<Live>>>,
     clients: Cell<usize>,
     idle: Notify,
+    taken_up: watch::Sender<bool>,
 }
 
 /// What a supervisor is started with.
@@ -183,6 +183,7 @@ async fn serve(beginning: Beginning) -> Result<(), SupervisorError> {
     let supervisor = Rc::new(Supervisor::new(project, roots, keeper)?);
     let news = spawn_local(listen_to_keeper(Rc::clone(&supervisor)));
     supervisor.take_up().await?;
+    supervisor.taken_up.send_replace(true);
     let listener = listen(&socket)?;
     runtime::keeper::announce_ready()
         .map_err(|source| SupervisorError::Host { step: "cannot say that it is ready", source })?;
@@ -192,6 +193,7 @@ async fn serve(beginning: Beginning) -> Result<(), SupervisorError> {
     let _ = std::fs::remove_file(&socket);
     server.abort();
     news.abort();
+    supervisor.forget_if_empty();
     supervisor.keeper.quit();
     Ok(())
 }
@@ -212,7 +214,13 @@ async fn listen_to_keeper(supervisor: Rc<Supervisor>) {
         match supervisor.keeper.next().await {
             News::Ended(ended) => {
                 let supervisor = Rc::clone(&supervisor);
-                spawn_local(async move { exit::ended(&supervisor, ended).await });
+                spawn_local(async move {
+                    // Before that nobody knows the container.
+                    let mut taken_up = supervisor.taken_up.subscribe();
+                    if taken_up.wait_for(|done| *done).await.is_ok() {
+                        exit::ended(&supervisor, ended).await;
+                    }
+                });
             }
             News::Lost => {
                 if let Err(error) = replace_keeper(&supervisor).await {
@@ -289,110 +297,31 @@ impl Supervisor {
             containers: RefCell::default(),
             clients: Cell::new(0),
             idle: Notify::new(),
+            taken_up: watch::Sender::new(false),
             project,
             roots,
         })
     }
 
-    /// Takes up what runs: the records say what there is, the keeper has the descriptors.
-    async fn take_up(self: &Rc<Self>) -> Result<(), SupervisorError> {
-        let mut held: BTreeMap<String, Held> =
-            self.keeper.list().await?.into_iter().map(|held| (held.key.clone(), held)).collect();
-        let listing = list::containers(&self.roots, &self.project)?;
-        for container in listing.containers {
-            let paths = container.record.paths(&self.roots);
-            let Some(start) = StartRecord::read(&paths)? else { continue };
-            let phase = container.state.phase;
-            // As the last supervisor has left it; the listing has corrected what is not true any more.
-            let before = ContainerState::read(&paths)?;
-            let live = self.add(Live::new(&self.roots, container.record, start, container.state));
-            match held.remove(&live.record.id) {
-                Some(held) if held.running.is_some() => self.take_up_running(&live, held),
-                _ if phase == Phase::Running => self.adopt(&live, &before).await?,
-                _ if before.phase.is_up() => self.take_up_lost(&live, &before).await,
-                _ => {}
-            }
-        }
-        for key in held.into_keys() {
-            self.keeper.release(&key);
-        }
-        Ok(())
-    }
-
-    fn take_up_running(self: &Rc<Self>, live: &Rc<Live>, held: Held) {
-        let Held { running, descriptors, .. } = held;
-        let Some(running) = running else { return };
-        let mut descriptors = descriptors.into_iter();
-        *live.pidfd.borrow_mut() = descriptors.next();
-        match Descriptors::from_list(descriptors.collect(), live.shape()) {
-            Some(found) => *live.descriptors.borrow_mut() = found,
-            None => tracing::error!(
-                container = live.record.name,
-                "its descriptors are not what they should be"
-            ),
-        }
-        let process = crate::record::ProcessName {
-            pid: running.pid,
-            started_ticks: running.pid_started,
-            boot_id: self.boot.clone(),
+    /// Forgets a project of which nothing is left but volumes: nothing of it stays on disk. The keeper sees to its own
+    /// files.
+    fn forget_if_empty(&self) {
+        let is_empty = || -> Option<bool> {
+            let listing = list::containers(&self.roots, &self.project).ok()?;
+            let networks = self.networks.list().ok()?;
+            let ours = |record: &network::Record| {
+                record.wanted.labels.get(labels::PROJECT) == Some(&self.project)
+            };
+            Some(
+                listing.containers.is_empty()
+                    && listing.garbage.is_empty()
+                    && !networks.iter().any(ours),
+            )
         };
-        // A predecessor may have been killed between the start and its record.
-        let unknown = live.state().process.as_ref() != Some(&process);
-        if unknown {
-            let health = probe::initial(live);
-            let written = live.change(|state| {
-                state.phase = Phase::Running;
-                state.process = Some(process);
-                state.started = Some(running.started);
-                state.exit = None;
-                state.finished = None;
-                state.health = health;
-            });
-            if let Err(error) = written {
-                tracing::warn!(%error, "state");
-            }
-        }
-        output::begin(live);
-        names::take_up(self, live);
-        publish::take_up(self, live);
-        probe::begin(self, live);
-    }
-
-    /// Takes up a container that runs although neither keeper nor supervisor had survived. Its output is lost from
-    /// then on, because nobody holds the other ends of its pipes.
-    async fn adopt(
-        self: &Rc<Self>,
-        live: &Rc<Live>,
-        before: &ContainerState,
-    ) -> Result<(), SupervisorError> {
-        let process = live.state().process.clone();
-        let pidfd = process
-            .and_then(|process| sys::pidfd::open_same(process.pid, process.started_ticks).ok());
-        let Some(pidfd) = pidfd else {
-            self.take_up_lost(live, before).await;
-            return Ok(());
-        };
-        tracing::warn!(container = live.record.name, "adopted without its output");
-        *live.pidfd.borrow_mut() = Some(pidfd);
-        if live.shape().sandbox {
-            let sandbox = self.namespace_of(&live.record.id, NamespaceKind::Network).ok();
-            live.descriptors.borrow_mut().sandbox = sandbox;
-        }
-        hand_over(self, live)?;
-        names::take_up(self, live);
-        publish::take_up(self, live);
-        probe::begin(self, live);
-        Ok(())
-    }
-
-    /// A container that is to run and does not: it ended while nobody looked, or was waiting to be started again.
-    async fn take_up_lost(self: &Rc<Self>, live: &Rc<Live>, before: &ContainerState) {
-        exit::remove_cgroup(live);
-        match live.life.get().phase {
-            transition::Phase::Waiting { until } => {
-                exit::obey(self, live, transition::Effect::WakeAt(until));
-            }
-            _ => exit::ended_unseen(self, live, before).await,
+        if is_empty() == Some(true) {
+            let paths = self.roots.project(&self.project);
+            let _ = std::fs::remove_file(paths.lock());
+            let _ = std::fs::remove_dir_all(paths.data());
         }
     }
 

@@ -36,9 +36,7 @@ pub async fn up(supervisor: Rc<Supervisor>, request: UpRequest, reporter: Report
     let converging = converge(&supervisor, &reporter, work, |observed| {
         plan::up(&project, observed, &options, began)
     });
-    let event = within(&supervisor, limit, converging).await;
-    forget_if_refused(&supervisor, &event);
-    event
+    within(&supervisor, limit, converging).await
 }
 
 /// Takes the project away.
@@ -46,12 +44,10 @@ pub async fn down(supervisor: Rc<Supervisor>, request: DownRequest, reporter: Re
     interrupt(&supervisor);
     let work = Work::of(request.project, request.options.parallel);
     let project = work.project.clone();
-    let event = converge(&supervisor, &reporter, work, |observed| {
+    converge(&supervisor, &reporter, work, |observed| {
         Ok(plan::down(&supervisor.project, project.as_deref(), observed, &request.options))
     })
-    .await;
-    forget_if_empty(&supervisor);
-    event
+    .await
 }
 
 /// Starts containers that exist.
@@ -135,12 +131,10 @@ pub async fn run(supervisor: Rc<Supervisor>, request: RunRequest, reporter: Repo
     let project = Rc::new(project);
     let work =
         Work { project: Some(Rc::clone(&project)), run: Some(options.clone()), parallel: None };
-    let event = once(&supervisor, &reporter, work, |observed| {
+    once(&supervisor, &reporter, work, |observed| {
         plan::run(&project, observed, &options, &name, began)
     })
-    .await;
-    forget_if_refused(&supervisor, &event);
-    event
+    .await
 }
 
 /// What a request is about, beside its plan.
@@ -330,20 +324,5 @@ fn remember(supervisor: &Supervisor, project: &Project) -> Result<(), Failure> {
     match ProjectRecord::read(&supervisor.roots, &supervisor.project) {
         Ok(Some(known)) if known == record => Ok(()),
         _ => record.write(&supervisor.roots).map_err(|error| Failure::new(&error)),
-    }
-}
-
-/// A project that was refused before anything was made of it leaves no trace.
-fn forget_if_refused(supervisor: &Supervisor, event: &Event) {
-    if matches!(event, Event::Failed { .. }) {
-        forget_if_empty(supervisor);
-    }
-}
-
-/// A project without containers is forgotten: nothing of it is left on disk.
-fn forget_if_empty(supervisor: &Supervisor) {
-    if supervisor.all().is_empty() {
-        let folder = supervisor.roots.project(&supervisor.project);
-        let _ = std::fs::remove_dir_all(folder.data());
     }
 }

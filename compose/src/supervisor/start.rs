@@ -15,7 +15,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use super::keeper::{KeeperError, Started};
 use super::live::{Descriptors, Live};
 use super::transition::{Event, Life};
-use super::{Supervisor, names, output, probe, publish};
+use super::{Supervisor, hand_over, names, output, probe, publish};
 use crate::apply::wishes;
 use crate::event::{Change, HealthStatus};
 use crate::record::{
@@ -95,13 +95,11 @@ pub async fn start(
     live: &Rc<Live>,
     occasion: Occasion,
 ) -> Result<(), StartError> {
-    let _gate = live.gate.lock().await;
-    if live.is_running() {
-        return Ok(());
-    }
+    let Some(_gate) = at_rest(live).await else { return Ok(()) };
     if occasion == Occasion::Request {
         live.life.set(Life::asked_to_start());
     }
+    let generation = supervisor.keeper.generation();
     let mut started = attempt(supervisor, live).await;
     if let Err(error) = &started
         && is_stale(error)
@@ -113,6 +111,12 @@ pub async fn start(
         Ok(started) => {
             live.on(Event::Started);
             running(supervisor, live, started, live.life.get().restarts)?;
+            // The keeper that started it was killed before we knew of it, so it was not among what its successor was given.
+            if supervisor.keeper.generation() != generation
+                && let Err(error) = hand_over(supervisor, live)
+            {
+                tracing::error!(container = live.record.name, %error, "no keeper watches it");
+            }
             Ok(())
         }
         Err(error) => {
@@ -122,6 +126,24 @@ pub async fn start(
             abandon(supervisor, live, &error).await;
             Err(error)
         }
+    }
+}
+
+/// Waits until nothing else is done with a container that does not run; `None` if it runs.
+pub async fn at_rest(live: &Live) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+    let mut changes = live.watch();
+    loop {
+        let gate = live.gate.lock().await;
+        if !live.is_running() {
+            return Some(gate);
+        }
+        let alive = live.state().process.as_ref().is_some_and(ProcessName::is_alive_now);
+        if alive {
+            return None;
+        }
+        // It has ended, and the keeper is about to say so.
+        drop(gate);
+        changes.changed().await.ok()?;
     }
 }
 
@@ -228,6 +250,8 @@ async fn abandon(supervisor: &Rc<Supervisor>, live: &Rc<Live>, error: &StartErro
     *live.descriptors.borrow_mut() = Descriptors::default();
     supervisor.keeper.release(&live.record.id);
     // A keeper that died before it answered may have brought the process to its program.
+    super::exit::kill(live);
+    // It may run if it was the keeper that failed.
     super::exit::kill(live);
     super::exit::remove_cgroup(live);
     let message = crate::event::Failure::new(error).message;
