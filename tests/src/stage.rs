@@ -342,14 +342,17 @@ fn copy_small(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        let (name, found) = (entry.file_name(), entry.metadata()?);
+        let (name, Ok(found)) = (entry.file_name(), entry.metadata()) else { continue };
         let left_out =
             ["images", "upper", "work", "_data"].iter().any(|left_out| name == *left_out);
-        if found.is_dir() && !left_out {
-            copy_small(&entry.path(), &to.join(name))?;
+        // What runs goes on changing its files: one that is gone in the meantime is no reason to keep no other.
+        let _gone = if found.is_dir() && !left_out {
+            copy_small(&entry.path(), &to.join(name))
         } else if found.is_file() && found.len() <= 4 << 20 {
-            fs::copy(entry.path(), to.join(name))?;
-        }
+            fs::copy(entry.path(), to.join(name)).map(drop)
+        } else {
+            Ok(())
+        };
     }
     Ok(())
 }
