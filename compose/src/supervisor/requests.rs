@@ -88,13 +88,19 @@ pub async fn restart(
 
 /// Sends a signal to containers.
 pub async fn kill(supervisor: Rc<Supervisor>, request: KillRequest, reporter: Reporter) -> Event {
-    interrupt(&supervisor);
+    // Takes no turn and interrupts nobody: whoever kills does not wait for a stop whose grace has not passed, and
+    // whatever waits for these containers sees them exit.
     let work = Work::of(request.project, None);
     let project = work.project.clone();
-    once(&supervisor, &reporter, work, |observed| {
-        Ok(plan::kill(project.as_deref(), observed, &request.options))
-    })
-    .await
+    let planner =
+        |observed: &Observed| Ok(plan::kill(project.as_deref(), observed, &request.options));
+    let plan = match next_plan(&supervisor, project.as_deref(), &planner) {
+        Ok(plan) => plan,
+        Err(failures) => return Event::Failed { failures },
+    };
+    let changed = !plan.is_empty();
+    let failed = apply_plan(&supervisor, &reporter, work, plan).await;
+    failed.unwrap_or(Event::Done { changed, exit_code: 0 })
 }
 
 /// Removes stopped containers.
@@ -255,7 +261,7 @@ fn warn(reporter: &Reporter, plan: &Plan) {
     }
 }
 
-/// Applies `plan`. `None` if all of it succeeded.
+/// Holds the ports of `plan` and applies it. `None` if all of it succeeded.
 async fn carry_out(
     supervisor: &Rc<Supervisor>,
     reporter: &Reporter,
@@ -272,12 +278,22 @@ async fn carry_out(
             return Some(Event::Failed { failures });
         }
     }
+    let failed = apply_plan(supervisor, reporter, work, plan).await;
+    supervisor.ports.clear();
+    failed
+}
+
+async fn apply_plan(
+    supervisor: &Rc<Supervisor>,
+    reporter: &Reporter,
+    work: Work,
+    plan: Plan,
+) -> Option<Event> {
     let reporter = reporter.clone();
     let Work { project, run, parallel } = work;
     let job = Job { project, plan, run, parallel: parallel.map(|count| count as usize) };
     let report = Box::new(move |event| reporter.send(&event));
     let applied = apply::run(Rc::clone(supervisor), job, report).await;
-    supervisor.ports.clear();
     let mut failures: Vec<Failure> =
         applied.failures.into_iter().map(|failed| failed.failure).collect();
     if applied.interrupted {
