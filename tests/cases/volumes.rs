@@ -14,6 +14,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("anonymous_volumes_go_with_their_container", anonymous),
         Scenario::plain("bind_mounts_show_the_host", bind),
         Scenario::plain("a_missing_bind_source_is_named", missing_source),
+        Scenario::plain("folders_without_bottom_are_removed", bottomless),
         Scenario::plain("an_external_volume_is_found_and_never_removed", external),
     ]
 }
@@ -147,5 +148,22 @@ fn external(stage: &Stage) -> Verdict {
     assert_eq!(names(stage)?, ["ours"]);
     assert!(stage.roots.join("data/volumes/ours/_data/file").exists());
     stage.compose(["volume", "rm", "ours"]).success()?;
+    Ok(())
+}
+
+fn bottomless(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", &format!("{}volumes: {{data: {{}}}}\n", service("'data:/mnt'")))?;
+    stage.compose(["up", "--detach"]).success()?;
+    // Deeper than a process may have files open, and than a path may be long.
+    for top in ["/mnt", "/tmp"] {
+        let dig = format!(
+            "import os; os.chdir('{top}')\nfor _ in range(5000): os.mkdir('d'); os.chdir('d')"
+        );
+        stage.compose(["exec", "-T", "box", "python3", "-c", &dig]).success()?;
+    }
+    stage.compose(["down", "--volumes"]).success()?;
+    assert_eq!(names(stage)?, [""; 0]);
+    let left: Vec<_> = fs::read_dir(stage.roots.join("data/volumes"))?.flatten().collect();
+    assert!(left.iter().all(|entry| entry.file_name() == ".lock"), "{left:?}");
     Ok(())
 }

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use sys::remove::remove_tree;
+
 use crate::copy::{copy_attributes, copy_tree, set_times};
 use crate::{CopyError, LayersError, MountError, Volume, VolumeName, layers};
 
@@ -193,7 +195,7 @@ impl Stage {
 
     /// Throws away what is not complete and moves in what is; says how many names moved.
     fn finish(&self) -> Result<usize, PopulateError> {
-        remove(&self.new).map_err(|source| self.failed("remove", &self.new, source))?;
+        remove_tree(&self.new).map_err(|source| self.failed("remove", &self.new, source))?;
         if !self.ready.exists() {
             return Ok(0);
         }
@@ -215,7 +217,7 @@ impl Stage {
             .and_then(|()| set_times(&before, &to, Path::new(".")))
             .map_err(|source| PopulateError::Copy { name: self.name.clone(), source })?;
         rustix::fs::fsync(&to).map_err(|errno| self.failed("fsync", &self.data, errno.into()))?;
-        remove(&self.ready).map_err(|source| self.failed("remove", &self.ready, source))?;
+        remove_tree(&self.ready).map_err(|source| self.failed("remove", &self.ready, source))?;
         Ok(moved)
     }
 
@@ -227,14 +229,6 @@ impl Stage {
 
     fn failed(&self, call: &'static str, path: &Path, source: io::Error) -> PopulateError {
         PopulateError::Write { name: self.name.clone(), call, path: path.to_owned(), source }
-    }
-}
-
-/// Removes a tree, if it is there.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

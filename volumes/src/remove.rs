@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use sys::remove::remove_tree;
+
 use crate::name::random_hex;
 use crate::store::GONE;
 use crate::{MountError, Store, StoreError, Volume, VolumeName};
@@ -125,12 +127,7 @@ impl Store {
 
 /// Deletes a retired volume. Another process may sweep it at the same time.
 fn delete(gone: &Path) -> Result<(), RemoveError> {
-    match fs::remove_dir_all(gone) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(RemoveError::Delete { path: gone.to_owned(), source: error })
-        }
-        _ => Ok(()),
-    }
+    remove_tree(gone).map_err(|source| RemoveError::Delete { path: gone.to_owned(), source })
 }
 
 /// Bytes on disk below `path`, as far as they can be read; links are not followed.

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rustix::fs::FlockOperation;
 
+use sys::remove::remove_tree;
+
 use crate::name::random_hex;
 use crate::options::{LocalMount, OptionsError};
 use crate::{PopulateError, Volume, VolumeName, Wanted, populate};
@@ -213,7 +215,7 @@ impl Store {
             let name = entry.file_name();
             let ours = |prefix: &str| name.to_str().is_some_and(|name| name.starts_with(prefix));
             if ours(NEW) || ours(GONE) {
-                let _resists = fs::remove_dir_all(entry.path());
+                let _resists = remove_tree(&entry.path());
             }
         }
     }

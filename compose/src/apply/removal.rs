@@ -131,13 +131,10 @@ pub async fn remove_cut_off(supervisor: &Supervisor, id: &str) -> Result<(), Rem
 pub async fn remove_garbage(supervisor: &Supervisor, id: &str) -> Result<(), RemoveError> {
     let folder = supervisor.roots.container(&supervisor.project, id).folder().to_owned();
     let path = folder.clone();
-    let removed = spawn_blocking(move || fs::remove_dir_all(folder)).await;
-    match removed.unwrap_or_else(|error| Err(error.into())) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(RemoveError::Folder { path, source })
-        }
-        _ => Ok(()),
-    }
+    let removed = spawn_blocking(move || sys::remove::remove_tree(&folder)).await;
+    removed
+        .unwrap_or_else(|error| Err(error.into()))
+        .map_err(|source| RemoveError::Folder { path, source })
 }
 
 /// Removes an image, unless a container still uses it.

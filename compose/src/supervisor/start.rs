@@ -161,7 +161,7 @@ fn renew_layer(live: &Live) -> Result<(), StartError> {
         "its writable layer begins anew after a crash of the machine"
     );
     let renew = |path: PathBuf| {
-        fs::remove_dir_all(&path)?;
+        sys::remove::remove_tree(&path)?;
         fs::create_dir(&path)
     };
     renew(live.paths.work())

@@ -111,10 +111,6 @@ fn names(directory: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::access("delete", path)(error))
-        }
-        _ => Ok(()),
-    }
+    // A layer may be deeper than this process may have files open.
+    sys::remove::remove_tree(path).map_err(StoreError::access("delete", path))
 }

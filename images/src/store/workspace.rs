@@ -132,7 +132,7 @@ impl<'a> Workspace<'a> {
 impl Drop for Workspace<'_> {
     fn drop(&mut self) {
         // What resists is deleted by the next writer.
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = sys::remove::remove_tree(&self.path);
     }
 }
 

@@ -13,5 +13,6 @@ pub mod namespace;
 pub mod netlink;
 pub mod pidfd;
 pub mod process;
+pub mod remove;
 pub mod root;
 pub mod seccomp;

@@ -323,11 +323,7 @@ mod tests {
         let text = |text: &str| CString::new(text).unwrap();
         let child = start(&Program {
             executable: shell.as_fd(),
-            arguments: vec![
-                text("sh"),
-                text("-c"),
-                text("ls /proc/$$/fd | tr '\\n' ' ' >&3; pwd >&3; exit 7"),
-            ],
+            arguments: vec![text("sh"), text("-c"), text("exec >&3; ls /proc/$$/fd; pwd; exit 7")],
             environment: vec![text("PATH=/usr/bin:/bin")],
             descriptors: vec![null.as_fd(), null.as_fd(), null.as_fd(), input.as_fd()],
             session: Session::Own,
@@ -335,7 +331,7 @@ mod tests {
         drop(input);
         let mut said = String::new();
         File::from(output).read_to_string(&mut said).unwrap();
-        assert_eq!(said, "0 1 2 3 /\n");
+        assert_eq!(said, "0\n1\n2\n3\n/\n");
         assert_eq!(wait_word(child.unwrap().pidfd.as_fd()).unwrap(), 7 << 8);
     }
 

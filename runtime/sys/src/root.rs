@@ -16,14 +16,13 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, Dev, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use crate::remove::remove_at;
+
 /// How often a resolution is repeated that the kernel gave up because something was renamed meanwhile (EAGAIN).
 const ATTEMPTS: usize = 128;
 
 /// How many dangling symbolic links [`Root::create_dir_all`] follows: the kernel's own limit (path_resolution(7)).
 const LINKS: usize = 40;
-
-/// How deep [`Place::remove_all`] descends. Deeper trees cannot be named by one path, and are not made by us.
-const DEPTH: usize = 2048;
 
 /// A directory below which all paths are resolved.
 #[derive(Debug)]
@@ -251,36 +250,8 @@ impl Place {
     /// Removes whatever is here, with all that is in it. Symbolic links are removed, not followed. Nothing here is
     /// a success.
     pub fn remove_all(&self) -> io::Result<()> {
-        self.remove_within(DEPTH)
+        remove_at(self.directory.as_fd(), &self.name)
     }
-
-    fn remove_within(&self, depth: usize) -> io::Result<()> {
-        match rustix::fs::unlinkat(&self.directory, &*self.name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            // unlink(2): EISDIR on Linux, EPERM by POSIX.
-            Err(Errno::ISDIR | Errno::PERM) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let depth = depth.checked_sub(1).ok_or(Errno::NAMETOOLONG)?;
-        let directory = Arc::new(self.open(OFlags::RDONLY | OFlags::DIRECTORY)?);
-        for name in names(&directory)? {
-            Place { directory: Arc::clone(&directory), name }.remove_within(depth)?;
-        }
-        self.remove_dir()
-    }
-}
-
-/// All names in a directory but `.` and `..`.
-fn names(directory: &OwnedFd) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(OsString::from_vec(name.to_owned()));
-        }
-    }
-    Ok(names)
 }
 
 fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
