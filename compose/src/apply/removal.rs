@@ -55,6 +55,13 @@ pub async fn remove(
 ) -> Result<(), RemoveError> {
     let Some(live) = supervisor.container(id) else { return Ok(()) };
     let Some(_gate) = start::at_rest(&live).await else { return Err(RemoveError::Running) };
+    // One that ended by itself a moment ago may wait to be started again.
+    exit::want_stop(supervisor, &live).await;
+    if !volumes.is_empty() {
+        let unfinished = live.paths.unfinished();
+        fs::write(&unfinished, volumes.join("\n"))
+            .map_err(|source| RemoveError::Folder { path: unfinished, source })?;
+    }
     let record = live.paths.record();
     match fs::remove_file(&record) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -66,11 +73,11 @@ pub async fn remove(
     exit::remove_cgroup(&live);
     supervisor.forget(id);
     supervisor.tell(&live, Change::Removed);
-    remove_garbage(supervisor, id).await?;
-    release_addresses(supervisor, &live);
     for volume in volumes {
         supervisor.volumes.remove(volume, &supervisor.users_of_volume(volume))?;
     }
+    remove_garbage(supervisor, id).await?;
+    release_addresses(supervisor, &live);
     Ok(())
 }
 
@@ -92,20 +99,23 @@ fn release_addresses(supervisor: &Supervisor, live: &Live) {
     }
 }
 
-/// Removes what a creation or a removal that was cut off has left: control groups, name and folder, and of a creation also
-/// the anonymous volumes.
+/// Removes what a creation or a removal that was cut off has left: control groups, name and folder, and the anonymous
+/// volumes that were made for it, or were to go with it.
 ///
 /// # Errors
 ///
 /// [`RemoveError`].
 pub async fn remove_cut_off(supervisor: &Supervisor, id: &str) -> Result<(), RemoveError> {
     let paths = supervisor.roots.container(&supervisor.project, id);
-    if paths.unfinished().exists() {
+    if let Ok(named) = fs::read_to_string(paths.unfinished()) {
         for volume in supervisor.volumes.list()? {
             let name = volume.name.to_string();
+            let made_for = volume.labels.get(labels::CONTAINER).map(String::as_str);
+            if !named.lines().any(|named| named == name) && made_for != Some(id) {
+                continue;
+            }
             let users = supervisor.users_of_volume(&name);
-            let made_for = volume.labels.get(labels::CONTAINER);
-            if made_for.is_some_and(|made_for| made_for == id) && users.is_empty() {
+            if users.is_empty() {
                 supervisor.volumes.remove(&name, &users)?;
             }
         }

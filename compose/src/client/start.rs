@@ -34,6 +34,9 @@ pub enum StartError {
 /// How long a keeper may take to bring up another supervisor in the place of one that was killed.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long one that was started at the same time, and was first, may take until it listens.
+const RIVAL: Duration = Duration::from_secs(2);
+
 /// The wait between two looks; a keeper starts the next supervisor after a tenth of a second.
 const PACE: Duration = Duration::from_millis(2);
 
@@ -63,14 +66,25 @@ pub fn connect_or_start(
             known => return Ok(known?),
         }
         if Instant::now() >= deadline || !has_keeper(paths) {
-            let launched = launch();
-            // Of two that were launched at once, which takes a killed command, one serves both.
-            return Client::connect(&socket).or_else(|error| {
-                launched?;
-                Err(error.into())
-            });
+            return match launch() {
+                Ok(()) => Ok(Client::connect(&socket)?),
+                Err(error) => rival(&socket).ok_or(StartError::Launch(error)),
+            };
         }
         sleep(PACE);
+    }
+}
+
+/// The supervisor that another command, or a supervisor that lost its keeper, has begun to start at the same time: it
+/// has the lock of the project, and is about to listen.
+fn rival(socket: &Path) -> Option<Client> {
+    let deadline = Instant::now() + RIVAL;
+    loop {
+        match Client::connect(socket) {
+            Ok(client) => return Some(client),
+            Err(_) if Instant::now() < deadline => sleep(PACE),
+            Err(_) => return None,
+        }
     }
 }
 

@@ -169,7 +169,8 @@ pub struct ContainerPaths {
 }
 
 impl ContainerPaths {
-    /// Is there while the container is being made: what was made for it goes if that is cut off.
+    /// Is there while the container is being made, or removed with its anonymous volumes, whose names are in it then: if
+    /// that is cut off they go with the folder.
     #[must_use]
     pub fn unfinished(&self) -> PathBuf {
         self.folder.join("unfinished")

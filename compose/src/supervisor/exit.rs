@@ -181,9 +181,7 @@ pub async fn stop(
     grace: Duration,
 ) -> Result<(), StopError> {
     drop(live.gate.lock().await);
-    if live.on(Event::StopRequested) == Effect::Settle {
-        give_up_restart(supervisor, live).await;
-    }
+    want_stop(supervisor, live).await;
     if !live.is_running() {
         return Ok(());
     }
@@ -208,9 +206,7 @@ pub async fn stop(
 /// Kills `live` and returns when it is gone.
 async fn kill_and_wait(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
     drop(live.gate.lock().await);
-    if live.on(Event::StopRequested) == Effect::Settle {
-        give_up_restart(supervisor, live).await;
-    }
+    want_stop(supervisor, live).await;
     if live.is_running() {
         note_request(live);
         kill(live);
@@ -267,7 +263,11 @@ fn note_request(live: &Live) {
     }
 }
 
-async fn give_up_restart(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+/// Lets `live` know that somebody wants it to stop. One that waits to be started again gives that up, and what it holds.
+pub async fn want_stop(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+    if live.on(Event::StopRequested) != Effect::Settle {
+        return;
+    }
     settle(supervisor, live, false).await;
     let written = live.change(|state| {
         state.phase = Phase::Exited;

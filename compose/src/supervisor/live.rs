@@ -70,12 +70,12 @@ impl Descriptors {
         list.next().is_none().then_some(descriptors)
     }
 
-    /// Those of a container that has ended: the keeper holds all that it had, or, if it waits to be started again, its
-    /// namespace only.
-    pub fn of_ended(mut list: Vec<OwnedFd>, shape: Shape) -> Self {
+    /// Those that a keeper held for a container: all that it had, or its namespace only, if it waits to be started again
+    /// or was adopted without its output.
+    pub fn from_held(mut list: Vec<OwnedFd>, shape: Shape) -> Option<Self> {
         match list.len() {
-            1 if shape.sandbox => Self { sandbox: list.pop(), ..Self::default() },
-            _ => Self::from_list(list, shape).unwrap_or_default(),
+            1 if shape.sandbox => Some(Self { sandbox: list.pop(), ..Self::default() }),
+            _ => Self::from_list(list, shape),
         }
     }
 

@@ -332,6 +332,17 @@ pub fn detach(supervisor: &Supervisor, live: &Live) {
     live.remember_endpoints(Vec::new());
 }
 
+/// Finds the endpoints of a container again that a predecessor attached and did not live to write down.
+pub fn recall(supervisor: &Supervisor, live: &Live) {
+    let NetworkStart::Own(places) = &live.start.network else { return };
+    let endpoint = |place: &Place| {
+        let members = network(supervisor, &place.network).ok()?.members().ok()?;
+        let own = |member: &Member| member.endpoint.container == live.record.id;
+        members.into_iter().find(own).map(|member| endpoint_state(&member.endpoint))
+    };
+    live.remember_endpoints(places.iter().filter_map(endpoint).collect());
+}
+
 /// Answers names again for a container that runs already.
 pub fn take_up(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
     if let Err(error) = serve(supervisor, live) {

@@ -242,7 +242,12 @@ pub fn take_up(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
     match reserve(&wanted) {
         Ok(reserved) => {
             live.tasks.borrow_mut().reserved = reserved;
-            begin(supervisor, live);
+            let published = begin(supervisor, live);
+            if published != known
+                && let Err(error) = live.change(|state| state.published = published)
+            {
+                tracing::warn!(container = live.record.name, %error, "state");
+            }
         }
         Err(error) => tracing::error!(container = live.record.name, %error, "publish"),
     }

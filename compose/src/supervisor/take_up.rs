@@ -44,7 +44,7 @@ impl Supervisor {
         let Some(running) = running else { return };
         let mut descriptors = descriptors.into_iter();
         *live.pidfd.borrow_mut() = descriptors.next();
-        match Descriptors::from_list(descriptors.collect(), live.shape()) {
+        match Descriptors::from_held(descriptors.collect(), live.shape()) {
             Some(found) => *live.descriptors.borrow_mut() = found,
             None => tracing::error!(
                 container = live.record.name,
@@ -59,6 +59,7 @@ impl Supervisor {
         // A predecessor may have been killed between the start and its record.
         let unknown = live.state().process.as_ref() != Some(&process);
         if unknown {
+            names::recall(self, live);
             let health = probe::initial(live);
             let written = live.change(|state| {
                 state.phase = Phase::Running;
@@ -116,8 +117,8 @@ impl Supervisor {
         // One that was started unseen by a keeper that is gone, and that no record knows.
         exit::kill(live);
         if let Some(held) = held {
-            let found = Descriptors::of_ended(held.descriptors, live.shape());
-            *live.descriptors.borrow_mut() = found;
+            let found = Descriptors::from_held(held.descriptors, live.shape());
+            *live.descriptors.borrow_mut() = found.unwrap_or_default();
         }
         if matches!(before.phase, Phase::Running | Phase::Paused) {
             output::begin(live);

@@ -101,8 +101,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), KeeperE
     if forgotten {
         let _ = std::fs::remove_file(keeper.config.run.join(LOG));
     }
-    // A file that is left says nothing: its process is gone.
-    let _ = std::fs::remove_file(identity);
+    // Another keeper may have come in the meantime. A file that is left says nothing: its process is gone.
+    if std::fs::read_to_string(&identity)
+        .is_ok_and(|text| introduction().is_ok_and(|own| text == own))
+    {
+        let _ = std::fs::remove_file(identity);
+    }
     if forgotten {
         // Refused, as it should be, if another command has begun to use it.
         let _ = std::fs::remove_dir(&keeper.config.run);
@@ -119,11 +123,16 @@ fn raise_open_files() -> Option<Rlimit> {
 
 /// Writes who we are, whole or not at all.
 fn introduce(path: &std::path::Path) -> io::Result<()> {
+    let next = path.with_extension("json.next");
+    std::fs::write(&next, introduction()?)?;
+    std::fs::rename(next, path)
+}
+
+/// Who we are.
+fn introduction() -> io::Result<String> {
     let pid = std::process::id().cast_signed();
     let started = sys::pidfd::start_time(pid)?;
-    let next = path.with_extension("json.next");
-    std::fs::write(&next, format!("{{\"version\":1,\"pid\":{pid},\"pid_started\":{started}}}\n"))?;
-    std::fs::rename(next, path)
+    Ok(format!("{{\"version\":1,\"pid\":{pid},\"pid_started\":{started}}}\n"))
 }
 
 /// The keeper's state.
