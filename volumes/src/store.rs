@@ -207,6 +207,17 @@ impl Store {
         &self.root
     }
 
+    /// Deletes what killed processes have left half-way, as every change does by itself. Does nothing while somebody
+    /// else is at it.
+    pub fn tidy(&self) {
+        let lock = File::options().write(true).open(self.root.join(LOCK));
+        if let Ok(lock) = lock
+            && rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            self.sweep();
+        }
+    }
+
     /// Removes what killed processes left. The caller holds the lock. What resists is left for the next time:
     /// it is in nobody's way.
     pub(crate) fn sweep(&self) {
@@ -250,6 +261,19 @@ mod tests {
 
     fn wanted(name: &str) -> Wanted {
         Wanted::parse(name).unwrap()
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_deleted_unless_somebody_is_at_it() {
+        let (_dir, store) = scratch();
+        let left = [NEW, GONE].map(|prefix| store.root.join(format!("{prefix}0123")));
+        left.iter().for_each(|left| fs::create_dir_all(left.join(DATA)).unwrap());
+        let lock = store.lock().unwrap();
+        store.tidy();
+        assert!(left.iter().all(|left| left.exists()));
+        drop(lock);
+        store.tidy();
+        assert!(!left.iter().any(|left| left.exists()));
     }
 
     #[test]

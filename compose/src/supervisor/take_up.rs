@@ -36,6 +36,7 @@ impl Supervisor {
         for key in held.into_keys() {
             self.keeper.release(&key);
         }
+        self.volumes.tidy();
         Ok(())
     }
 
