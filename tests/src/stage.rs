@@ -83,12 +83,9 @@ impl Stage {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let scratch = tempfile::Builder::new().prefix("scenario-").tempdir()?;
         let short: String = name.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
-        let project = format!(
-            "{}{}x{}",
-            short.to_lowercase(),
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        // Always as long: messages tell columns behind it.
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let project = format!("{}{:07}x{number:03}", short.to_lowercase(), std::process::id());
         let artifacts = target().join("tmp/artifacts").join(name);
         if artifacts.exists() {
             fs::remove_dir_all(&artifacts)?;
