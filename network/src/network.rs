@@ -2,6 +2,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -210,7 +211,7 @@ impl Network {
     pub fn members(&self) -> Result<Vec<Member>, MemberError> {
         let mut members = Vec::new();
         for entry in fs::read_dir(&self.endpoints).into_iter().flatten().flatten() {
-            if entry.file_name().as_encoded_bytes().ends_with(b".json") {
+            if is_record(&entry.file_name()) {
                 members.extend(file::read::<Member>(&entry.path())?);
             }
         }
@@ -368,5 +369,23 @@ impl Network {
 
     fn member_file(&self, container: &str) -> PathBuf {
         self.endpoints.join(format!("{container}.json"))
+    }
+}
+
+/// Whether a file is a member's record: what a killed process has left of its next version is hidden, and no record.
+fn is_record(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.ends_with(b".json") && !name.starts_with(b".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_written_members_are_none() {
+        assert!(is_record(OsStr::new("4f1c.json")));
+        assert!(!is_record(OsStr::new(".4f1c.json")), "left by a killed process");
+        assert!(!is_record(OsStr::new("4f1c.lock")));
     }
 }
