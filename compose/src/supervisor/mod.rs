@@ -39,7 +39,7 @@ use runtime::launch::NamespaceKind;
 use tokio::net::UnixListener;
 use tokio::sync::{Mutex, Notify, broadcast, watch};
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::event::{Change, ContainerEvent, Event};
 use crate::record::{
@@ -62,6 +62,12 @@ const THREAD_REST: Duration = Duration::from_secs(1);
 
 /// How long a supervisor without anything to do waits for its first client.
 const FIRST_CLIENT: Duration = Duration::from_secs(2);
+
+/// How long a predecessor that was killed may take to let go of the project.
+const PREDECESSOR: Duration = Duration::from_secs(1);
+
+/// The wait between two looks at whether it has.
+const PACE: Duration = Duration::from_millis(2);
 
 /// Why the supervisor could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -178,7 +184,7 @@ pub fn run(beginning: Beginning) -> Result<(), SupervisorError> {
 
 async fn serve(beginning: Beginning) -> Result<(), SupervisorError> {
     let Beginning { project, roots, keeper } = beginning;
-    let _lock = ProjectLock::acquire(&roots, &project)?;
+    let _lock = lock(&roots, &project).await?;
     let socket = roots.project(&project).socket();
     let supervisor = Rc::new(Supervisor::new(project, roots, keeper)?);
     let news = spawn_local(listen_to_keeper(Rc::clone(&supervisor)));
@@ -196,6 +202,18 @@ async fn serve(beginning: Beginning) -> Result<(), SupervisorError> {
     supervisor.forget_if_empty();
     supervisor.keeper.quit();
     Ok(())
+}
+
+/// Takes the lock of the project. A predecessor that was killed a moment ago may still be on its way out of the kernel,
+/// which says nothing when the lock of a file becomes free to whoever does not wait for it without bound.
+async fn lock(roots: &Roots, project: &str) -> Result<ProjectLock, LockError> {
+    let deadline = Instant::now() + PREDECESSOR;
+    loop {
+        match ProjectLock::acquire(roots, project) {
+            Err(LockError::Held { .. }) if Instant::now() < deadline => sleep(PACE).await,
+            outcome => return outcome,
+        }
+    }
 }
 
 fn listen(socket: &PathBuf) -> Result<UnixListener, SupervisorError> {
