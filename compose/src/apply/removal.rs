@@ -55,6 +55,9 @@ pub async fn remove(
 ) -> Result<(), RemoveError> {
     let Some(live) = supervisor.container(id) else { return Ok(()) };
     let Some(_gate) = start::at_rest(&live).await else { return Err(RemoveError::Running) };
+    if supervisor.container(id).is_none() {
+        return Ok(());
+    }
     // One that ended by itself a moment ago may wait to be started again.
     exit::want_stop(supervisor, &live).await;
     if !volumes.is_empty() {

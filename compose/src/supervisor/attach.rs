@@ -52,8 +52,9 @@ async fn follow(
     if let Err(error) = start::start(supervisor, live, Occasion::Request).await {
         let failure = Failure::new(&error);
         let _ = client.write_all(&Frame::Failed(failure).encode()).await;
+        // Whoever has the exit code may look for the container: `run --rm` has removed it by then.
+        exit::remove_if_asked(supervisor, live).await;
         let _ = client.write_all(&Frame::Exit(error.shell_code()).encode()).await;
-        super::exit::remove_if_asked(supervisor, live).await;
         return;
     }
     loop {
@@ -62,6 +63,7 @@ async fn follow(
             return;
         }
         if let Some(code) = ended {
+            exit::remove_if_asked(supervisor, live).await;
             let _ = client.write_all(&Frame::Exit(code).encode()).await;
             let _ = client.shutdown().await;
             return;
