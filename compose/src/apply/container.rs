@@ -18,6 +18,7 @@ use super::removal;
 use super::run::Walk;
 use super::wishes::{self, NoCommand};
 use crate::event::Change;
+use crate::file;
 use crate::model::{
     Attachment, HealthTest, Healthcheck, IpcMode, MacAddress, Networking, PidMode, Project,
     RestartPolicy, Service, Signal, UtsMode, VolumesFrom, VolumesFromSource,
@@ -428,7 +429,7 @@ fn volumes_from(
 fn log_limit(service: &Service) -> LogLimit {
     let option =
         |name: &str| service.logging.as_ref().and_then(|logging| logging.options.get(name));
-    let segment_bytes = option("max-size").and_then(|size| size_in_bytes(size));
+    let segment_bytes = option("max-size").and_then(|size| u64::try_from(file::bytes(size)?).ok());
     let segments = option("max-file").and_then(|count| count.parse().ok());
     LogLimit { segment_bytes, segments: segments.or(segment_bytes.map(|_| 1)) }
 }
@@ -542,16 +543,4 @@ fn health_test(words: &[String]) -> Option<HealthTest> {
         [cmd, args @ ..] if cmd == "CMD" => Some(HealthTest::Exec(args.to_vec())),
         words => Some(HealthTest::Exec(words.to_vec())),
     }
-}
-
-fn size_in_bytes(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_shl(unit)
 }

@@ -43,6 +43,7 @@ use std::path::PathBuf;
 pub use document::{Document, Variable};
 pub use render::Nulls;
 pub(crate) use scalar::{go_float, is_plain_string};
+pub(crate) use units::bytes;
 
 use crate::diagnostic::Diagnostic;
 use crate::model::Project;
