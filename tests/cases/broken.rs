@@ -178,7 +178,8 @@ fn run_refused(stage: &Stage) -> Verdict {
 fn run_once(stage: &Stage, words: &[&str]) -> Verdict {
     stage.file("compose.yaml", "services:\n  web:\n    image: rootfs:/\n")?;
     let run = stage.compose(words);
-    assert!(stage.containers()?.is_empty(), "--rm removes what did not start as well");
+    let left = stage.containers()?;
+    assert!(left.is_empty(), "--rm removes what did not start as well, and here is {left:?}");
     stage.compose(["down"]).success()?;
     told(stage, &run)
 }

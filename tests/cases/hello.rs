@@ -140,7 +140,8 @@ fn one_off(stage: &Stage) -> Verdict {
         .compose(["run", "--rm", "-T", "hello", "sh", "-c", "echo from a one-off; exit 5"])
         .code(5)?
         .says("from a one-off")?;
-    assert!(stage.containers()?.is_empty());
+    let left = stage.containers()?;
+    assert!(left.is_empty(), "--rm removes it, and here is {left:?}");
     stage.compose(["down"]).success()?;
     Ok(())
 }

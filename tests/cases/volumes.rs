@@ -157,7 +157,7 @@ fn bottomless(stage: &Stage) -> Verdict {
     // Deeper than a process may have files open, and than a path may be long.
     for top in ["/mnt", "/tmp"] {
         let dig = format!(
-            "import os; os.chdir('{top}')\nfor _ in range(5000): os.mkdir('d'); os.chdir('d')"
+            "import os, tempfile; os.chdir(tempfile.mkdtemp(dir='{top}'))\nfor _ in range(5000): os.mkdir('d'); os.chdir('d')"
         );
         stage.compose(["exec", "-T", "box", "python3", "-c", &dig]).success()?;
     }

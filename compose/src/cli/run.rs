@@ -127,6 +127,12 @@ fn begin(
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
     let mut made = None;
+    // Connected all the time: between the making and the starting of the container nothing runs, and a supervisor
+    // without clients would leave.
+    let _stays = match context.global().dry_run {
+        true => None,
+        false => Some(session.connect().map_err(not_ours)?),
+    };
     let outcome = session.carry_out_seeing(path::RUN, request, terminal, |event| {
         if let Event::Container(event) = event
             && event.oneoff
@@ -176,8 +182,7 @@ fn attend(
 ) -> Result<u8, CommandError> {
     const TRIES: u32 = 5;
     for _ in 0..TRIES {
-        let connection = session.connect()?.upgrade(&path::attach(id));
-        let connection = connection.map_err(CommandError::from).map_err(not_ours)?;
+        let connection = session.upgrade(&path::attach(id)).map_err(not_ours)?;
         match attach::run(connection, ends, terminal)? {
             End::Exited(code) => return Ok(code),
             End::Failed(failure, code) => return Err(not_begun(failure, code)),

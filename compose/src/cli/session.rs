@@ -1,6 +1,7 @@
 //! A command that the supervisor carries out: ask, show how it goes, return how it ended.
 
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 
 use runtime::keeper::{Config, LaunchError, launch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -100,6 +101,16 @@ impl<'c> Session<'c> {
     /// When no supervisor answers.
     pub fn listen(&self) -> Result<Answer, CommandError> {
         self.persist(|client| client.listen(crate::api::path::EVENTS))
+    }
+
+    /// Asks for a connection that carries frames, and starts the supervisor if there is none. Bytes that came with the
+    /// answer are returned beside it.
+    ///
+    /// # Errors
+    ///
+    /// When no supervisor answers.
+    pub fn upgrade(&self, path: &str) -> Result<(UnixStream, Vec<u8>), CommandError> {
+        self.persist(|client| client.upgrade(path))
     }
 
     fn persist<T>(
@@ -238,5 +249,37 @@ pub fn wait_for(
             Err(Errno::INTR) => {}
             Err(error) => return Err(CommandError::failed(format!("poll: {error}"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::cli::testing;
+    use crate::record::Roots;
+
+    #[test]
+    fn a_connection_is_asked_for_again_when_the_supervisor_leaves() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::new(folder.path().join("data"), folder.path().join("run"));
+        std::fs::create_dir_all(roots.project("p").run()).unwrap();
+        let listener = UnixListener::bind(roots.project("p").socket()).unwrap();
+        let context = Context::new(testing::args(&[]), roots);
+        let supervisor = std::thread::spawn(move || {
+            drop(listener.accept().unwrap());
+            let (mut client, _) = listener.accept().unwrap();
+            let asked = client.read(&mut [0; 4096]).unwrap();
+            client.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\nearly").unwrap();
+            asked
+        });
+        let session = Session::starting_with(&context, "p", |_| {
+            Err(LaunchError::Start(std::io::ErrorKind::NotFound.into()))
+        });
+        let (_socket, early) = session.upgrade("/v1/x").unwrap();
+        assert_eq!(early, b"early");
+        assert!(supervisor.join().unwrap() > 0);
     }
 }

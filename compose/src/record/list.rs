@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use runtime::cgroup;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::replace::RecordError;
@@ -187,7 +188,16 @@ fn read(
         Ok(_) | Err(RecordError::Damaged { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let state = ContainerState::read(&paths)?.settled(id, boot, exits);
+    let known = ContainerState::read(&paths)?;
+    let ran = known.process.is_some();
+    let mut state = known.settled(id, boot, exits);
+    if ran && state.process.is_none() {
+        // Its supervisor is about to write down how it ended, and then removes the control group that tells it as well.
+        match cgroup::existing(&cgroup::name(project, id)) {
+            Ok(Some(place)) => state.oom = place.was_oom_killed(),
+            _ => state = ContainerState::read(&paths)?.settled(id, boot, exits),
+        }
+    }
     Ok(Some(Container { record, state }))
 }
 

@@ -42,9 +42,18 @@ impl ProcessName {
     /// run any more.
     #[must_use]
     pub fn is_alive(&self, now: &BootId) -> bool {
-        *now == self.boot_id
-            && Stat::read(self.pid)
-                .is_ok_and(|stat| stat.started_ticks == self.started_ticks && stat.runs())
+        self.stat(now).is_some_and(|stat| stat.runs())
+    }
+
+    /// Whether the kernel still knows the process, in the boot `now`: it runs, or its parent has not heard of its exit.
+    #[must_use]
+    pub fn is_known(&self, now: &BootId) -> bool {
+        self.stat(now).is_some()
+    }
+
+    fn stat(&self, now: &BootId) -> Option<Stat> {
+        let stat = (*now == self.boot_id).then(|| Stat::read(self.pid))?;
+        stat.ok().filter(|stat| stat.started_ticks == self.started_ticks)
     }
 }
 
@@ -117,8 +126,10 @@ mod tests {
             rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
         let target = rustix::process::WaitId::Pid(rustix::process::Pid::from_raw(pid).unwrap());
         rustix::process::waitid(target, options).unwrap();
-        assert!(!name.is_alive(&BootId::current().unwrap()));
+        let boot = BootId::current().unwrap();
+        assert!(!name.is_alive(&boot) && name.is_known(&boot));
         child.wait().unwrap();
+        assert!(!name.is_known(&boot));
     }
 
     #[test]

@@ -123,13 +123,14 @@ impl ContainerState {
 
     /// The state as it is in truth: a record that says "running" of a process
     /// that is gone becomes an exit, with the status from the journal if the
-    /// keeper saw it and unknown if nobody did.
+    /// keeper saw it and unknown if nobody did. A process of whose exit its keeper
+    /// has not heard is not gone.
     #[must_use]
     pub fn settled(mut self, id: &str, boot: &BootId, exits: &Exits) -> Self {
         if !matches!(self.phase, Phase::Running | Phase::Paused) {
             return self;
         }
-        if self.process.as_ref().is_some_and(|process| process.is_alive(boot)) {
+        if self.process.as_ref().is_some_and(|process| process.is_known(boot)) {
             return self;
         }
         let exit = self.process.take().and_then(|process| exits.of(id, process.pid, self.started));

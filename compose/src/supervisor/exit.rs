@@ -52,7 +52,7 @@ pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     }
     live.tasks.borrow_mut().end_services();
     *live.pidfd.borrow_mut() = None;
-    let oom = remove_cgroup(&live);
+    let oom = was_oom_killed(&live);
     let requested = live.life.get().phase == LifePhase::Stopping;
     let effect = live.on(Event::Exited(ended.status));
     let again = matches!(effect, Effect::WakeAt(_));
@@ -70,6 +70,8 @@ pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     if let Err(error) = written {
         tracing::warn!(%error, "state");
     }
+    // Only now: until the state says how it ended, whoever looks reads it from there.
+    remove_cgroup(&live);
     let code = ended.status.map_or(255, |status| status.shell_code());
     supervisor.tell(&live, Change::Exited { code, oom, restarting: again });
     obey(supervisor, &live, effect);
@@ -91,13 +93,9 @@ fn follow_up(state: &mut ContainerState, life: Life, effect: Effect) {
 
 /// Sees to a container that ended while no supervisor looked. Its state is true already but for what follows, which
 /// depends on `before`, the state that the last supervisor has left.
-pub async fn ended_unseen(
-    supervisor: &Rc<Supervisor>,
-    live: &Rc<Live>,
-    before: &ContainerState,
-    oom: bool,
-) {
+pub async fn ended_unseen(supervisor: &Rc<Supervisor>, live: &Rc<Live>, before: &ContainerState) {
     live.life.set(Life::of(before));
+    let oom = was_oom_killed(live);
     let effect = live.on(Event::Exited(live.state().exit));
     settle(supervisor, live, matches!(effect, Effect::WakeAt(_))).await;
     let written = live.change(|state| {
@@ -108,6 +106,7 @@ pub async fn ended_unseen(
     if let Err(error) = written {
         tracing::warn!(%error, "state");
     }
+    remove_cgroup(live);
     obey(supervisor, live, effect);
     remove_if_asked(supervisor, live).await;
 }
@@ -313,17 +312,19 @@ fn leftover(live: &Live) -> Option<Place> {
     runtime::cgroup::existing(&name).ok().flatten()
 }
 
-/// Removes the control groups of the last start, and says whether the kernel killed something in them for want of
-/// memory.
-pub fn remove_cgroup(live: &Live) -> bool {
+/// Whether the kernel has killed something of the last start for want of memory.
+fn was_oom_killed(live: &Live) -> bool {
+    live.has_cgroup.get() && place(live).is_some_and(|place| place.was_oom_killed())
+}
+
+/// Removes the control groups of the last start.
+pub fn remove_cgroup(live: &Live) {
     if !live.has_cgroup.get() {
-        return false;
+        return;
     }
-    let Some(place) = place(live) else { return false };
-    let oom = place.was_oom_killed();
+    let Some(place) = place(live) else { return };
     match place.remove() {
         Ok(()) => live.has_cgroup.set(false),
         Err(error) => tracing::warn!(container = live.record.name, %error, "cgroup"),
     }
-    oom
 }

@@ -128,16 +128,17 @@ impl Supervisor {
                 let _ = pump.await;
             }
         }
-        let oom = exit::remove_cgroup(live);
         match (live.life.get().phase, before.phase) {
             (transition::Phase::Waiting { until }, _) => {
+                exit::remove_cgroup(live);
                 exit::obey(self, live, transition::Effect::WakeAt(until));
             }
             (_, Phase::Running | Phase::Paused | Phase::Restarting) => {
-                exit::ended_unseen(self, live, before, oom).await;
+                exit::ended_unseen(self, live, before).await;
             }
             (_, Phase::Created | Phase::Exited | Phase::Dead) => {
-                exit::settle(self, live, false).await
+                exit::remove_cgroup(live);
+                exit::settle(self, live, false).await;
             }
         }
     }
