@@ -2,7 +2,17 @@
 //!
 //! A [`Diagnostic`] names places by file, line and column, so it can be made while a file is read
 //! as well as long after, from a [`Place`] that the model has kept. It is drawn by rustc's own
-//! renderer.
+//! renderer, or written as JSON for machines:
+//!
+//! ```json
+//! {"severity":"error","message":"…","file":"/p/compose.yaml","line":3,"column":5,
+//!  "end":{"line":3,"column":9},"text":"…",
+//!  "labels":[{"text":"first defined here","file":"…","line":1,"column":1,"end":{…}}],
+//!  "notes":["…"],"help":["…"]}
+//! ```
+//!
+//! Lines and columns count from 1, columns in characters; `end` is the first character that is no
+//! longer meant. A message about no place has neither `file` nor `line`, `column`, `end` and `text`.
 
 use std::fs;
 use std::ops::Range;
@@ -11,6 +21,7 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
+use serde_json::{Value as Json, json};
 
 use crate::model::Place;
 
@@ -25,7 +36,7 @@ pub enum Severity {
 }
 
 /// A message with the places that it is about.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
@@ -33,12 +44,14 @@ pub struct Diagnostic {
     pub message: String,
     /// The places; the first is where to look.
     pub labels: Vec<Label>,
+    /// What is good to know.
+    pub notes: Vec<String>,
     /// What to do about it.
     pub help: Vec<String>,
 }
 
 /// A place and what is to be said there.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Label {
     /// Where.
     pub place: Place,
@@ -47,7 +60,6 @@ pub struct Label {
     /// What is to be said there; may be empty.
     pub text: String,
     /// The text of the file, if it is at hand.
-    #[serde(skip)]
     pub source: Option<Arc<str>>,
 }
 
@@ -72,7 +84,8 @@ impl Diagnostic {
     }
 
     fn new(severity: Severity, message: impl Into<String>) -> Self {
-        Self { severity, message: message.into(), labels: Vec::new(), help: Vec::new() }
+        let message = message.into();
+        Self { severity, message, labels: Vec::new(), notes: Vec::new(), help: Vec::new() }
     }
 
     /// Adds a place that is known by its line and column only.
@@ -104,10 +117,27 @@ impl Diagnostic {
             Severity::Warning => Level::WARNING,
         };
         let elements = windows.iter().map(Window::element);
+        let notes = self.notes.iter().map(|text| Level::NOTE.message(text.as_str()));
         let help = self.help.iter().map(|text| Level::HELP.message(text.as_str()));
-        let group = level.primary_title(self.message.as_str()).elements(elements).elements(help);
+        let group = level.primary_title(self.message.as_str()).elements(elements);
+        let group = group.elements(notes).elements(help);
         let renderer = if style.color { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&[group as Group<'_>])
+    }
+
+    /// The message as a JSON object, in the shape that the module describes.
+    pub fn to_json(&self) -> Json {
+        let mut object = serde_json::Map::new();
+        object.insert("severity".into(), json!(self.severity));
+        object.insert("message".into(), json!(self.message));
+        let mut labels = self.labels.iter().map(Label::to_json);
+        if let Some(Json::Object(first)) = labels.next() {
+            object.extend(first);
+        }
+        object.insert("labels".into(), labels.collect());
+        object.insert("notes".into(), json!(self.notes));
+        object.insert("help".into(), json!(self.help));
+        Json::Object(object)
     }
 
     /// One window per file, in the order in which the labels name them.
@@ -123,6 +153,33 @@ impl Diagnostic {
             window.cut();
         }
         windows
+    }
+}
+
+impl Label {
+    fn to_json(&self) -> Json {
+        let Place { file, line, column } = &self.place;
+        let width = match self.width {
+            0 => self.word_width(),
+            width => width,
+        };
+        json!({
+            "file": file.to_string_lossy(),
+            "line": line,
+            "column": column,
+            "end": { "line": line, "column": *column as usize + width },
+            "text": self.text,
+        })
+    }
+
+    /// The characters of the word that begins at the place, as far as the file can be read.
+    fn word_width(&self) -> usize {
+        let at_hand = self.source.clone();
+        let text = at_hand.or_else(|| fs::read_to_string(&*self.place.file).ok().map(Arc::from));
+        let text = text.unwrap_or_default();
+        let line = text.lines().nth(self.place.line.saturating_sub(1) as usize).unwrap_or_default();
+        let start = line.char_indices().nth(self.place.column.saturating_sub(1) as usize);
+        start.map_or(1, |(at, _)| word(&line[at..]).max(1))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `compose config`: the project as it is understood.
 
+mod explain;
 mod hash;
 mod list;
 mod yaml;
@@ -12,7 +13,7 @@ use super::context::{Context, draw, mistakes};
 use super::error::CommandError;
 use super::terminal::Terminal;
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::file::{Document, LoadOptions, Nulls, Skip};
+use crate::file::{self, Document, LoadOptions, Nulls, Skip};
 
 /// Check the compose files and print what they mean
 #[derive(Debug, clap::Args)]
@@ -54,6 +55,13 @@ pub struct ConfigArgs {
     /// Print the variables with which the files are filled in
     #[arg(long, group = "list")]
     environment: bool,
+    /// Print where each value comes from: all of them, or those at a path like
+    /// `services.web.environment`
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "", group = "list")]
+    explain: Option<String>,
+    /// Print the JSON Schema of compose files, for editors
+    #[arg(long, group = "list")]
+    schema: bool,
     /// Leave variables as they are written
     #[arg(long)]
     no_interpolate: bool,
@@ -94,6 +102,13 @@ pub fn run(
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
     let options = options(&args, context);
+    if args.format == Some(Format::Json) {
+        terminal.speak_json();
+    }
+    if args.schema {
+        terminal.print(format!("{:#}\n", file::json_schema()))?;
+        return Ok(0);
+    }
     if args.variables {
         let variables =
             Document::variables(&options).map_err(|found| mistakes(&found, &options, terminal))?;
@@ -112,7 +127,10 @@ pub fn run(
     );
     terminal.warn_drawn(&draw(&warnings, &options, terminal));
     if !args.quiet {
-        let text = text(&args, &document)?;
+        let text = match &args.explain {
+            Some(path) => explain::explain(&document, path, args.format, &options.working_dir)?,
+            None => text(&args, &document)?,
+        };
         match &args.output {
             Some(path) => std::fs::write(path, text).map_err(|error| {
                 CommandError::failed(format!("cannot write {}: {error}", path.display()))

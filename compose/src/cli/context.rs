@@ -311,7 +311,11 @@ pub(super) fn mistakes(
     CommandError::drawn(draw(found, options, terminal), super::error::FAILED)
 }
 
+/// What was found, drawn over the lines of the files, or as a line of JSON each.
 pub(super) fn draw(found: &[Diagnostic], options: &LoadOptions, terminal: &Terminal) -> String {
+    if terminal.speaks_json() {
+        return found.iter().map(|one| format!("{}\n", one.to_json())).collect();
+    }
     let style = Style { color: terminal.colours_error(), base: Some(options.working_dir.clone()) };
     found.iter().map(|one| format!("{}\n\n", one.render(&style).trim_end())).collect()
 }

@@ -114,6 +114,17 @@ impl Terminal {
         self.colour_err
     }
 
+    /// Whether progress, warnings and errors are lines of JSON.
+    #[must_use]
+    pub const fn speaks_json(&self) -> bool {
+        matches!(self.mode, Mode::Json)
+    }
+
+    /// From here on progress, warnings and errors are lines of JSON.
+    pub fn speak_json(&mut self) {
+        self.mode = Mode::Json;
+    }
+
     /// How often [`Self::tick`] is to be called, if at all.
     #[must_use]
     pub const fn pace(&self) -> Option<Duration> {

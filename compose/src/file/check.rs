@@ -130,7 +130,9 @@ pub(super) fn references(report: &mut Report, project: &Node, disabled: &Map) {
         let service = &entry.node;
         image(report, name, entry);
         build(report, service, &services);
-        exclusive_networks(report, service);
+        if !exclusive_networks(report, service) {
+            attachments(report, service, &services);
+        }
         resources(report, service, &services);
         dependencies(report, service, &services);
         health_check(report, service);
@@ -156,8 +158,10 @@ impl Services<'_> {
 fn image(report: &mut Report, name: &str, entry: &Entry) {
     let sources = ["image", "build", "provider", "extends"];
     if !sources.iter().any(|key| entry.node.get(key).is_some()) {
+        let removed = sources.iter().find_map(|key| report.removed(entry.node.span, key));
         report
             .error(entry.key, format!("the service `{name}` has neither `image` nor `build`"))
+            .also_at(removed, "removed here")
             .help("add `image: NAME`, or `build: DIRECTORY`");
     }
 }
@@ -197,21 +201,27 @@ fn build(report: &mut Report, service: &Node, services: &Services<'_>) {
     }
 }
 
-fn exclusive_networks(report: &mut Report, service: &Node) {
-    let Some(service) = service.as_map() else { return };
+/// True, with an error, if a service says in two ways how it reaches the network.
+fn exclusive_networks(report: &mut Report, service: &Node) -> bool {
+    let Some(service) = service.as_map() else { return false };
     if let (Some(mode), Some(networks)) = (service.entry("network_mode"), service.entry("networks"))
     {
         report
             .error(mode.key, "`network_mode` and `networks` cannot both be given")
             .also(networks.key, "the other one")
             .help("keep one of them");
+        return true;
+    }
+    false
+}
+
+fn attachments(report: &mut Report, service: &Node, services: &Services<'_>) {
+    for (name, entry) in service.get("networks").into_iter().flat_map(Node::entries) {
+        defined(report, services.project, "networks", name, entry.key);
     }
 }
 
 fn resources(report: &mut Report, service: &Node, services: &Services<'_>) {
-    for (name, entry) in service.get("networks").into_iter().flat_map(Node::entries) {
-        defined(report, services.project, "networks", name, entry.key);
-    }
     for (name, entry) in service.get("models").into_iter().flat_map(Node::entries) {
         defined(report, services.project, "models", name, entry.key);
     }
@@ -254,9 +264,16 @@ fn defined(report: &mut Report, project: &Node, kind: &str, name: &str, place: S
     }
     let one = kind.trim_end_matches('s');
     let known: Vec<&str> = entries(project, kind).map(|(name, _)| name).collect();
-    let finding = report.error(place, format!("the {one} `{name}` is not defined"));
+    let removed = project.get(kind).and_then(|map| report.removed(map.span, name));
+    let place = report.part(place, name);
+    let finding = report
+        .error(place, format!("the {one} `{name}` is not defined"))
+        .also_at(removed, "removed here");
     match closest(name, known.iter().copied()) {
         Some(close) => finding.help(format!("did you mean `{close}`?")),
+        None if kind == "volumes" && name.contains('/') => {
+            finding.help(format!("a path of the host begins with `.`, `/` or `~`: `./{name}`"))
+        }
         None => finding.help(format!("define it at the top level: `{kind}: {{{name}: …}}`")),
     };
 }

@@ -40,8 +40,10 @@ fn check_object(report: &mut Report, node: &Node, key: Option<Span>, object: &'s
     let Some(map) = node.as_map() else { return };
     for required in object.required {
         if !map.contains(required) {
+            let removed = report.removed(node.span, required);
             report
                 .error(key.unwrap_or(node.span), format!("{} needs `{required}`", object.name))
+                .also_at(removed, "removed here")
                 .help(format!("add `{required}: …`"));
         }
     }
@@ -120,7 +122,7 @@ fn default_text(node: &mut Node, key: &str, text: &str) {
     if let Some(map) = node.as_map_mut()
         && !map.contains(key)
     {
-        map.set(key, Node::text(text, span));
+        map.set(key, Node::text(text, span.implied()));
     }
 }
 

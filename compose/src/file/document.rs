@@ -11,6 +11,7 @@ use crate::diagnostic::Diagnostic;
 
 use super::canonical::Variables;
 use super::env_file::Required;
+use super::environment::Environment;
 use super::interpolate;
 use super::locate::{self, Located};
 use super::node::{Map, Node};
@@ -55,12 +56,17 @@ impl Document {
     /// All that is wrong with the files, in their order, warnings included.
     pub fn read(options: &LoadOptions) -> Result<Self, Vec<Diagnostic>> {
         let mut report = Report::default();
-        match read(&mut report, options) {
-            Some(document) if !report.has_errors() => {
-                Ok(Self { report: RefCell::new(report), ..document })
-            }
-            _ => Err(report.into_diagnostics()),
+        let document = read(&mut report, options);
+        if !report.has_errors()
+            && let Some(document) = document
+        {
+            return Ok(Self { report: RefCell::new(report), ..document });
         }
+        if let Some(document) = document {
+            // What one phase finds does not hide what the next one would.
+            report.doubt(|report| resolve::project(report, &document));
+        }
+        Err(report.into_diagnostics())
     }
 
     /// What would keep the project from starting, although the document is well-formed.
@@ -198,7 +204,7 @@ fn read(report: &mut Report, options: &LoadOptions) -> Option<Document> {
     let mut located = locate::locate(report, options)?;
     let ahead = read_ahead(report, options, &located);
     let name = project_name(report, options, &located, &ahead)?;
-    located.environment.insert("COMPOSE_PROJECT_NAME".into(), name.clone());
+    located.environment.set("COMPOSE_PROJECT_NAME", name.as_str());
     let Located { files, project_dir, environment, profiles, .. } = &located;
     let scope = Scope {
         dir: project_dir.clone(),
@@ -233,7 +239,7 @@ fn read(report: &mut Report, options: &LoadOptions) -> Option<Document> {
         name,
         files: located.files,
         dir: located.project_dir,
-        environment: located.environment,
+        environment: located.environment.into_values(),
         skip: options.skip,
     })
 }
@@ -245,10 +251,14 @@ fn finish(
     tree: &mut Node,
     profiles: &[String],
     name: &str,
-    environment: &BTreeMap<String, String>,
+    environment: &Environment,
 ) -> Map {
     let span = tree.span;
     if let Some(map) = tree.as_map_mut() {
+        let span = match map.get("name") {
+            Some(written) if written.as_str() == Some(name) => written.span,
+            _ => span.implied(),
+        };
         map.set("name", Node::text(name, span));
         if !map.contains("services") {
             map.set("services", Node::map(Map::default(), span));

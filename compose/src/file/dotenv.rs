@@ -32,6 +32,8 @@ pub(crate) fn parse(
 pub(crate) struct Parsed {
     /// The entries in the order of the file; a later one with the same name wins.
     pub(crate) entries: Vec<(String, String)>,
+    /// The byte range of each entry.
+    pub(crate) ranges: Vec<(usize, usize)>,
     /// Variables that values mention and nobody has set, with byte ranges.
     pub(crate) missing: Vec<(String, (usize, usize))>,
 }
@@ -118,7 +120,7 @@ impl Parser<'_> {
         if name_end == line_end {
             self.at = line_end;
             if let Some(value) = (self.lookup)(&name) {
-                self.enter(name, value);
+                self.enter(name, value, start);
             }
             return Ok(());
         }
@@ -129,13 +131,15 @@ impl Parser<'_> {
         self.at = name_end + 1;
         self.skip_blanks();
         let value = self.value()?;
-        self.enter(name, value);
+        self.enter(name, value, start);
         Ok(())
     }
 
-    fn enter(&mut self, name: String, value: String) {
+    /// Takes up the entry that began at `start` and ends here.
+    fn enter(&mut self, name: String, value: String, start: usize) {
         self.latest.insert(name.clone(), value.clone());
         self.parsed.entries.push((name, value));
+        self.parsed.ranges.push((start, self.at));
     }
 
     /// Where the name that begins at `start` ends: at `=`, `:` or the end of the line.
@@ -297,7 +301,10 @@ pub(crate) fn parse_raw(
         if name.is_empty() {
             return Err(DotenvError { range, kind: DotenvErrorKind::NoName });
         }
-        parsed.entries.extend(value.map(|value| (name.to_owned(), value)));
+        if let Some(value) = value {
+            parsed.entries.push((name.to_owned(), value));
+            parsed.ranges.push(range);
+        }
     }
     Ok(parsed)
 }

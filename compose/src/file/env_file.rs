@@ -1,29 +1,36 @@
 //! Reads `.env` files, `env_file` and `label_file`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::dotenv::{self, DotenvError, DotenvErrorKind, Parsed};
+use super::environment::Environment;
 use super::locate;
-use super::node::{Map, Node, Value};
+use super::node::{Entry, Map, Node, Value};
 use super::report::Report;
-use super::source::Span;
+use super::source::{Sources, Span};
 use super::template::TemplateError;
+use super::trace::{Cause, Filled};
 
 type Grammar = fn(&str, &dyn Fn(&str) -> Option<String>) -> Result<Parsed, DotenvError>;
 
-/// Adds the entries of `path` to `found`; its values see `environment` and then `found`.
+/// Adds the entries of `path` to `found`; its values see `environment` and then `found`. `from` is
+/// what names the file.
 pub(super) fn read_into(
     report: &mut Report,
     path: &Path,
     grammar: Grammar,
-    environment: &BTreeMap<String, String>,
-    found: &mut BTreeMap<String, String>,
+    environment: &Environment,
+    found: &mut Environment,
+    from: Option<Span>,
 ) {
     let text = match locate::read_text(path) {
         Ok(text) => text,
         Err(message) => {
-            report.error_without_place(message);
+            let finding = match from {
+                Some(span) => report.error(span, message),
+                None => report.error_without_place(message),
+            };
+            finding.help("name a file that is there and can be read");
             return;
         }
     };
@@ -33,19 +40,20 @@ pub(super) fn read_into(
         let lookup = |name: &str| environment.get(name).or_else(|| found.get(name)).cloned();
         grammar(&text, &lookup)
     };
+    let mut start = report.sources.add_shared(path, text).start();
+    if let Some(from) = from {
+        start = report.sources.traced(start, Cause::EnvFile(from));
+    }
     match parsed {
-        Ok(parsed) if parsed.missing.is_empty() => found.extend(parsed.entries),
-        Ok(parsed) => {
-            let file = report.sources.add(path, text);
-            for (name, range) in parsed.missing {
-                report.unset_variable(&name, span(file.start(), range));
+        Ok(Parsed { entries, ranges, missing }) => {
+            for (name, range) in missing {
+                report.unset_variable(&name, span(start, range));
             }
-            found.extend(parsed.entries);
+            for ((name, value), range) in entries.into_iter().zip(ranges) {
+                found.insert(name, value, span(start, range));
+            }
         }
-        Err(error) => {
-            let file = report.sources.add(path, text);
-            explain(report, span(file.start(), error.range), &error.kind);
-        }
+        Err(error) => explain(report, span(start, error.range), &error.kind),
     }
 }
 
@@ -90,13 +98,13 @@ pub(super) enum Required {
 pub(super) fn apply_to_service(
     report: &mut Report,
     service: &mut Node,
-    environment: &BTreeMap<String, String>,
+    environment: &Environment,
     honoured: Required,
 ) {
     let span = service.span;
     let Some(service) = service.as_map_mut() else { return };
     let Some(files) = service.remove("env_file") else { return };
-    let mut found = BTreeMap::new();
+    let mut found = Environment::default();
     for file in files.node.items() {
         let Some(path) = file.get("path").and_then(Node::as_str) else { continue };
         let required = file.get("required").and_then(Node::as_bool).unwrap_or(true)
@@ -105,29 +113,26 @@ pub(super) fn apply_to_service(
         let place = file.get("path").map_or(file.span, |path| path.span);
         if present(report, path, required, "env file", place) {
             let grammar: Grammar = if raw { dotenv::parse_raw } else { dotenv::parse };
-            read_into(report, Path::new(path), grammar, environment, &mut found);
+            read_into(report, Path::new(path), grammar, environment, &mut found, Some(place));
         }
     }
-    lay_under(service, "environment", found, files.node.span, span);
+    lay_under(report, service, "environment", found, files.node.span, span);
 }
 
 /// Lays the `label_file`s of a service under its `labels`.
-pub(super) fn apply_labels(
-    report: &mut Report,
-    service: &mut Node,
-    environment: &BTreeMap<String, String>,
-) {
+pub(super) fn apply_labels(report: &mut Report, service: &mut Node, environment: &Environment) {
     let span = service.span;
     let Some(service) = service.as_map_mut() else { return };
     let Some(files) = service.remove("label_file") else { return };
-    let mut found = BTreeMap::new();
+    let mut found = Environment::default();
     for file in files.node.items() {
         let Some(path) = file.as_str() else { continue };
         if present(report, path, true, "label file", file.span) {
-            read_into(report, Path::new(path), dotenv::parse, environment, &mut found);
+            let grammar = dotenv::parse;
+            read_into(report, Path::new(path), grammar, environment, &mut found, Some(file.span));
         }
     }
-    lay_under(service, "labels", found, files.node.span, span);
+    lay_under(report, service, "labels", found, files.node.span, span);
 }
 
 /// True if the file is there; else it is an error if the file is required.
@@ -146,21 +151,26 @@ fn present(report: &mut Report, path: &str, required: bool, what: &str, place: S
 }
 
 fn lay_under(
+    report: &mut Report,
     service: &mut Map,
     attribute: &str,
-    found: BTreeMap<String, String>,
+    found: Environment,
     place: Span,
     service_span: Span,
 ) {
     let mut merged = Map::default();
-    for (name, value) in found {
-        merged.insert(name, place, Node::text(value, place));
+    for (name, value, written) in found.into_placed() {
+        let span = written.unwrap_or(place);
+        merged.insert(name, span, Node::text(value, span));
     }
     let own = service.remove(attribute);
     let (key, span) = own.as_ref().map_or((place, service_span), |own| (own.key, own.node.span));
     if let Some(Value::Map(own)) = own.map(|own| own.node.value) {
-        for (name, entry) in own {
-            merged.insert(name, entry.key, entry.node);
+        for (name, Entry { key, mut node }) in own {
+            if let Some(below) = merged.get(&name) {
+                node.span = report.sources.traced(node.span, Cause::Replaces(below.span));
+            }
+            merged.insert(name, key, node);
         }
     }
     if !merged.is_empty() {
@@ -169,11 +179,15 @@ fn lay_under(
 }
 
 /// Gives the keys without value that of the environment, where it has one.
-pub(super) fn fill_bare(variables: &mut Node, environment: &BTreeMap<String, String>) {
+pub(super) fn fill_bare(sources: &mut Sources, variables: &mut Node, environment: &Environment) {
     let Some(variables) = variables.as_map_mut() else { return };
     for (name, entry) in variables.iter_mut() {
         if let (Value::Null, Some(value)) = (&entry.node.value, environment.get(&**name)) {
             entry.node.value = Value::Text(value.as_str().into());
+            let origin = environment.origin(name);
+            let value = Some(value.as_str().into());
+            let filled = Cause::Variable(Filled { name: name.clone(), value, origin });
+            entry.node.span = sources.traced(entry.node.span, filled);
         }
     }
 }

@@ -13,6 +13,7 @@ use super::read::{Extended, Reader, Scope};
 use super::report;
 use super::schema::{SERVICE, Shape};
 use super::source::Span;
+use super::trace::{self, Cause};
 
 /// Nobody could say any more where a value comes from.
 const MAX_CHAIN: usize = 50;
@@ -76,13 +77,18 @@ fn local(
         Some(file) => foreign(reader, &wanted, file, &scope.dir, scope, chain),
         None => {
             if !services.contains(&wanted.service) {
-                unknown(reader, &wanted, services.keys(), None);
+                let others = services.keys().filter(|other| *other != &**name);
+                unknown(reader, &wanted, others, None);
             }
             local(reader, services, &wanted.service, path, scope, chain, done)
         }
     };
     chain.pop();
-    let merged = lay_over(reader, base?, service);
+    let mut base = base?;
+    if wanted.file.is_none() {
+        trace::mark(&mut reader.report.sources, &mut base, &Cause::Extends(wanted.place));
+    }
+    let merged = lay_over(reader, base, service);
     done.insert(name.clone(), merged.clone());
     Some(merged)
 }
@@ -176,9 +182,12 @@ fn raw(
     chain: &mut Vec<Link>,
 ) -> Option<Node> {
     let Some(mut service) = extended.services.get(&wanted.service).cloned() else {
-        unknown(reader, wanted, extended.services.keys(), Some(path));
+        if !extended.broken {
+            unknown(reader, wanted, extended.services.keys(), Some(path));
+        }
         return None;
     };
+    trace::mark(&mut reader.report.sources, &mut service, &Cause::Extends(wanted.place));
     if service.is_null() {
         // A base of which nothing is said is a base that adds nothing.
         service.value = Value::Map(Map::default());
@@ -212,9 +221,12 @@ fn open(reader: &mut Reader<'_>, path: &Path, place: Span, scope: &Scope) -> Opt
 }
 
 fn parse(reader: &mut Reader<'_>, path: &Path, place: Span, scope: &Scope) -> Option<Extended> {
-    let file = reader.open(path, Some(place))?;
+    let file = reader.open(path, Some(&Cause::Extends(place)))?;
     let mut services = Map::default();
-    for mut document in super::yaml::documents(reader.report, file) {
+    let before = reader.report.errors();
+    let documents = super::yaml::documents(reader.report, file);
+    let broken = reader.report.errors() > before;
+    for mut document in documents {
         if reader.variables == canonical::Variables::FilledIn {
             interpolate(reader.report, &scope.environment, &mut document);
         }
@@ -225,7 +237,7 @@ fn parse(reader: &mut Reader<'_>, path: &Path, place: Span, scope: &Scope) -> Op
             }
         }
     }
-    Some(Extended { services })
+    Some(Extended { services, broken })
 }
 
 fn unknown<'k>(

@@ -1,6 +1,5 @@
 //! `include`: whole compose applications inside of another one.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -8,6 +7,7 @@ use super::canonical;
 use super::complete;
 use super::dotenv;
 use super::env_file;
+use super::environment::Environment;
 use super::locate::absolute;
 use super::merge;
 use super::node::{Node, Value};
@@ -15,6 +15,7 @@ use super::paths::{Base, directory};
 use super::read::{DOCUMENT, Reader, Scope};
 use super::schema::INCLUDE;
 use super::source::Span;
+use super::trace::Cause;
 
 /// The document with all that `includes` names under it.
 pub(super) fn apply(
@@ -83,7 +84,7 @@ fn one(reader: &mut Reader<'_>, item: &Node, scope: &Scope) -> Option<Node> {
     let environment = environment(reader, item, &texts("env_file"), &dir, scope);
     let inner = Scope { dir, environment, chain: scope.chain.clone() };
     let files: Vec<PathBuf> = paths.into_iter().map(|(path, _)| PathBuf::from(path)).collect();
-    let mut project = reader.files(&files, &inner, Some(place))?;
+    let mut project = reader.files(&files, &inner, Some(&Cause::Include(place)))?;
     if let Some(map) = project.as_map_mut() {
         map.remove("name");
         map.retain(|key, _| !key.starts_with("x-"));
@@ -128,11 +129,12 @@ fn environment(
     files: &[(String, Span)],
     dir: &Path,
     scope: &Scope,
-) -> Rc<BTreeMap<String, String>> {
-    let mut found = BTreeMap::new();
+) -> Rc<Environment> {
+    let mut found = Environment::default();
     let own = dir.join(".env");
     if item.get("env_file").is_none() && own.is_file() {
-        env_file::read_into(reader.report, &own, dotenv::parse, &scope.environment, &mut found);
+        let outer = &scope.environment;
+        env_file::read_into(reader.report, &own, dotenv::parse, outer, &mut found, None);
     }
     for (file, place) in files {
         let path = absolute(&scope.dir, Path::new(file));
@@ -146,16 +148,15 @@ fn environment(
                 dotenv::parse,
                 &scope.environment,
                 &mut found,
+                Some(*place),
             );
         } else {
             let message = format!("the env file {} does not exist", path.display());
-            reader.report.error(*place, message);
+            reader.report.error(*place, message).help("make it, or take it out of the list");
         }
     }
     let mut environment = (*scope.environment).clone();
-    for (name, value) in found {
-        environment.entry(name).or_insert(value);
-    }
+    environment.complete(found);
     Rc::new(environment)
 }
 

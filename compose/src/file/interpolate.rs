@@ -3,21 +3,19 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::environment::Environment;
 use super::node::{Map, Node, Value};
 use super::report::Report;
 use super::source::Span;
 use super::template::{self, Mention, TemplateError, Variables};
+use super::trace::{Cause, Filled, Origin};
 
 /// Fills in all values below `node`; keys are never templates.
-pub(crate) fn interpolate(
-    report: &mut Report,
-    environment: &BTreeMap<String, String>,
-    node: &mut Node,
-) {
+pub(crate) fn interpolate(report: &mut Report, environment: &Environment, node: &mut Node) {
     match &mut node.value {
         Value::Text(text) if text.contains('$') => {
             let text = text.clone();
-            node.value = Value::Text(filled(report, environment, &text, node.span));
+            fill(report, environment, &text, node);
         }
         Value::List(items) => {
             for item in items {
@@ -29,24 +27,25 @@ pub(crate) fn interpolate(
     }
 }
 
-fn interpolate_map(report: &mut Report, environment: &BTreeMap<String, String>, map: &mut Map) {
+fn interpolate_map(report: &mut Report, environment: &Environment, map: &mut Map) {
     for (_, entry) in map.iter_mut() {
         interpolate(report, environment, &mut entry.node);
     }
 }
 
-fn filled(
-    report: &mut Report,
-    environment: &BTreeMap<String, String>,
-    text: &str,
-    span: Span,
-) -> Rc<str> {
-    let mut lookup = Lookup { report, environment, span };
-    match template::fill(text, &mut lookup) {
-        Ok(filled) => filled.into(),
+fn fill(report: &mut Report, environment: &Environment, text: &str, node: &mut Node) {
+    let span = node.span;
+    let mut lookup = Lookup { report, environment, span, used: Vec::new() };
+    let filled = template::fill(text, &mut lookup);
+    let used = lookup.used;
+    for filled in used.into_iter().rev() {
+        node.span = report.sources.traced(node.span, Cause::Variable(filled));
+    }
+    match filled {
+        Ok(filled) => node.value = Value::Text(filled.into()),
         Err(error) => {
             template_error(report, &error, span);
-            "".into()
+            node.value = Value::Text("".into());
         }
     }
 }
@@ -55,7 +54,7 @@ fn filled(
 pub(crate) fn template_error(report: &mut Report, error: &TemplateError, span: Span) {
     match error {
         TemplateError::Invalid(written) => {
-            let at = part_of(report, span, written);
+            let at = report.part(span, written);
             report.error(at, error.to_string()).help(
                 "a variable is `$NAME` or `${NAME}`, with `:-default`, `:?message` or `:+other` \
                  after the name; a `$` that is none is written `$$`",
@@ -75,16 +74,30 @@ pub(crate) fn template_error(report: &mut Report, error: &TemplateError, span: S
 
 struct Lookup<'r> {
     report: &'r mut Report,
-    environment: &'r BTreeMap<String, String>,
+    environment: &'r Environment,
     span: Span,
+    /// The variables that were asked for.
+    used: Vec<Filled>,
 }
 
 impl Variables for Lookup<'_> {
     fn value(&mut self, name: &str) -> Option<String> {
-        self.environment.get(name).cloned()
+        let value = self.environment.get(name).cloned();
+        if self.used.iter().all(|filled| &*filled.name != name) {
+            let origin = match value {
+                Some(_) => self.environment.origin(name),
+                None => Origin::Default,
+            };
+            let value = value.as_deref().map(Rc::from);
+            self.used.push(Filled { name: name.into(), value, origin });
+        }
+        value
     }
 
     fn missing(&mut self, name: &str) {
+        if let Some(filled) = self.used.iter_mut().find(|filled| &*filled.name == name) {
+            filled.origin = Origin::Unset;
+        }
         let span = variable_in(self.report, self.span, name);
         self.report.unset_variable(name, span);
     }
@@ -100,21 +113,9 @@ fn variable_in(report: &Report, span: Span, name: &str) -> Span {
             && !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
     });
     match found {
-        Some((at, _)) => sub_span(span, at, name.len()),
+        Some((at, _)) => span.part(at, name.len()),
         None => span,
     }
-}
-
-fn part_of(report: &Report, span: Span, part: &str) -> Span {
-    match report.sources.slice(span).find(part) {
-        Some(at) => sub_span(span, at, part.len()),
-        None => span,
-    }
-}
-
-fn sub_span(span: Span, at: usize, length: usize) -> Span {
-    let start = span.start + u32::try_from(at).unwrap_or(0);
-    Span { start, end: start + u32::try_from(length).unwrap_or(0), ..span }
 }
 
 /// All variables that the values below `node` mention.

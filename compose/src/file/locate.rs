@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::dotenv;
+use super::environment::Environment;
 use super::paths::directory;
 use super::report::Report;
 use super::{LoadOptions, env_file};
@@ -29,7 +30,7 @@ pub(super) struct Located {
     /// The directory of the project.
     pub(super) project_dir: PathBuf,
     /// The variables for the files.
-    pub(super) environment: BTreeMap<String, String>,
+    pub(super) environment: Environment,
     /// The name that was asked for, valid or not.
     pub(super) name: Option<String>,
     /// The active profiles.
@@ -38,10 +39,10 @@ pub(super) struct Located {
 
 /// Finds the files and the environment of a project; nothing, with an error, if there are none.
 pub(super) fn locate(report: &mut Report, options: &LoadOptions) -> Option<Located> {
-    let mut environment = options.environment.clone();
-    environment
-        .entry("PWD".to_owned())
-        .or_insert_with(|| options.working_dir.display().to_string());
+    let mut environment = Environment::from(options.environment.clone());
+    if !environment.contains_key("PWD") {
+        environment.set("PWD", options.working_dir.display().to_string());
+    }
     let explicit_env = explicit_env_files(options, &environment);
     let early_dir = match (&options.project_dir, options.files.first()) {
         (Some(dir), _) => absolute(&options.working_dir, dir),
@@ -97,14 +98,14 @@ fn read_env(
     options: &LoadOptions,
     explicit: &[PathBuf],
     dir: &Path,
-    environment: &mut BTreeMap<String, String>,
+    environment: &mut Environment,
 ) {
-    let mut found = BTreeMap::new();
+    let mut found = Environment::default();
     if explicit.is_empty() {
         let disabled = environment.get("COMPOSE_DISABLE_ENV_FILE").is_some_and(|v| is_true(v));
         let file = dir.join(".env");
         if !disabled && file.is_file() {
-            env_file::read_into(report, &file, dotenv::parse, environment, &mut found);
+            env_file::read_into(report, &file, dotenv::parse, environment, &mut found, None);
         }
     } else {
         for file in explicit {
@@ -113,16 +114,14 @@ fn read_env(
                 continue;
             }
             if path.is_file() {
-                env_file::read_into(report, &path, dotenv::parse, environment, &mut found);
+                env_file::read_into(report, &path, dotenv::parse, environment, &mut found, None);
             } else {
                 let what = if path.is_dir() { "is a directory" } else { "does not exist" };
                 report.error_without_place(format!("the env file {} {what}", path.display()));
             }
         }
     }
-    for (name, value) in found {
-        environment.entry(name).or_insert(value);
-    }
+    environment.complete(found);
 }
 
 fn is_true(text: &str) -> bool {

@@ -4,6 +4,7 @@ use super::canonical;
 use super::node::{Map, Node, Tag, Value};
 use super::report::Report;
 use super::schema::{List, ListMerge, Object, ObjectMerge, Shape};
+use super::trace::{Cause, Trace};
 
 /// Lays `right` over `left`.
 ///
@@ -12,7 +13,7 @@ use super::schema::{List, ListMerge, Object, ObjectMerge, Shape};
 pub(crate) fn merge(report: &mut Report, left: Node, right: Node, shape: &Shape) -> Node {
     match right.tag {
         Tag::Reset => return right,
-        Tag::Override => return Node { tag: left.tag, ..right },
+        Tag::Override => return Node { tag: left.tag, ..over(report, &left, right) },
         Tag::None => {}
     }
     if left.tag == Tag::Reset {
@@ -27,25 +28,30 @@ pub(crate) fn merge(report: &mut Report, left: Node, right: Node, shape: &Shape)
         Shape::Map(map) => merge_keys(report, left, right, |report, _, left, right| {
             merge(report, left, right, map.value)
         }),
-        Shape::Pairs(_) => merge_keys(report, left, right, |_, _, _, right| right),
-        Shape::Options | Shape::Ssh => {
-            merge_keys(
-                report,
-                left,
-                right,
-                |_, _, left, right| {
-                    if right.is_null() { left } else { right }
-                },
-            )
+        Shape::Pairs(_) => {
+            merge_keys(report, left, right, |report, _, left, right| over(report, &left, right))
         }
-        Shape::List(list) => merge_lists(left, right, list),
-        Shape::Ports => unique(left, right, canonical::port_key),
-        Shape::ExtraHosts => unique(left, right, |line| line.as_str().unwrap_or_default().into()),
-        Shape::Command | Shape::HealthTest | Shape::Ulimit => right,
+        Shape::Options | Shape::Ssh => merge_keys(report, left, right, |report, _, left, right| {
+            if right.is_null() { left } else { over(report, &left, right) }
+        }),
+        Shape::List(list) => merge_lists(report, left, right, list),
+        Shape::Ports => unique(report, left, right, canonical::port_key),
+        Shape::ExtraHosts => {
+            unique(report, left, right, |line| line.as_str().unwrap_or_default().into())
+        }
+        Shape::Command | Shape::HealthTest | Shape::Ulimit => over(report, &left, right),
         _ if right.is_null() => left,
-        _ => right,
+        _ => over(report, &left, right),
     };
     if tag == Tag::None { merged } else { Node { tag, ..merged } }
+}
+
+/// `right`, which knows that it stands in the place of `left`.
+fn over(report: &mut Report, left: &Node, mut right: Node) -> Node {
+    if left.span.trace != Trace::IMPLIED && left.span.bytes() != right.span.bytes() {
+        right.span = report.sources.traced(right.span, Cause::Replaces(left.span));
+    }
+    right
 }
 
 fn merge_object(report: &mut Report, left: Node, right: Node, object: &'static Object) -> Node {
@@ -54,7 +60,7 @@ fn merge_object(report: &mut Report, left: Node, right: Node, object: &'static O
         if let (Some(left_driver), Some(right_driver)) = (driver(&left), driver(&right))
             && left_driver != right_driver
         {
-            return right;
+            return over(report, &left, right);
         }
     }
     merge_keys(report, left, right, |report, key, left, right| match object.field(key) {
@@ -88,10 +94,10 @@ fn merge_keys(
     Node::map(merged, span)
 }
 
-fn merge_lists(left: Node, right: Node, list: &List) -> Node {
+fn merge_lists(report: &mut Report, left: Node, right: Node, list: &List) -> Node {
     match list.merge {
         ListMerge::Append | ListMerge::Distinct => joined(left, right),
-        ListMerge::Unique(key) => unique(left, right, key),
+        ListMerge::Unique(key) => unique(report, left, right, key),
     }
 }
 
@@ -108,17 +114,22 @@ fn joined(left: Node, right: Node) -> Node {
 }
 
 /// One after the other, then once each.
-fn unique(left: Node, right: Node, key: fn(&Node) -> String) -> Node {
-    once_each(joined(left, right), key)
+fn unique(report: &mut Report, left: Node, right: Node, key: fn(&Node) -> String) -> Node {
+    once_each(report, joined(left, right), key)
 }
 
 /// Of items with the same key the last one, at the place of the first.
-fn once_each(mut list: Node, key: fn(&Node) -> String) -> Node {
+fn once_each(report: &mut Report, mut list: Node, key: fn(&Node) -> String) -> Node {
     if let Value::List(items) = &mut list.value {
         let mut kept: indexmap::IndexMap<String, Node> =
             indexmap::IndexMap::with_capacity(items.len());
         for item in items.drain(..) {
-            kept.insert(key(&item), item);
+            let key = key(&item);
+            let item = match kept.get(&key) {
+                Some(earlier) => over(report, earlier, item),
+                None => item,
+            };
+            kept.insert(key, item);
         }
         items.extend(kept.into_values());
     }
@@ -126,34 +137,40 @@ fn once_each(mut list: Node, key: fn(&Node) -> String) -> Node {
 }
 
 /// Takes repeated items out of all lists that have a key; also within one document.
-pub(crate) fn deduplicate(node: &mut Node, shape: &Shape) {
+pub(crate) fn deduplicate(report: &mut Report, node: &mut Node, shape: &Shape) {
     match shape {
-        Shape::Object(object) | Shape::ObjectOrNull(object) => deduplicate_object(node, object),
-        Shape::Long(long) => deduplicate_object(node, long.object),
+        Shape::Object(object) | Shape::ObjectOrNull(object) => {
+            deduplicate_object(report, node, object)
+        }
+        Shape::Long(long) => deduplicate_object(report, node, long.object),
         Shape::Map(map) => {
             if let Some(entries) = node.as_map_mut() {
-                entries.iter_mut().for_each(|(_, entry)| deduplicate(&mut entry.node, map.value));
+                for (_, entry) in entries.iter_mut() {
+                    deduplicate(report, &mut entry.node, map.value);
+                }
             }
         }
         Shape::List(list) => {
-            node.items_mut().iter_mut().for_each(|item| deduplicate(item, list.item));
+            for item in node.items_mut() {
+                deduplicate(report, item, list.item);
+            }
             if let ListMerge::Unique(key) = list.merge {
-                replace_with(node, |list| once_each(list, key));
+                replace_with(node, |list| once_each(report, list, key));
             }
         }
-        Shape::Ports => replace_with(node, |ports| once_each(ports, canonical::port_key)),
+        Shape::Ports => replace_with(node, |ports| once_each(report, ports, canonical::port_key)),
         Shape::ExtraHosts => replace_with(node, |hosts| {
-            once_each(hosts, |line| line.as_str().unwrap_or_default().into())
+            once_each(report, hosts, |line| line.as_str().unwrap_or_default().into())
         }),
         _ => {}
     }
 }
 
-fn deduplicate_object(node: &mut Node, object: &'static Object) {
+fn deduplicate_object(report: &mut Report, node: &mut Node, object: &'static Object) {
     if let Some(entries) = node.as_map_mut() {
         for (key, entry) in entries.iter_mut() {
             if let Some(field) = object.field(key) {
-                deduplicate(&mut entry.node, &field.shape);
+                deduplicate(report, &mut entry.node, &field.shape);
             }
         }
     }
@@ -182,21 +199,27 @@ fn merge_any(report: &mut Report, left: Node, right: Node) -> Node {
                 .help("`!override` replaces a value instead of merging it");
             left
         }
-        _ => right,
+        _ => over(report, &left, right),
     }
 }
 
 /// Takes out what `!reset` has left.
-pub(crate) fn remove_reset(node: &mut Node) {
+pub(crate) fn remove_reset(report: &mut Report, node: &mut Node) {
     match &mut node.value {
         Value::List(items) => {
             items.retain(|item| item.tag != Tag::Reset);
-            items.iter_mut().for_each(remove_reset);
+            items.iter_mut().for_each(|item| remove_reset(report, item));
         }
         Value::Map(map) => {
-            map.retain(|_, node| node.tag != Tag::Reset);
+            let parent = node.span;
+            map.retain(|key, node| {
+                if node.tag == Tag::Reset {
+                    report.note_removed(parent, key, node.span);
+                }
+                node.tag != Tag::Reset
+            });
             let entries: &mut Map = map;
-            entries.iter_mut().for_each(|(_, entry)| remove_reset(&mut entry.node));
+            entries.iter_mut().for_each(|(_, entry)| remove_reset(report, &mut entry.node));
         }
         _ => {}
     }

@@ -16,6 +16,8 @@ mod complete;
 mod document;
 mod dotenv;
 mod env_file;
+mod environment;
+mod explain;
 mod extends;
 mod include;
 mod interpolate;
@@ -33,14 +35,21 @@ mod schema;
 mod select;
 mod source;
 mod template;
+mod trace;
 mod units;
 mod words;
 mod yaml;
+
+/// For `scripts/fuzz`.
+#[cfg(fuzzing)]
+#[path = "../../../fuzz/src/parsers.rs"]
+pub mod parsers;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use document::{Document, Variable};
+pub use explain::{Explained, NoSuchPath, Step};
 pub use render::Nulls;
 pub(crate) use scalar::{go_float, is_plain_string};
 pub(crate) use units::bytes;
@@ -103,6 +112,11 @@ pub struct Loaded {
 /// All that is wrong with the files, in their order, warnings included.
 pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Diagnostic>> {
     document::load(options)
+}
+
+/// The JSON Schema (draft 2020-12) of a compose file, for editors.
+pub fn json_schema() -> serde_json::Value {
+    schema::json_schema()
 }
 
 /// True if there are compose files to read.

@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn large_and_small_mappings_behave_alike() {
         let mut report = Report::default();
-        let span = report.sources.add(std::path::Path::new("x"), "").start();
+        let span = report.sources.add(std::path::Path::new("x"), "", None).start();
         for size in [3, Map::SMALL, Map::SMALL + 1, 200] {
             let mut map = Map::default();
             for number in 0..size {

@@ -26,7 +26,7 @@ pub(super) fn normalize(report: &mut Report, project: &mut Node, name: &str) {
         if let Some(networks) = project.get_mut("networks").and_then(Node::as_map_mut)
             && !networks.contains("default")
         {
-            networks.set("default", Node::null(span));
+            networks.set("default", Node::null(span.implied()));
         }
     }
     for kind in ["networks", "volumes", "configs", "secrets"] {
@@ -43,7 +43,7 @@ fn default_network(service: &mut Map, span: Span) -> bool {
         Some(networks) if !networks.is_empty() => networks.contains("default"),
         _ => {
             let mut networks = Map::default();
-            networks.set("default", Node::null(span));
+            networks.set("default", Node::null(span.implied()));
             service.set("networks", Node::map(networks, span));
             true
         }
@@ -71,7 +71,7 @@ fn normalize_build(build: &mut Node) {
     let span = build.span;
     let Some(build) = build.as_map_mut() else { return };
     if !build.contains("dockerfile") && !build.contains("dockerfile_inline") {
-        build.set("dockerfile", Node::text("Dockerfile", span));
+        build.set("dockerfile", Node::text("Dockerfile", span.implied()));
     }
     // An argument that is not set anywhere is the Dockerfile's own business.
     if let Some(arguments) = build.get_mut("args").and_then(Node::as_map_mut) {
@@ -154,6 +154,6 @@ fn name_resources(project: &mut Map, kind: &str, project_name: &str) {
         }
         let external = resource.get("external").and_then(Node::as_bool) == Some(true);
         let name = if external { key.to_string() } else { format!("{project_name}_{key}") };
-        resource.set("name", Node::text(name, span));
+        resource.set("name", Node::text(name, span.implied()));
     }
 }

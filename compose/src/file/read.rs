@@ -1,17 +1,19 @@
 //! Reads the files of a project one after the other and merges them into one document.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::canonical::{self, Variables};
+use super::environment::Environment;
 use super::interpolate::interpolate;
 use super::merge;
 use super::node::{Map, Node, Value};
 use super::paths::Base;
 use super::report::Report;
 use super::schema::{PROJECT, Shape};
-use super::source::{FileId, Span};
+use super::source::{FileId, Sources};
+use super::trace::Cause;
 use super::{env_file, extends, include, locate, paths, yaml};
 
 pub(super) static DOCUMENT: Shape = Shape::Object(&PROJECT);
@@ -33,6 +35,8 @@ pub(super) struct Reader<'r> {
 #[derive(Debug)]
 pub(super) struct Extended {
     pub(super) services: Map,
+    /// It was not read to the end.
+    pub(super) broken: bool,
 }
 
 /// What the files of one project, or of one include, share.
@@ -41,7 +45,7 @@ pub(super) struct Scope {
     /// Against this directory paths are resolved.
     pub(super) dir: PathBuf,
     /// The variables.
-    pub(super) environment: Rc<BTreeMap<String, String>>,
+    pub(super) environment: Rc<Environment>,
     /// The files that led here through `include`, the first first.
     pub(super) chain: Vec<PathBuf>,
 }
@@ -52,7 +56,7 @@ impl Reader<'_> {
         &mut self,
         files: &[PathBuf],
         scope: &Scope,
-        from: Option<Span>,
+        from: Option<&Cause>,
     ) -> Option<Node> {
         let mut merged: Option<Node> = None;
         for path in files {
@@ -67,13 +71,13 @@ impl Reader<'_> {
             }
         }
         let mut merged = merged?;
-        merge::remove_reset(&mut merged);
-        merge::deduplicate(&mut merged, &DOCUMENT);
+        merge::remove_reset(self.report, &mut merged);
+        merge::deduplicate(self.report, &mut merged, &DOCUMENT);
         Some(merged)
     }
 
     /// The documents of a file, as they were written. `from` is what names the file.
-    pub(super) fn documents(&mut self, path: &Path, from: Option<Span>) -> Vec<Node> {
+    pub(super) fn documents(&mut self, path: &Path, from: Option<&Cause>) -> Vec<Node> {
         if let Some(documents) = self.ahead.remove(path) {
             return documents;
         }
@@ -83,11 +87,11 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn open(&mut self, path: &Path, from: Option<Span>) -> Option<FileId> {
+    pub(super) fn open(&mut self, path: &Path, from: Option<&Cause>) -> Option<FileId> {
         match locate::read_text(path) {
-            Ok(text) => Some(self.report.sources.add(path, text)),
+            Ok(text) => Some(self.report.sources.add(path, text, from.cloned())),
             Err(message) => {
-                let finding = match from {
+                let finding = match from.and_then(Cause::place) {
                     Some(span) => self.report.error(span, message),
                     None => self.report.error_without_place(message),
                 };
@@ -135,7 +139,7 @@ impl Reader<'_> {
     /// Fills in the variables of `environment` that have no value, and makes paths absolute.
     pub(super) fn settle(&mut self, project: &mut Node, scope: &Scope, resolve_paths: bool) {
         if self.variables == Variables::FilledIn {
-            bare_variables(project, &scope.environment);
+            bare_variables(&mut self.report.sources, project, &scope.environment);
         }
         if resolve_paths {
             let base = Base { dir: scope.dir.clone(), home: self.home.clone() };
@@ -145,7 +149,7 @@ impl Reader<'_> {
 }
 
 /// Gives the keys of `environment` and `build.args` that have no value that of the environment.
-fn bare_variables(project: &mut Node, environment: &BTreeMap<String, String>) {
+fn bare_variables(sources: &mut Sources, project: &mut Node, environment: &Environment) {
     let Some(services) = project.as_map_mut().and_then(|map| map.get_mut("services")) else {
         return;
     };
@@ -153,12 +157,12 @@ fn bare_variables(project: &mut Node, environment: &BTreeMap<String, String>) {
     for (_, entry) in services.iter_mut() {
         let Some(service) = entry.node.as_map_mut() else { continue };
         if let Some(variables) = service.get_mut("environment") {
-            env_file::fill_bare(variables, environment);
+            env_file::fill_bare(sources, variables, environment);
         }
         if let Some(build) = service.get_mut("build").and_then(Node::as_map_mut)
             && let Some(arguments) = build.get_mut("args")
         {
-            env_file::fill_bare(arguments, environment);
+            env_file::fill_bare(sources, arguments, environment);
         }
     }
 }

@@ -5,8 +5,9 @@
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Words {
     pub(crate) words: Vec<String>,
-    /// The shell operator at which reading stopped: there is no shell that could understand it.
-    pub(crate) stopped_at: Option<char>,
+    /// The byte and the shell operator at which reading stopped: there is no shell that could
+    /// understand it.
+    pub(crate) stopped_at: Option<(usize, char)>,
 }
 
 /// A quote, a backslash or a parenthesis without its partner.
@@ -28,7 +29,7 @@ pub(crate) fn split(line: &str) -> Result<Words, WordsError> {
     let (mut double, mut single, mut back, mut dollar, mut escaped) =
         (false, false, false, false, false);
     let mut stopped_at = None;
-    for c in line.chars() {
+    for (at, c) in line.char_indices() {
         if escaped {
             let c = match c {
                 't' => '\t',
@@ -59,7 +60,7 @@ pub(crate) fn split(line: &str) -> Result<Words, WordsError> {
                 if file_descriptor {
                     word = None;
                 }
-                stopped_at = Some(c);
+                stopped_at = Some((at, c));
                 break;
             }
             other => {
@@ -105,7 +106,7 @@ mod tests {
         for (line, words, stopped_at) in table {
             let split = split(line).unwrap();
             assert_eq!(
-                (split.words, split.stopped_at),
+                (split.words, split.stopped_at.map(|(_, operator)| operator)),
                 (words.iter().map(ToString::to_string).collect(), stopped_at),
                 "{line}"
             );

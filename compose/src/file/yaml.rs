@@ -10,6 +10,7 @@ use super::node::{Map, Node, Tag, Value};
 use super::report::Report;
 use super::scalar;
 use super::source::{FileId, Span};
+use super::trace::{self, Cause};
 
 /// The deepest nesting of a file that people write is about ten.
 const MAX_DEPTH: usize = 64;
@@ -193,8 +194,12 @@ impl Reader<'_> {
             Content::List(items) => Value::List(items),
             Content::Map { mut map, merged, .. } => {
                 for (key, entry) in merged.into_iter().flatten() {
-                    if !map.contains(&key) {
-                        map.insert(key, entry.key, entry.node);
+                    match map.get_mut(&key) {
+                        Some(own) => {
+                            let below = Cause::Replaces(entry.node.span);
+                            own.span = self.report.sources.traced(own.span, below);
+                        }
+                        None => map.insert(key, entry.key, entry.node),
                     }
                 }
                 Value::Map(map)
@@ -215,7 +220,23 @@ impl Reader<'_> {
         if self.over_limit(count, span) {
             return;
         }
-        self.place_node((*node).clone(), span, ScalarStyle::DoubleQuoted);
+        let mut node = (*node).clone();
+        let cause = if self.merging() { Cause::Merge(span) } else { Cause::Alias(span) };
+        trace::mark(&mut self.report.sources, &mut node, &cause);
+        self.place_node(node, span, ScalarStyle::DoubleQuoted);
+    }
+
+    /// True if what comes next is the value of `<<`, or one of several.
+    fn merging(&self) -> bool {
+        let waits = |open: &Open| match &open.content {
+            Content::Map { key: Some((_, key)), merge_key, .. } => *merge_key == Some(*key),
+            _ => false,
+        };
+        match self.open.as_slice() {
+            [.., outer, Open { content: Content::List(_), .. }] => waits(outer),
+            [.., inner] => waits(inner),
+            [] => false,
+        }
     }
 
     /// Counts nodes that an alias stands for; true, with an error, if that is too many.
@@ -306,8 +327,10 @@ impl Reader<'_> {
                 }));
             }
             _ => {
+                let written = node.span;
                 self.report
                     .error(span, "`<<` needs a mapping or a list of mappings")
+                    .also(written, format!("this is {}", node.kind()))
                     .help("lists cannot be merged; only mappings can");
             }
         }
@@ -317,6 +340,15 @@ impl Reader<'_> {
         let flow = self.open.iter().rev().find(|open| open.flow);
         let open = flow.map(|open| Span { end: open.start.start + 1, ..open.start });
         let open = open.filter(|_| !message.contains("limit"));
+        if message.contains("quoted scalar")
+            && let Some(quote) = self.open_quote(span)
+        {
+            self.report
+                .error(quote, "this is not YAML: the quote is not closed")
+                .also(span, "it cannot go on here")
+                .help("close the quote");
+            return;
+        }
         let finding = self.report.error(span, format!("this is not YAML: {message}"));
         let finding = match open {
             Some(open) => finding.also(open, "this is not closed"),
@@ -338,17 +370,50 @@ impl Reader<'_> {
         }
     }
 
+    /// The quote that was opened last before `span` and has no partner in its line.
+    fn open_quote(&self, span: Span) -> Option<Span> {
+        let before = self.report.sources.before(span);
+        let mut end = before.len();
+        for line in before.split('\n').rev() {
+            let start = end - line.len();
+            if let Some(at) = unpaired_quote(line) {
+                return Some(self.span_at(start + at).part(0, 1));
+            }
+            end = start.saturating_sub(1);
+        }
+        None
+    }
+
     fn span(&self, span: granit_parser::Span) -> Span {
         let offset = |byte: Option<usize>| u32::try_from(byte.unwrap_or(0)).unwrap_or(u32::MAX);
         let (start, end) = (offset(span.start.byte_offset()), offset(span.end.byte_offset()));
-        Span { file: self.file, start, end: end.max(start) }
+        Span { start, end: end.max(start), ..self.file.start() }
     }
 
     fn span_at(&self, byte: usize) -> Span {
         let length = self.report.sources.text(self.file).len();
         let start = u32::try_from(byte.min(length)).unwrap_or(u32::MAX);
-        Span { file: self.file, start, end: start }
+        Span { start, end: start, ..self.file.start() }
     }
+}
+
+/// The byte of `line` at which a quote begins that does not end in it.
+fn unpaired_quote(line: &str) -> Option<usize> {
+    let mut open: Option<(usize, u8)> = None;
+    let mut escaped = false;
+    for (at, byte) in line.bytes().enumerate() {
+        match open {
+            Some((_, b'"')) if byte == b'\\' && !escaped => {
+                escaped = true;
+                continue;
+            }
+            Some((_, quote)) if byte == quote && !escaped => open = None,
+            None if matches!(byte, b'"' | b'\'') => open = Some((at, byte)),
+            _ => {}
+        }
+        escaped = false;
+    }
+    open.map(|(at, _)| at)
 }
 
 fn merge_tag(kind: Option<Kind>) -> Tag {

@@ -12,6 +12,7 @@ mod hosts;
 mod pairs;
 mod port;
 mod scalar;
+mod surprise;
 pub(crate) mod volume;
 
 use std::rc::Rc;
@@ -113,13 +114,20 @@ impl Checker<'_> {
                 format!("put it in quotes: \"{written}\"")
             }
             Value::Null => "remove the key, or give it a value".to_owned(),
-            Value::Text(_) if expected.starts_with("a list") => format!("write `[{written}]`"),
+            Value::Text(_) | Value::Int(_) | Value::Float(_) if expected.starts_with("a list") => {
+                format!("write `[{written}]`")
+            }
             Value::List(ref items) if items.len() == 1 => {
                 "remove the brackets or the dash".to_owned()
             }
             _ => format!("write {expected}"),
         };
         self.report.error(node.span, message).says(format!("this is {found}")).help(help);
+    }
+
+    /// The part of a short form that `message` quotes first; all of it if that is not clear.
+    fn fault(&self, node: &Node, message: &str) -> Span {
+        message.split('`').nth(1).map_or(node.span, |part| self.report.part(node.span, part))
     }
 
     fn key<T>(&mut self, key: &Rc<str>, check: impl FnOnce(&mut Self) -> T) -> T {
@@ -280,7 +288,8 @@ impl Checker<'_> {
             Value::Text(_) => match (long.short)(&node) {
                 Ok(long_form) => self.object(long_form, long.object),
                 Err(error) => {
-                    let finding = self.report.error(node.span, error.message);
+                    let place = self.fault(&node, &error.message);
+                    let finding = self.report.error(place, error.message);
                     if let Some(help) = error.help {
                         finding.help(help);
                     }

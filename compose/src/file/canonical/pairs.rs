@@ -4,7 +4,6 @@ use crate::file::node::{Map, Node, Tag, Value};
 use crate::file::schema::{Bare, Shape};
 
 use super::Checker;
-use super::scalar::text_of;
 
 impl Checker<'_> {
     pub(super) fn pairs(&mut self, node: Node, bare: Bare) -> Option<Node> {
@@ -26,7 +25,7 @@ impl Checker<'_> {
             let value = match &entry.node.value {
                 Value::Null if entry.node.tag == Tag::Reset || bare == Bare::Unset => Value::Null,
                 Value::Null => Value::Text("".into()),
-                other => match text_of(other) {
+                _ => match self.text(&entry.node) {
                     Some(text) => Value::Text(text.into()),
                     None => {
                         let wrong = entry.node.clone();
@@ -37,6 +36,7 @@ impl Checker<'_> {
                     }
                 },
             };
+            self.old_boolean(&entry.node);
             checked.insert(key, entry.key, Node { value, span, tag: entry.node.tag });
         }
         checked
@@ -53,7 +53,10 @@ impl Checker<'_> {
                 continue;
             };
             let (key, value) = match text.split_once('=') {
-                Some((key, value)) => (key, Value::Text(value.into())),
+                Some((key, value)) => {
+                    self.quotes_within(key, value, span);
+                    (key, Value::Text(value.into()))
+                }
                 None if bare == Bare::Unset => (text, Value::Null),
                 None => (text, Value::Text("".into())),
             };
@@ -73,8 +76,8 @@ impl Checker<'_> {
             let value = match &entry.node.value {
                 Value::Null if entry.node.tag == Tag::None => Value::Text("".into()),
                 Value::Null => Value::Null,
-                value @ (Value::Text(_) | Value::Int(_) | Value::Float(_)) => {
-                    Value::Text(text_of(value).unwrap_or_default().into())
+                Value::Text(_) | Value::Int(_) | Value::Float(_) => {
+                    Value::Text(self.text(&entry.node).unwrap_or_default().into())
                 }
                 _ => {
                     self.key(&key, |checker| {

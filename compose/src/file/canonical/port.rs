@@ -45,6 +45,7 @@ impl Checker<'_> {
             self.port(item, &mut ports);
             self.path.pop();
         }
+        self.repeated_ports(&ports);
         Some(Node::list(ports, span))
     }
 
@@ -67,9 +68,12 @@ impl Checker<'_> {
             }
         };
         match parse(&text) {
-            Ok(short) => ports.extend(short.long(item.span)),
+            Ok(short) => {
+                self.base_60(&text, item.span);
+                ports.extend(short.long(item.span));
+            }
             Err(error) => {
-                let finding = self.report.error(item.span, error.message);
+                let finding = self.report.error(self.fault(&item, &error.message), error.message);
                 finding.help(error.help.unwrap_or_else(|| {
                     "write `[IP:][HOST:]CONTAINER[/PROTOCOL]`, as in `127.0.0.1:8080:80/tcp`".into()
                 }));
@@ -173,7 +177,7 @@ impl ShortPort {
 
     fn one(&self, target: u16, span: Span) -> Node {
         let mut port = Map::default();
-        port.set("mode", Node::text("ingress", span));
+        port.set("mode", Node::text("ingress", span.implied()));
         if let Some(ip) = &self.host_ip {
             port.set("host_ip", Node::text(ip.as_str(), span));
         }

@@ -3,6 +3,7 @@
 use crate::file::node::{Node, Value};
 use crate::file::scalar::go_float;
 use crate::file::schema::Shape;
+use crate::file::source::Span;
 use crate::file::units::{self, Nanoseconds};
 use crate::file::words;
 
@@ -17,7 +18,7 @@ impl Checker<'_> {
             }
             (Shape::TextLike, Value::Text(_) | Value::Int(_) | Value::Float(_))
             | (Shape::Scalar, Value::Text(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_)) => {
-                Value::Text(text_of(&node.value)?.into())
+                Value::Text(self.text(&node)?.into())
             }
             (Shape::Flag | Shape::External, Value::Bool(_)) => return Some(node),
             (Shape::Flag | Shape::External, Value::Text(text)) => {
@@ -89,7 +90,10 @@ impl Checker<'_> {
 
     fn integer(&mut self, node: &Node, value: &Value, shape: &Shape) -> Option<i128> {
         let number = match value {
-            Value::Int(number) => Some(*number),
+            Value::Int(number) => {
+                self.octal(node);
+                Some(*number)
+            }
             #[expect(clippy::cast_possible_truncation, reason = "the fraction is zero")]
             Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e18 => {
                 Some(*number as i128)
@@ -202,9 +206,10 @@ impl Checker<'_> {
                         return None;
                     }
                 };
-                if let Some(operator) = split.stopped_at {
+                if let Some((at, operator)) = split.stopped_at {
+                    let place = self.dropped(span, text, at, operator);
                     self.report
-                        .warning(span, format!("everything from the `{operator}` on is dropped"))
+                        .warning(place, format!("everything from the `{operator}` on is dropped"))
                         .says("there is no shell that could understand it")
                         .help(format!(
                             "put it in quotes, or ask for a shell: `{attribute}: [sh, -c, \"…\"]`"
@@ -218,6 +223,17 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// What of the command `text` at `span` is dropped if reading stops at the operator at byte
+    /// `at` of it: from there on, in what is written.
+    fn dropped(&self, span: Span, text: &str, at: usize, operator: char) -> Span {
+        let written = self.report.sources.slice(span);
+        let before = text[..at].matches(operator).count();
+        // The text of a folded or escaped scalar is not what is written, but its operators are.
+        let Some((start, _)) = written.match_indices(operator).nth(before) else { return span };
+        let rest = written[start..].trim_end_matches(['"', '\'', '\n', ' ']);
+        span.part(start, rest.len().max(1))
     }
 
     pub(super) fn health_test(&mut self, node: Node) -> Option<Node> {

@@ -112,7 +112,7 @@ impl<'n, 'r> Fields<'n, 'r> {
     pub(super) fn parse<T: FromStr>(&mut self, node: &Node, what: What) -> Option<T> {
         let text = node.as_str().filter(|text| !text.is_empty())?;
         let parsed = text.parse().ok();
-        if parsed.is_none() {
+        if parsed.is_none() && !self.report.has_error_within(node.span) {
             let What { name, help } = what;
             self.report.error(node.span, format!("`{text}` is not {name}")).help(help);
         }

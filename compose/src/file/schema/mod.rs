@@ -6,9 +6,12 @@
 
 mod build;
 mod deploy;
+mod describe;
+mod json;
 mod service;
 mod top;
 
+pub(crate) use json::json_schema;
 pub(crate) use service::SERVICE;
 pub(crate) use top::{INCLUDE, PROJECT};
 

@@ -1,0 +1,13 @@
+//! The part of `compose` that reads files, for the fuzz targets.
+//!
+//! It is compiled from the sources of `compose` itself, so that the targets reach what is private
+//! there ([`file::parsers`]) and wait for nothing of the rest of the program.
+
+#![allow(dead_code, unused_imports)]
+
+#[path = "../../compose/src/diagnostic.rs"]
+pub mod diagnostic;
+#[path = "../../compose/src/file/mod.rs"]
+pub mod file;
+#[path = "../../compose/src/model/mod.rs"]
+pub mod model;
