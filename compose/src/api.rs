@@ -44,6 +44,10 @@ pub type StopRequest = Request<Option<Project>, StopOptions>;
 pub type RestartRequest = Request<Option<Project>, RestartOptions>;
 /// Body for [`path::KILL`].
 pub type KillRequest = Request<Option<Project>, KillOptions>;
+/// Body for [`path::PAUSE`].
+pub type PauseRequest = Request<Option<Project>, PauseOptions>;
+/// Body for [`path::UNPAUSE`].
+pub type UnpauseRequest = Request<Option<Project>, UnpauseOptions>;
 /// Body for [`path::RM`].
 pub type RmRequest = Request<Option<Project>, RmOptions>;
 /// Body for [`path::RUN`].
@@ -63,6 +67,10 @@ pub mod path {
     pub const RESTART: &str = "/v1/restart";
     /// [`super::KillRequest`]: sends a signal to PID 1 of containers.
     pub const KILL: &str = "/v1/kill";
+    /// [`super::PauseRequest`]: freezes containers.
+    pub const PAUSE: &str = "/v1/pause";
+    /// [`super::UnpauseRequest`]: lets frozen containers go on.
+    pub const UNPAUSE: &str = "/v1/unpause";
     /// [`super::RmRequest`]: removes stopped containers.
     pub const RM: &str = "/v1/rm";
     /// [`super::RunRequest`]: makes a one-off container.
@@ -76,10 +84,22 @@ pub mod path {
         format!("/v1/containers/{id}/attach")
     }
 
+    /// The streams of the container `id`, which runs, from now on, with [`super::frame`]s; starts nothing.
+    #[must_use]
+    pub fn join(id: &str) -> String {
+        format!("/v1/containers/{id}/join")
+    }
+
     /// The id in a path made by [`attach`].
     #[must_use]
     pub fn attach_target(path: &str) -> Option<&str> {
         path.strip_prefix("/v1/containers/")?.strip_suffix("/attach")
+    }
+
+    /// The id in a path made by [`join`].
+    #[must_use]
+    pub fn join_target(path: &str) -> Option<&str> {
+        path.strip_prefix("/v1/containers/")?.strip_suffix("/join")
     }
 }
 
@@ -109,6 +129,8 @@ pub struct UpOptions {
     pub wait: Option<Wait>,
     /// How many steps run side by side at most.
     pub parallel: Option<u32>,
+    /// `--all-resources`: networks and volumes that no service uses are made as well.
+    pub all_resources: bool,
 }
 
 impl Default for UpOptions {
@@ -125,6 +147,7 @@ impl Default for UpOptions {
             start: true,
             wait: None,
             parallel: None,
+            all_resources: false,
         }
     }
 }
@@ -252,6 +275,22 @@ impl Default for KillOptions {
     fn default() -> Self {
         Self { services: Vec::new(), signal: Signal::KILL, orphans: Orphans::Ignore }
     }
+}
+
+/// What `pause` may be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PauseOptions {
+    /// Services to freeze; empty: all.
+    pub services: Vec<ServiceName>,
+}
+
+/// What `unpause` may be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UnpauseOptions {
+    /// Services to let go on; empty: all that are frozen.
+    pub services: Vec<ServiceName>,
 }
 
 /// What `rm` may be told. Only containers that do not run are removed.

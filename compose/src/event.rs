@@ -132,8 +132,16 @@ pub enum Status {
     Stopped,
     Killing,
     Killed,
+    Pausing,
+    Paused,
+    Unpausing,
+    Unpaused,
     Removing,
     Removed,
+    Copying,
+    Copied,
+    Exporting,
+    Exported,
     Skipped,
     Error,
 }
@@ -161,6 +169,10 @@ impl Status {
             | Self::Restarting
             | Self::Stopping
             | Self::Killing
+            | Self::Pausing
+            | Self::Unpausing
+            | Self::Copying
+            | Self::Exporting
             | Self::Removing => Progress::Working,
             Self::Created
             | Self::Recreated
@@ -171,6 +183,10 @@ impl Status {
             | Self::Restarted
             | Self::Stopped
             | Self::Killed
+            | Self::Paused
+            | Self::Unpaused
+            | Self::Copied
+            | Self::Exported
             | Self::Removed
             | Self::Skipped => Progress::Done,
             Self::Error => Progress::Failed,
@@ -197,8 +213,16 @@ impl fmt::Display for Status {
             Self::Stopped => "Stopped",
             Self::Killing => "Killing",
             Self::Killed => "Killed",
+            Self::Pausing => "Pausing",
+            Self::Paused => "Paused",
+            Self::Unpausing => "Unpausing",
+            Self::Unpaused => "Unpaused",
             Self::Removing => "Removing",
             Self::Removed => "Removed",
+            Self::Copying => "Copying",
+            Self::Copied => "Copied",
+            Self::Exporting => "Exporting",
+            Self::Exported => "Exported",
             Self::Skipped => "Skipped",
             Self::Error => "Error",
         })
@@ -236,6 +260,17 @@ pub enum Change {
         /// How often the restart policy has started it again since it was last asked for.
         restarts: u32,
     },
+    /// PID 1 was sent a signal that somebody asked for.
+    Signalled {
+        /// By number.
+        signal: i32,
+    },
+    /// All its processes are frozen.
+    Paused,
+    /// They go on.
+    Unpaused,
+    /// A stop that somebody asked for is over.
+    Stopped,
     /// PID 1 is gone.
     Exited {
         /// Exit code, or 128 + n for signal n.

@@ -19,3 +19,5 @@ pub mod log;
 pub mod pty;
 pub mod seccomp;
 pub mod spec;
+
+pub use init::view;

@@ -1,6 +1,7 @@
 //! The scenarios, a file for each topic.
 
 mod broken;
+mod commands;
 mod dev_stack;
 mod hello;
 mod kills;
@@ -15,8 +16,17 @@ use std::path::Path;
 use crate::Scenario;
 
 /// The topics, as their files are called.
-const FILES: &[&str] =
-    &["broken", "dev_stack", "hello", "kills", "limits", "mistakes", "network", "volumes"];
+const FILES: &[&str] = &[
+    "broken",
+    "commands",
+    "dev_stack",
+    "hello",
+    "kills",
+    "limits",
+    "mistakes",
+    "network",
+    "volumes",
+];
 
 /// The folders of `examples/`, and the file here that runs each.
 const EXAMPLES: &[(&str, &str)] = &[("dev-stack", "dev_stack"), ("hello", "hello")];
@@ -28,6 +38,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         mistakes.map(|name| Scenario::plain(format!("mistake_{name}"), mistakes::play)).collect();
     [
         broken::all(),
+        commands::all(),
         dev_stack::all(),
         hello::all(),
         kills::all(),

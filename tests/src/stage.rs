@@ -217,6 +217,15 @@ impl Stage {
         command::start_typing(script, &self.artifacts)
     }
 
+    /// Starts a command with an end of a pipe to type at.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start_typing(&self, command: Command) -> io::Result<Running> {
+        command::start_typing(command, &self.artifacts)
+    }
+
     /// Starts a command beside the scenario.
     ///
     /// # Errors

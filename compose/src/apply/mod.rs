@@ -18,5 +18,6 @@ mod volume;
 pub mod wishes;
 
 pub use check::check;
+pub use network::{NetworkError, wish as network_wish};
 pub use removal::{RemoveError, remove};
 pub use run::{Applied, Job, StepFailure, run};

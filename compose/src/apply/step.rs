@@ -10,8 +10,7 @@ use super::{container, explain, network, ready, removal, volume};
 use crate::event::{Failure, Kind, Status, Subject};
 use crate::model::{Place, Service, ServiceName};
 use crate::plan::{Action, Instance, StepId};
-use crate::supervisor::start::Occasion;
-use crate::supervisor::{exit, hook, start};
+use crate::supervisor::{exit, hook, pause};
 
 /// Carries out `action`, which is step `id` of the walk.
 pub async fn carry_out(
@@ -70,7 +69,7 @@ pub async fn carry_out(
             let Some(live) = container else { return Err(vanished(instance)) };
             let words = [Status::Starting, Status::Started];
             told(walk, Kind::Container, &instance.name, words, async {
-                let started = start::start(&walk.supervisor, &live, Occasion::Request).await;
+                let started = pause::start(&walk.supervisor, &live).await;
                 started.map_err(|error| {
                     let explained = |service: &Service| explain::start(&error, service);
                     of_service(walk, instance, &error, explained, error.shell_code())
@@ -103,6 +102,24 @@ pub async fn carry_out(
                 exit::signal(&walk.supervisor, &live, *signal)
                     .await
                     .map_err(|error| failed(&error, 1))
+            })
+            .await
+        }
+        Action::PauseContainer { instance, id } => {
+            let Some(live) = walk.supervisor.container(id) else { return Err(vanished(instance)) };
+            let words = [Status::Pausing, Status::Paused];
+            told(walk, Kind::Container, &instance.name, words, async {
+                let paused = pause::pause(&walk.supervisor, &live).await;
+                paused.map_err(|error| failed(&error, 1))
+            })
+            .await
+        }
+        Action::UnpauseContainer { instance, id } => {
+            let Some(live) = walk.supervisor.container(id) else { return Err(vanished(instance)) };
+            let words = [Status::Unpausing, Status::Unpaused];
+            told(walk, Kind::Container, &instance.name, words, async {
+                let unpaused = pause::unpause(&walk.supervisor, &live).await;
+                unpaused.map_err(|error| failed(&error, 1))
             })
             .await
         }

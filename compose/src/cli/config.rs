@@ -199,6 +199,7 @@ fn options(args: &ConfigArgs, context: &Context) -> LoadOptions {
             paths: args.no_path_resolution,
             consistency: args.no_consistency,
             missing_env_files: args.no_env_resolution,
+            unused: context.global().all_resources,
         },
         ..context.options()
     }

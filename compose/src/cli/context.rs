@@ -25,7 +25,7 @@ pub struct GlobalArgs {
     #[arg(short, long, value_name = "NAME")]
     pub project_name: Option<String>,
     /// Directory that relative paths start from (default: that of the first file)
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, alias = "workdir", value_name = "DIRECTORY")]
     pub project_directory: Option<PathBuf>,
     /// Profiles to switch on; `*` for all
     #[arg(long = "profile", value_name = "PROFILE")]
@@ -43,6 +43,9 @@ pub struct GlobalArgs {
         hide_env = true
     )]
     pub ansi: Ansi,
+    /// As `--ansi never`
+    #[arg(long, hide = true)]
+    pub no_ansi: bool,
     /// How to show progress
     #[arg(
         long,
@@ -62,6 +65,9 @@ pub struct GlobalArgs {
         hide_env = true
     )]
     pub parallel: Option<i32>,
+    /// Make networks and volumes that no service uses as well
+    #[arg(long)]
+    pub all_resources: bool,
     /// Say what would be done and change nothing
     #[arg(long, global = true)]
     pub dry_run: bool,
@@ -232,7 +238,7 @@ impl Context {
             profiles: profiles.clone(),
             environment: std::env::vars_os().filter_map(variable).collect(),
             services: Vec::new(),
-            skip: Skip::default(),
+            skip: Skip { unused: self.global.all_resources, ..Skip::default() },
         }
     }
 

@@ -9,8 +9,8 @@ use super::context::Context;
 use super::error::CommandError;
 use super::terminal::Terminal;
 use crate::api::{
-    DownOptions, KillOptions, Request, RestartOptions, RmOptions, RunOptions, StartOptions,
-    StopOptions, UpOptions,
+    DownOptions, KillOptions, PauseOptions, Request, RestartOptions, RmOptions, RunOptions,
+    StartOptions, StopOptions, UnpauseOptions, UpOptions,
 };
 use crate::model::Project;
 use crate::observe::{self, Observed};
@@ -124,6 +124,12 @@ plannable!(RestartOptions, |_name, project, observed, options| {
 });
 plannable!(KillOptions, |_name, project, observed, options| {
     Ok(plan::kill(project, observed, options))
+});
+plannable!(PauseOptions, |_name, _project, observed, options| {
+    Ok(plan::pause(observed, options))
+});
+plannable!(UnpauseOptions, |_name, _project, observed, options| {
+    Ok(plan::unpause(observed, options))
 });
 plannable!(RmOptions, |_name, project, observed, options| {
     Ok(plan::rm(project, observed, options))

@@ -203,7 +203,12 @@ impl Show<'_> {
                 self.follower.forget(&event.id);
                 Ok(())
             }
-            Change::Created | Change::Health { .. } => Ok(()),
+            Change::Created
+            | Change::Health { .. }
+            | Change::Signalled { .. }
+            | Change::Paused
+            | Change::Unpaused
+            | Change::Stopped => Ok(()),
         }
     }
 

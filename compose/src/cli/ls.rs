@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use regex::Regex;
 use serde::Serialize;
 
 use super::context::Context;
 use super::error::CommandError;
-use super::ps::Format;
+use super::format::{Column, Format, Json, List, Row, column};
 use super::terminal::Terminal;
-use super::terminal::table::Table;
 use crate::record::{Container, ProjectRecord, list};
 
 /// List projects
@@ -17,27 +17,27 @@ pub struct LsArgs {
     /// Stopped projects as well
     #[arg(long, short)]
     all: bool,
-    /// Only projects with `name=TEXT` in their name
-    #[arg(long, value_name = "NAME=TEXT", value_parser = filter)]
-    filter: Vec<String>,
-    /// How to show them
-    #[arg(long, value_enum, default_value = "table")]
+    /// Only projects whose name matches `name=REGULAR EXPRESSION`
+    #[arg(long, value_name = "name=EXPRESSION", value_parser = filter)]
+    filter: Vec<Regex>,
+    /// How to show them: `table`, `table TEMPLATE`, `json` or a Go template
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
     /// Only the names
     #[arg(long, short)]
     quiet: bool,
 }
 
-fn filter(text: &str) -> Result<String, String> {
+fn filter(text: &str) -> Result<Regex, String> {
     match text.split_once('=') {
-        Some(("name", text)) => Ok(text.to_owned()),
-        _ => Err("the only filter is name=TEXT".to_owned()),
+        Some(("name", text)) => Regex::new(text).map_err(|error| error.to_string()),
+        _ => Err("the only filter is name=EXPRESSION".to_owned()),
     }
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Row {
+struct Project {
     name: String,
     status: String,
     config_files: String,
@@ -56,7 +56,7 @@ pub fn run(args: &LsArgs, context: &Context, terminal: &mut Terminal) -> Result<
     }
     let shown = |name: &str, containers: &[Container]| {
         (args.all || containers.iter().any(|one| one.state.phase.is_up()))
-            && args.filter.iter().all(|part| name.contains(part.as_str()))
+            && args.filter.iter().all(|part| part.is_match(name))
     };
     let mut rows = Vec::new();
     for (name, containers) in projects {
@@ -64,26 +64,24 @@ pub fn run(args: &LsArgs, context: &Context, terminal: &mut Terminal) -> Result<
             let files = ProjectRecord::read(context.roots(), &name)?
                 .map(|record| config_files(&record))
                 .unwrap_or_default();
-            rows.push(Row { status: status(&containers), name, config_files: files });
+            rows.push(Project { status: status(&containers), name, config_files: files });
         }
     }
     print(&rows, args, terminal)?;
     Ok(0)
 }
 
-fn print(rows: &[Row], args: &LsArgs, terminal: &mut Terminal) -> Result<(), CommandError> {
+const COLUMNS: [Column; 3] =
+    [column("NAME", "Name"), column("STATUS", "Status"), column("CONFIG FILES", "ConfigFiles")];
+
+fn print(rows: &[Project], args: &LsArgs, terminal: &mut Terminal) -> Result<(), CommandError> {
     if args.quiet {
         let names: String = rows.iter().map(|row| format!("{}\n", row.name)).collect();
         return terminal.print(names);
     }
-    if args.format == Format::Json {
-        return terminal.print_json(&rows);
-    }
-    let mut table = Table::new(&["NAME", "STATUS", "CONFIG FILES"]);
-    for row in rows {
-        table.row([row.name.clone(), row.status.clone(), row.config_files.clone()]);
-    }
-    terminal.print(table.render())
+    let rows = rows.iter().map(Row::of).collect::<Result<_, _>>()?;
+    let list = List { columns: &COLUMNS, titles: &[], json: Json::Array, rows };
+    terminal.print(list.render(&args.format)?)
 }
 
 fn config_files(record: &ProjectRecord) -> String {
@@ -107,6 +105,13 @@ mod tests {
     use super::*;
     use crate::cli::ps::tests::container;
     use crate::record::Phase;
+
+    #[test]
+    fn names_are_matched_as_expressions() {
+        let matches = filter("name=^shop.*[0-9]$").unwrap();
+        assert!(matches.is_match("shop-2") && !matches.is_match("my-shop-2"));
+        assert!(filter("name=[").is_err() && filter("status=running").is_err());
+    }
 
     #[test]
     fn status_counts_phases() {

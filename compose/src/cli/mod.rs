@@ -4,26 +4,39 @@
 //! [`context`] has the flags before the command, [`terminal`] prints, [`error`] says what to do,
 //! [`session`] talks to the supervisor. No command starts a thread or an async runtime.
 
+pub mod alpha;
+pub mod attach;
+pub mod completion;
 pub mod config;
 pub mod context;
+pub mod cp;
 pub mod create;
+pub mod doctor;
 pub mod down;
 pub mod dry_run;
 pub mod error;
+pub mod events;
 pub mod exec;
+pub mod export;
+pub mod format;
 pub mod image;
+pub mod inside;
 pub mod kill;
 pub mod logs;
 pub mod ls;
+pub mod network;
+pub mod pause;
 pub mod pick;
 pub mod port;
 pub mod ps;
 pub mod restart;
 pub mod rm;
 pub mod run;
+pub mod scale;
 pub mod session;
 pub mod signals;
 pub mod start;
+pub mod stats;
 pub mod stop;
 pub mod terminal;
 #[cfg(test)]
@@ -32,6 +45,9 @@ pub mod top;
 pub mod up;
 pub mod version;
 pub mod volume;
+pub mod volumes;
+pub mod wait;
+pub mod why;
 
 use std::process::ExitCode;
 
@@ -57,81 +73,130 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(hide = true)]
+    Alpha(alpha::AlphaArgs),
+    Attach(attach::AttachArgs),
+    Completion(completion::CompletionArgs),
     #[command(alias = "convert")]
     Config(config::ConfigArgs),
+    Cp(cp::CpArgs),
     Create(create::CreateArgs),
+    Doctor(doctor::DoctorArgs),
     Down(down::DownArgs),
+    Events(events::EventsArgs),
     Exec(exec::ExecArgs),
+    Export(export::ExportArgs),
     Image(image::ImageArgs),
     Kill(kill::KillArgs),
     Logs(logs::LogsArgs),
     Ls(ls::LsArgs),
+    Network(network::NetworkArgs),
+    Pause(pause::PauseArgs),
     Port(port::PortArgs),
     Ps(ps::PsArgs),
     Restart(restart::RestartArgs),
     Rm(rm::RmArgs),
     Run(run::RunArgs),
+    Scale(scale::ScaleArgs),
     Start(start::StartArgs),
+    Stats(stats::StatsArgs),
     Stop(stop::StopArgs),
     Top(top::TopArgs),
+    Unpause(pause::UnpauseArgs),
     Up(up::UpArgs),
     Version(version::VersionArgs),
     Volume(volume::VolumeArgs),
+    Volumes(volumes::VolumesArgs),
+    Wait(wait::WaitArgs),
+    Why(why::WhyArgs),
 }
 
 impl Command {
     /// What progress is headed with.
     const fn title(&self) -> &'static str {
         match self {
+            Self::Alpha(_) => "alpha",
+            Self::Attach(_) => "attach",
+            Self::Completion(_) => "completion",
             Self::Config(_) => "config",
+            Self::Cp(_) => "cp",
             Self::Create(_) => "create",
+            Self::Doctor(_) => "doctor",
             Self::Down(_) => "down",
+            Self::Events(_) => "events",
             Self::Exec(_) => "exec",
+            Self::Export(_) => "export",
             Self::Image(_) => "image",
             Self::Kill(_) => "kill",
             Self::Logs(_) => "logs",
             Self::Ls(_) => "ls",
+            Self::Network(_) => "network",
+            Self::Pause(_) => "pause",
             Self::Port(_) => "port",
             Self::Ps(_) => "ps",
             Self::Restart(_) => "restart",
             Self::Rm(_) => "rm",
             Self::Run(_) => "run",
+            Self::Scale(_) => "scale",
             Self::Start(_) => "start",
+            Self::Stats(_) => "stats",
             Self::Stop(_) => "stop",
             Self::Top(_) => "top",
+            Self::Unpause(_) => "unpause",
             Self::Up(_) => "up",
             Self::Version(_) => "version",
             Self::Volume(_) => "volume",
+            Self::Volumes(_) => "volumes",
+            Self::Wait(_) => "wait",
+            Self::Why(_) => "why",
         }
     }
 
     fn run(self, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
         match self {
+            Self::Alpha(args) => alpha::run(args, context, terminal),
+            Self::Attach(args) => attach::run(args, context, terminal),
+            Self::Completion(args) => completion::run(&args, context, terminal),
             Self::Config(args) => config::run(args, context, terminal),
+            Self::Cp(args) => cp::run(args, context, terminal),
             Self::Create(args) => create::run(args, context, terminal),
+            Self::Doctor(args) => doctor::run(&args, context, terminal),
             Self::Down(args) => down::run(args, context, terminal),
+            Self::Events(args) => events::run(args, context, terminal),
             Self::Exec(args) => exec::run(args, context, terminal),
+            Self::Export(args) => export::run(args, context, terminal),
             Self::Image(args) => image::run(args, context, terminal),
             Self::Kill(args) => kill::run(args, context, terminal),
             Self::Logs(args) => logs::run(args, context, terminal),
             Self::Ls(args) => ls::run(&args, context, terminal),
+            Self::Network(args) => network::run(args, context, terminal),
+            Self::Pause(args) => pause::run(args, context, terminal),
             Self::Port(args) => port::run(args, context, terminal),
-            Self::Ps(args) => ps::run(&args, context, terminal),
+            Self::Ps(args) => ps::run(args, context, terminal),
             Self::Restart(args) => restart::run(args, context, terminal),
             Self::Rm(args) => rm::run(args, context, terminal),
             Self::Run(args) => run::run(args, context, terminal),
+            Self::Scale(args) => scale::run(args, context, terminal),
             Self::Start(args) => start::run(args, context, terminal),
+            Self::Stats(args) => stats::run(&args, context, terminal),
             Self::Stop(args) => stop::run(args, context, terminal),
             Self::Top(args) => top::run(&args, context, terminal),
+            Self::Unpause(args) => pause::run_unpause(args, context, terminal),
             Self::Up(args) => up::run(args, context, terminal),
             Self::Version(args) => version::run(&args, context, terminal),
             Self::Volume(args) => volume::run(args, context, terminal),
+            Self::Volumes(args) => volumes::run(&args, context, terminal),
+            Self::Wait(args) => wait::run(args, context, terminal),
+            Self::Why(args) => why::run(args, context, terminal),
         }
     }
 }
 
 /// The whole program: reads the words, carries them out, returns the exit code.
 pub fn main() -> ExitCode {
+    if completion::answer(<Cli as clap::CommandFactory>::command) {
+        return ExitCode::SUCCESS;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -153,8 +218,8 @@ fn carry_out(cli: Cli) -> u8 {
         }
     };
     let progress = cli.global.progress;
-    let mut terminal =
-        Terminal::new(progress, cli.global.ansi, command.title(), cli.global.dry_run);
+    let ansi = if cli.global.no_ansi { terminal::Ansi::Never } else { cli.global.ansi };
+    let mut terminal = Terminal::new(progress, ansi, command.title(), cli.global.dry_run);
     let context = Context::new(cli.global, Roots::from_env());
     match command.run(&context, &mut terminal) {
         Ok(code) => {
@@ -167,6 +232,9 @@ fn carry_out(cli: Cli) -> u8 {
         }
     }
 }
+
+#[cfg(test)]
+mod reference;
 
 #[cfg(test)]
 mod tests {

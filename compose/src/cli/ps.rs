@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::context::{Context, Target};
 use super::error::CommandError;
+use super::format::{self, Column, Json, List, Row, column};
 use super::terminal::Terminal;
-use super::terminal::table::{Table, shortened};
 use crate::model::ServiceName;
 use crate::record::{Container, Phase};
 use view::View;
@@ -27,9 +27,9 @@ pub struct PsArgs {
     /// Only containers in this state
     #[arg(long, value_name = "STATE", value_parser = phase)]
     status: Vec<Phase>,
-    /// How to show them
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    /// How to show them: `table`, `table TEMPLATE`, `json` or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<format::Format>,
     /// Do not cut off ids and commands
     #[arg(long)]
     no_trunc: bool,
@@ -80,8 +80,13 @@ fn phase(word: &str) -> Result<Phase, String> {
 /// # Errors
 ///
 /// When a record cannot be read or a service is not known.
-pub fn run(args: &PsArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
+pub fn run(
+    mut args: PsArgs,
+    context: &Context,
+    terminal: &mut Terminal,
+) -> Result<u8, CommandError> {
     context.require_root()?;
+    args.format = args.format.or_else(configured);
     let target = context.target(terminal)?;
     let containers = context.containers(target.name.as_str())?;
     target.check(&args.services, &containers)?;
@@ -118,47 +123,41 @@ impl PsArgs {
             services.dedup();
             return Ok(services.iter().map(|service| format!("{service}\n")).collect());
         }
-        match self.format {
-            Format::Table => Ok(self.table(&shown, now)),
-            Format::Json => self.json(&shown, now),
-        }
+        let row = |container: &&Container| {
+            let view = View::new(container, now, self.no_trunc);
+            Ok(Row::of(&view)?.labelled(&container.record.labels))
+        };
+        let rows = shown.iter().map(row).collect::<Result<_, CommandError>>()?;
+        let list = List { columns: &COLUMNS, titles: &TITLES, json: Json::Lines, rows };
+        list.render(self.format.as_ref().unwrap_or(&format::Format::Usual))
     }
+}
 
-    fn table(&self, shown: &[&Container], now: Timestamp) -> String {
-        let titles = ["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"];
-        let mut table = Table::new(&titles);
-        for container in shown {
-            let view = View::new(container, now);
-            let command = match self.no_trunc {
-                true => view.command,
-                false => shortened(&view.command, 20),
-            };
-            table.row([
-                view.name.to_owned(),
-                view.image.to_owned(),
-                format!("\"{command}\""),
-                view.service.to_owned(),
-                view.running_for,
-                view.status,
-                view.ports,
-            ]);
-        }
-        table.render()
-    }
+const COLUMNS: [Column; 7] = [
+    column("NAME", "Name"),
+    column("IMAGE", "Image"),
+    column("COMMAND", "Command"),
+    column("SERVICE", "Service"),
+    column("CREATED", "RunningFor"),
+    column("STATUS", "Status"),
+    column("PORTS", "Ports"),
+];
 
-    fn json(&self, shown: &[&Container], now: Timestamp) -> Result<String, CommandError> {
-        let mut text = String::new();
-        for container in shown {
-            let mut view = View::new(container, now);
-            if !self.no_trunc {
-                view.shorten();
-            }
-            let line = serde_json::to_string(&view).map_err(|error| CommandError::new(&error))?;
-            text.push_str(&line);
-            text.push('\n');
-        }
-        Ok(text)
-    }
+/// What docker calls the other fields.
+const TITLES: [Column; 4] = [
+    column("CONTAINER ID", "ID"),
+    column("CREATED AT", "CreatedAt"),
+    column("EXIT CODE", "ExitCode"),
+    column("LOCAL VOLUMES", "LocalVolumes"),
+];
+
+/// The format that the user's configuration of docker wants for `ps`.
+fn configured() -> Option<format::Format> {
+    let folder = std::env::var_os("DOCKER_CONFIG").map(std::path::PathBuf::from);
+    let home = || Some(std::path::PathBuf::from(std::env::var_os("HOME")?).join(".docker"));
+    let text = std::fs::read_to_string(folder.or_else(home)?.join("config.json")).ok()?;
+    let config: serde_json::Value = serde_json::from_str(&text).ok()?;
+    config.get("psFormat")?.as_str()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -274,5 +273,17 @@ pub mod tests {
         assert_eq!(shown(&["--status", "exited", "--services"]), "hog\n");
         assert_eq!(shown(&["--filter", "status=created", "--services"]), "new\n");
         assert!(phase("up").is_err());
+    }
+
+    #[test]
+    fn templates_show_what_is_asked_for() {
+        assert_eq!(shown(&["--format", "{{.Name}} {{.Label \"tier\"}}"]), "shop-web-1 front\n");
+        assert_eq!(
+            shown(&["--format", "table {{.ID}}\\t{{.Health}}"]),
+            "CONTAINER ID   HEALTH\n1f1f1f1f1f1f   healthy\n"
+        );
+        let ports = "{{range .Publishers}}{{.PublishedPort}} {{end}}";
+        assert_eq!(shown(&["--format", ports]), "8080 9000 9001 \n");
+        assert!(Line::try_parse_from(["ps", "--format", "{{.Name"]).is_err());
     }
 }

@@ -1,7 +1,5 @@
 //! `compose rm`.
 
-use std::io::{BufRead, IsTerminal, stdin};
-
 use super::context::Context;
 use super::error::CommandError;
 use super::session::Session;
@@ -22,6 +20,9 @@ pub struct RmArgs {
     /// Stop them first
     #[arg(long, short)]
     stop: bool,
+    /// As always: those of `run` stay
+    #[arg(long, short, hide = true)]
+    all: bool,
     /// Remove their anonymous volumes as well
     #[arg(long, short)]
     volumes: bool,
@@ -42,7 +43,9 @@ pub fn run(args: RmArgs, context: &Context, terminal: &mut Terminal) -> Result<u
         terminal.note("No stopped containers");
         return Ok(0);
     }
-    if !args.force && !confirmed(&names, terminal)? {
+    let question = format!("Going to remove {}", names.join(", "));
+    let asks = !args.force && !context.global().dry_run;
+    if asks && !terminal.confirm(&question, "`compose rm -f`")? {
         return Ok(0);
     }
     let options = RmOptions { services: args.services, stop: args.stop, volumes: args.volumes };
@@ -58,18 +61,4 @@ fn going<'a>(args: &RmArgs, containers: &'a [Container]) -> Vec<&'a str> {
         .filter(|one| args.stop || !one.state.phase.is_up())
         .map(|one| one.record.name.as_str())
         .collect()
-}
-
-fn confirmed(names: &[&str], terminal: &mut Terminal) -> Result<bool, CommandError> {
-    if !stdin().is_terminal() {
-        return Err(CommandError::failed(
-            "cannot ask whether to remove them: standard input is no terminal",
-        )
-        .help("`compose rm -f` does not ask"));
-    }
-    terminal.ask(&format!("Going to remove {}\nAre you sure? [yN] ", names.join(", ")));
-    let mut answer = String::new();
-    let read = stdin().lock().read_line(&mut answer);
-    read.map_err(|error| CommandError::failed(format!("cannot read the answer: {error}")))?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

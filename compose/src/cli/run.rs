@@ -1,11 +1,12 @@
 //! `compose run`.
 
-mod attach;
+pub mod attach;
+pub mod keys;
 mod wishes;
 
 use std::io::{IsTerminal, stdin, stdout};
 
-use attach::{End, Ends};
+use attach::{End, Ends, Ways};
 
 use super::context::{Context, OrphanArgs, known_services};
 use super::error::{CommandError, FAILED};
@@ -46,6 +47,9 @@ pub struct RunArgs {
     /// Without a terminal
     #[arg(long, short = 'T', visible_alias = "no-TTY")]
     no_tty: bool,
+    /// As without `--no-tty`
+    #[arg(long, short, hide = true)]
+    tty: bool,
     /// Pass standard input on
     #[arg(long, short, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     interactive: bool,
@@ -56,6 +60,12 @@ pub struct RunArgs {
     /// Do not show how images are fetched
     #[arg(long)]
     quiet_pull: bool,
+    /// Do not show how images are built
+    #[arg(long)]
+    quiet_build: bool,
+    /// Show nothing but what the container says
+    #[arg(long, short)]
+    quiet: bool,
 }
 
 fn container_name(text: &str) -> Result<String, String> {
@@ -77,6 +87,9 @@ fn container_name(text: &str) -> Result<String, String> {
 /// When it cannot be made or started: exit code 125, 126 or 127.
 pub fn run(args: RunArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     context.require_root()?;
+    if args.quiet {
+        terminal.hush();
+    }
     let mut project = context.load_for(std::slice::from_ref(&args.service), terminal)?;
     select(&mut project, &args.service)?;
     let wanted = wanted(&project, std::slice::from_ref(&args.service), args.no_deps);
@@ -183,8 +196,9 @@ fn attend(
     const TRIES: u32 = 5;
     for _ in 0..TRIES {
         let connection = session.upgrade(&path::attach(id)).map_err(not_ours)?;
-        match attach::run(connection, ends, terminal)? {
+        match attach::run(connection, ends, Ways::default(), terminal)? {
             End::Exited(code) => return Ok(code),
+            End::Detached => return Ok(0),
             End::Failed(failure, code) => return Err(not_begun(failure, code)),
             End::CutOff => {}
         }

@@ -6,9 +6,10 @@
 //! never mixes within a line.
 
 pub mod board;
+pub mod sizes;
 pub mod table;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
@@ -102,10 +103,22 @@ impl Terminal {
         }
     }
 
+    /// Shows no progress from here on.
+    pub fn hush(&mut self) {
+        self.settle();
+        self.mode = Mode::Quiet;
+    }
+
     /// Whether standard output takes colours.
     #[must_use]
     pub const fn colours(&self) -> bool {
         self.colour_out
+    }
+
+    /// Whether standard output is a terminal.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
     }
 
     /// Whether standard error takes colours.
@@ -212,6 +225,25 @@ impl Terminal {
     pub fn ask(&mut self, question: &str) {
         self.settle();
         write_err(question.as_bytes());
+    }
+
+    /// Asks whether to go on; only a yes is one. `without_asking` is the command that does not ask.
+    ///
+    /// # Errors
+    ///
+    /// When standard input is no terminal: nobody can be asked.
+    pub fn confirm(&mut self, what: &str, without_asking: &str) -> Result<bool, CommandError> {
+        if !io::stdin().is_terminal() {
+            let message = "cannot ask whether to go on: standard input is no terminal";
+            return Err(
+                CommandError::failed(message).help(format!("{without_asking} does not ask"))
+            );
+        }
+        self.ask(&format!("{what}\nAre you sure? [yN] "));
+        let mut answer = String::new();
+        let read = io::stdin().lock().read_line(&mut answer);
+        read.map_err(|error| CommandError::failed(format!("cannot read the answer: {error}")))?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
     /// Says something that the user should know.

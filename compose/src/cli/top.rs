@@ -28,7 +28,7 @@ pub fn run(args: &TopArgs, context: &Context, terminal: &mut Terminal) -> Result
     let containers = context.containers(target.name.as_str())?;
     target.check(&args.services, &containers)?;
     let clock = Clock::read();
-    let titles = ["SERVICE", "#", "UID", "PID", "PPID", "STIME", "TTY", "TIME", "CMD"];
+    let titles = ["SERVICE", "#", "UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
     let mut table = Table::new(&titles);
     let shown = containers
         .iter()
@@ -47,6 +47,7 @@ pub fn run(args: &TopArgs, context: &Context, terminal: &mut Terminal) -> Result
                 uid.to_string(),
                 pid.to_string(),
                 parent.to_string(),
+                clock.share_of(&process).to_string(),
                 clock.start_of(&process),
                 process.terminal(),
                 clock.used_by(&process),

@@ -39,6 +39,9 @@ pub struct UpArgs {
     /// Leave services alone that these depend on
     #[arg(long)]
     no_deps: bool,
+    /// Do not show how images are built
+    #[arg(long)]
+    quiet_build: bool,
     /// Seconds to wait before SIGKILL (default: `stop_grace_period` of the service)
     #[arg(long, short, value_name = "SECONDS")]
     timeout: Option<u32>,
@@ -65,6 +68,9 @@ pub struct ChangeArgs {
     /// Do not show how images are fetched
     #[arg(long)]
     quiet_pull: bool,
+    /// Answer every question with yes
+    #[arg(long, short)]
+    yes: bool,
     /// When to fetch images; there is no registry yet, so `always` is refused
     #[arg(long, value_enum, value_name = "WHEN")]
     pull: Option<Pull>,
@@ -120,8 +126,10 @@ pub struct WatchArgs {
 /// `SERVICE=N`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scale {
-    service: ServiceName,
-    replicas: u32,
+    /// The service.
+    pub service: ServiceName,
+    /// How many containers it is to have.
+    pub replicas: u32,
 }
 
 impl FromStr for Scale {
@@ -154,10 +162,8 @@ impl ChangeArgs {
         self.refuse_what_is_not_there()?;
         let scale: BTreeMap<ServiceName, u32> =
             self.scales.into_iter().map(|scale| (scale.service, scale.replicas)).collect();
-        known(project, services.iter().chain(scale.keys()))?;
-        for (service, replicas) in &scale {
-            scalable(project, service, *replicas)?;
-        }
+        known(project, services.iter())?;
+        check_scales(project, &scale)?;
         if project.services.is_empty() {
             return Err(CommandError::failed("no service selected").help(
                 "every service has a profile: switch one on with --profile, or name a service",
@@ -183,6 +189,7 @@ impl ChangeArgs {
             orphans: self.orphans.resolve()?,
             renew_anonymous_volumes: self.renew_anon_volumes,
             parallel: context.parallel(),
+            all_resources: context.global().all_resources,
             ..UpOptions::default()
         })
     }
@@ -213,6 +220,19 @@ fn known<'a>(
     super::context::known_services(&services, &known)
 }
 
+/// Refuses replicas of services that are not there, and of those that can have one container only.
+///
+/// # Errors
+///
+/// The first that cannot be.
+pub fn check_scales(
+    project: &Project,
+    scale: &BTreeMap<ServiceName, u32>,
+) -> Result<(), CommandError> {
+    known(project, scale.keys())?;
+    scale.iter().try_for_each(|(service, replicas)| scalable(project, service, *replicas))
+}
+
 /// Two containers cannot have one name.
 fn scalable(project: &Project, service: &ServiceName, replicas: u32) -> Result<(), CommandError> {
     let name = project.services.get(service).and_then(|service| service.container_name.as_ref());
@@ -233,8 +253,9 @@ fn scalable(project: &Project, service: &ServiceName, replicas: u32) -> Result<(
 pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     context.require_root()?;
     let project = context.load_for(&args.services, terminal)?;
-    let UpArgs { services, detach, wait, wait_timeout, change, watch, no_start, no_deps, timeout } =
+    let UpArgs { services, detach, wait, wait_timeout, change, watch, no_start, no_deps, .. } =
         args;
+    let timeout = args.timeout;
     context.check_support(&project, &wanted(&project, &services, no_deps), terminal)?;
     let named = watch.exit_code_from.iter().chain(&watch.attach).chain(&watch.no_attach);
     known(&project, named)?;

@@ -7,7 +7,7 @@ mod create;
 mod error;
 mod filter;
 mod inspect;
-mod ls;
+pub mod ls;
 mod prune;
 mod rm;
 
@@ -51,18 +51,22 @@ pub fn run(
 ) -> Result<u8, CommandError> {
     context.require_root()?;
     let store = Store::open(&context.roots().volumes())?;
+    let dry = context.global().dry_run;
     match args.command {
+        Command::Create(args) if dry => create::dry_run(&args, terminal),
         Command::Create(args) => create::run(args, &store, terminal),
         Command::Inspect(args) => inspect::run(&args, &store, terminal),
         Command::Ls(args) => ls::run(&args, &users(context)?, &store, terminal),
+        Command::Prune(args) if dry => prune::dry_run(&args, &users(context)?, &store, terminal),
         Command::Prune(args) => prune::run(&args, &users(context)?, &store, terminal),
+        Command::Rm(args) if dry => rm::dry_run(&args, &users(context)?, &store, terminal),
         Command::Rm(args) => rm::run(&args, &users(context)?, &store, terminal),
     }
 }
 
 /// The names of the containers that have a volume, by its name.
 #[derive(Debug, Default)]
-struct Users(BTreeMap<String, Vec<String>>);
+pub struct Users(BTreeMap<String, Vec<String>>);
 
 impl Users {
     /// Those of the volume called `name`.

@@ -295,7 +295,9 @@ fn finish(
             env_file::apply_labels(report, &mut entry.node, environment);
         }
     }
-    select::remove_unused(tree);
+    if !options.skip.unused {
+        select::remove_unused(tree);
+    }
     disabled
 }
 

@@ -94,6 +94,8 @@ pub struct Skip {
     pub consistency: bool,
     /// `--no-env-resolution`: environment files may be missing.
     pub missing_env_files: bool,
+    /// `--all-resources`: what no service uses stays.
+    pub unused: bool,
 }
 
 /// A project, and what is odd about its files.

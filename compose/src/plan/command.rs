@@ -1,11 +1,14 @@
-//! `start`, `stop`, `restart`, `kill` and `rm`: commands on containers that exist.
+//! `start`, `stop`, `restart`, `kill`, `pause`, `unpause` and `rm`: commands on containers that exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::starting::{Start, Starter};
 use super::stopping::{Anonymous, Stop, Then, grace, instance, stop_all};
 use super::{Action, Cause, Condition, Named, Need, Plan, PlanError, Refusal, StepId, Target};
-use crate::api::{KillOptions, Orphans, RestartOptions, RmOptions, StartOptions, StopOptions};
+use crate::api::{
+    KillOptions, Orphans, PauseOptions, RestartOptions, RmOptions, StartOptions, StopOptions,
+    UnpauseOptions,
+};
 use crate::graph::Graph;
 use crate::model::{Dependency, Project, ServiceName};
 use crate::observe::Observed;
@@ -193,6 +196,39 @@ pub fn kill(project: Option<&Project>, observed: &Observed, options: &KillOption
                 id: container.record.id.clone(),
                 signal: options.signal,
             };
+            plan.push(action, Cause::Requested, BTreeSet::new());
+        }
+    }
+    plan
+}
+
+/// Plans a `pause` of replicas that run. One that is paused already is in the plan, and refuses.
+#[must_use]
+pub fn pause(observed: &Observed, options: &PauseOptions) -> Plan {
+    let mut plan = Plan::default();
+    for container in named(observed, &options.services).filter(|one| !one.record.oneoff) {
+        if matches!(container.state.phase, Phase::Running | Phase::Paused) {
+            let (instance, id) = (instance(&container.record), container.record.id.clone());
+            let action = Action::PauseContainer { instance, id };
+            plan.push(action, Cause::Requested, BTreeSet::new());
+        }
+    }
+    plan
+}
+
+/// Plans an `unpause`: of all that are frozen; of services that are named, one that is not frozen refuses.
+#[must_use]
+pub fn unpause(observed: &Observed, options: &UnpauseOptions) -> Plan {
+    let mut plan = Plan::default();
+    for container in named(observed, &options.services).filter(|one| !one.record.oneoff) {
+        let meant = match container.state.phase {
+            Phase::Paused => true,
+            Phase::Running => !options.services.is_empty(),
+            _ => false,
+        };
+        if meant {
+            let (instance, id) = (instance(&container.record), container.record.id.clone());
+            let action = Action::UnpauseContainer { instance, id };
             plan.push(action, Cause::Requested, BTreeSet::new());
         }
     }

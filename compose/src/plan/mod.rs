@@ -42,7 +42,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{kill, restart, rm, start, stop};
+pub use command::{kill, pause, restart, rm, start, stop, unpause};
 pub use down::down;
 pub use refusal::{PlanError, Refusal};
 pub use step::{

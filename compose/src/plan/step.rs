@@ -81,6 +81,20 @@ pub enum Action {
         /// The signal.
         signal: Signal,
     },
+    /// Freezes all processes of a container.
+    PauseContainer {
+        /// Which replica.
+        instance: Instance,
+        /// Its id.
+        id: String,
+    },
+    /// Lets the processes of a frozen container go on.
+    UnpauseContainer {
+        /// Which replica.
+        instance: Instance,
+        /// Its id.
+        id: String,
+    },
     /// Removes a container that does not run, with its log.
     RemoveContainer {
         /// Which replica.

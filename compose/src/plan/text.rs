@@ -51,6 +51,8 @@ impl fmt::Display for Action {
             Self::SignalContainer { instance, signal, .. } => {
                 write!(f, "send {signal} to {instance}")
             }
+            Self::PauseContainer { instance, .. } => write!(f, "pause {instance}"),
+            Self::UnpauseContainer { instance, .. } => write!(f, "unpause {instance}"),
             Self::RemoveContainer { instance, volumes, .. } if volumes.is_empty() => {
                 write!(f, "remove {instance}")
             }

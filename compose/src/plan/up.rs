@@ -128,8 +128,15 @@ impl<'a> Decided<'a> {
         let resources = Resources::check(
             project,
             observed,
-            |network| needed().any(|wish| wish.networks.contains(network)),
-            |volume| needed().any(|wish| wish.volumes.contains(volume)),
+            |network| {
+                // The default network is in every project, whether the file has it or not.
+                let declared = || {
+                    project.networks.values().any(|one| one.name == network && one.place.is_some())
+                };
+                needed().any(|wish| wish.networks.contains(network))
+                    || options.all_resources && declared()
+            },
+            |volume| options.all_resources || needed().any(|wish| wish.volumes.contains(volume)),
         );
         let mut decided = Self {
             project,

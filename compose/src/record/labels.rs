@@ -3,6 +3,8 @@
 //! Ours are spelled the same, so that scripts which filter by them go on
 //! working (docker/compose, `pkg/api/labels.go`).
 
+/// What all of them begin with.
+pub const PREFIX: &str = "com.docker.compose.";
 /// The project.
 pub const PROJECT: &str = "com.docker.compose.project";
 /// The service.

@@ -14,6 +14,7 @@
 //!   images and exits are synced by the rooms that own them.
 
 pub mod container;
+pub mod events;
 pub mod exits;
 pub mod labels;
 pub mod list;

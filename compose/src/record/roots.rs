@@ -131,6 +131,12 @@ impl ProjectPaths {
         self.data.join("exits.journal")
     }
 
+    /// What happened to the containers.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.data.join("events.jsonl")
+    }
+
     /// One folder per container.
     #[must_use]
     pub fn containers(&self) -> PathBuf {

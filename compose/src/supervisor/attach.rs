@@ -1,5 +1,5 @@
-//! The terminal of a one-off container, over an upgraded connection: the connection starts the container, carries its
-//! input and output, and ends with its exit code.
+//! The streams of a container over an upgraded connection: it carries input and output, and ends with the exit code.
+//! That of `run` starts the container, and shows all that it says; that of `attach` joins one that runs.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -22,8 +22,22 @@ use crate::record::Phase;
 /// Bytes taken from the connection at a time.
 const CHUNK: usize = 16 << 10;
 
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// It starts the container, whose input ends with that of the client.
+    Start,
+    /// It joins a container that runs, and leaves its input open.
+    Join,
+}
+
 /// Serves the connection until the container has ended or the client has left.
-pub async fn run(supervisor: &Rc<Supervisor>, id: &str, connection: impl AsyncRead + AsyncWrite) {
+pub async fn run(
+    supervisor: &Rc<Supervisor>,
+    id: &str,
+    manner: Manner,
+    connection: impl AsyncRead + AsyncWrite,
+) {
     let (mut from_client, mut to_client) = split(connection);
     let Some(live) = supervisor.container(id) else {
         let failure =
@@ -31,8 +45,8 @@ pub async fn run(supervisor: &Rc<Supervisor>, id: &str, connection: impl AsyncRe
         let _ = to_client.write_all(&Frame::Failed(failure).encode()).await;
         return;
     };
-    let output = follow(supervisor, &live, &mut to_client);
-    let input = feed(supervisor, &live, &mut from_client);
+    let output = follow(supervisor, &live, manner, &mut to_client);
+    let input = feed(supervisor, &live, manner, &mut from_client);
     tokio::select! {
         () = output => {}
         () = input => {}
@@ -43,13 +57,21 @@ pub async fn run(supervisor: &Rc<Supervisor>, id: &str, connection: impl AsyncRe
 async fn follow(
     supervisor: &Rc<Supervisor>,
     live: &Rc<Live>,
+    manner: Manner,
     client: &mut (impl AsyncWrite + Unpin),
 ) {
     let mut changes = live.watch();
     let (Ok(mut reader), Ok(grown)) = (Reader::open(&live.paths.log()), log_watch(live)) else {
         return;
     };
-    if let Err(error) = start::start(supervisor, live, Occasion::Request).await {
+    if manner == Manner::Join {
+        if let Err(message) = join(live, &mut reader) {
+            let failure = Failure { message, ..Failure::default() };
+            let _ = client.write_all(&Frame::Failed(failure).encode()).await;
+            let _ = client.write_all(&Frame::Exit(1).encode()).await;
+            return;
+        }
+    } else if let Err(error) = start::start(supervisor, live, Occasion::Request).await {
         let failure = Failure::new(&error);
         let _ = client.write_all(&Frame::Failed(failure).encode()).await;
         // Whoever has the exit code may look for the container: `run --rm` has removed it by then.
@@ -73,6 +95,18 @@ async fn follow(
             changed = changes.changed() => if changed.is_err() { return },
         }
     }
+}
+
+/// Passes over what has been said so far; refuses a container that does not run.
+fn join(live: &Live, reader: &mut Reader) -> Result<(), String> {
+    let name = &live.record.name;
+    match live.state().phase {
+        Phase::Running | Phase::Restarting => {}
+        Phase::Paused => return Err(format!("container {name} is paused: unpause it first")),
+        _ => return Err(format!("container {name} is not running")),
+    }
+    let passed = reader.since(jiff::Timestamp::now());
+    passed.map_err(|error| format!("cannot read the log of container {name}: {error}"))
 }
 
 /// Its exit code, once all of its output is in the log.
@@ -109,7 +143,12 @@ async fn more(grown: &Descriptor) {
 }
 
 /// Obeys what the client sends, until it leaves.
-async fn feed(supervisor: &Supervisor, live: &Rc<Live>, client: &mut (impl AsyncRead + Unpin)) {
+async fn feed(
+    supervisor: &Supervisor,
+    live: &Rc<Live>,
+    manner: Manner,
+    client: &mut (impl AsyncRead + Unpin),
+) {
     let mut pending = Vec::new();
     let mut changes = live.watch();
     let mut chunk = vec![0; CHUNK];
@@ -119,7 +158,10 @@ async fn feed(supervisor: &Supervisor, live: &Rc<Live>, client: &mut (impl Async
                 if running(live, &mut changes).await.is_none() {
                     return;
                 }
-                obey(supervisor, live, frame).await;
+                let is_end = matches!(&frame, Frame::Stdin(bytes) if bytes.is_empty());
+                if !(is_end && manner == Manner::Join) {
+                    obey(supervisor, live, frame).await;
+                }
             }
             Ok(None) => match client.read(&mut chunk).await {
                 Ok(0) | Err(_) => return,

@@ -14,7 +14,7 @@ use super::keeper::Ended;
 use super::live::{Descriptors, Live};
 use super::start::{self, Occasion};
 use super::transition::{Effect, Event, Life, Phase as LifePhase};
-use super::{Supervisor, hook, names, publish};
+use super::{Supervisor, deaf, hook, names, publish};
 use crate::apply;
 use crate::event::Change;
 use crate::model::Signal;
@@ -186,7 +186,15 @@ pub async fn stop(
     }
     hook::pre_stop(supervisor, live).await?;
     note_request(live);
+    if is_deaf(live, signal) {
+        // The grace is for those that can obey.
+        kill(live);
+        gone(live).await;
+        supervisor.tell(live, Change::Stopped);
+        return Ok(());
+    }
     send(live, signal)?;
+    supervisor.tell(live, Change::Signalled { signal: signal.number() });
     if live.state().phase == Phase::Paused {
         thaw(live);
     }
@@ -199,7 +207,16 @@ pub async fn stop(
         }
     }
     gone(live).await;
+    supervisor.tell(live, Change::Stopped);
     Ok(())
+}
+
+/// Whether its PID 1 cannot hear `signal`.
+fn is_deaf(live: &Live, signal: Signal) -> bool {
+    let state = live.state();
+    let Some(process) = &state.process else { return false };
+    // What was read is of this process if it is still there.
+    deaf::is_deaf_now(process.pid, signal.number()) && process.is_alive_now()
 }
 
 /// Kills `live` and returns when it is gone.
@@ -209,6 +226,7 @@ async fn kill_and_wait(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
     if live.is_running() {
         note_request(live);
         kill(live);
+        supervisor.tell(live, Change::Signalled { signal: Signal::KILL.number() });
         gone(live).await;
     }
 }
@@ -243,7 +261,9 @@ pub async fn signal(
         kill_and_wait(supervisor, live).await;
         return Ok(());
     }
-    send(live, signal)
+    send(live, signal)?;
+    supervisor.tell(live, Change::Signalled { signal: signal.number() });
+    Ok(())
 }
 
 async fn gone(live: &Live) {
@@ -297,7 +317,7 @@ fn thaw(live: &Live) {
 }
 
 /// The control groups of the last start.
-fn place(live: &Live) -> Option<Place> {
+pub fn place(live: &Live) -> Option<Place> {
     let mut known = live.place.borrow_mut();
     if known.is_none() {
         let launch: Option<Launch> = read_record(&live.paths.launch()).ok()?;

@@ -7,6 +7,7 @@
 
 mod attach;
 mod command;
+mod deaf;
 pub mod exit;
 pub mod health;
 pub mod hook;
@@ -14,6 +15,7 @@ pub mod keeper;
 mod live;
 mod names;
 mod output;
+pub mod pause;
 mod probe;
 pub mod publish;
 mod readiness;
@@ -42,6 +44,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::event::{Change, ContainerEvent, Event};
+use crate::record::events::EventLog;
 use crate::record::{
     BootId, LockError, MountSource, ProjectLock, RecordError, Roots, labels, list,
 };
@@ -132,6 +135,7 @@ pub struct Supervisor {
     /// Held by the request that is being carried out.
     pub work: Mutex<()>,
     events: broadcast::Sender<Event>,
+    history: RefCell<EventLog>,
     containers: RefCell<BTreeMap<String, Rc<Live>>>,
     clients: Cell<usize>,
     idle: Notify,
@@ -312,6 +316,7 @@ impl Supervisor {
             interrupts: watch::Sender::new(0),
             work: Mutex::new(()),
             events: broadcast::Sender::new(EVENT_BACKLOG),
+            history: RefCell::new(EventLog::new(roots.project(&project).events())),
             containers: RefCell::default(),
             clients: Cell::new(0),
             idle: Notify::new(),
@@ -439,6 +444,9 @@ impl Supervisor {
             change,
         });
         let _ = self.events.send(event.clone());
+        if let Err(error) = self.history.borrow_mut().append(&event) {
+            tracing::warn!(%error, "an event is not written down");
+        }
         event
     }
 }

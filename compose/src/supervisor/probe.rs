@@ -11,7 +11,7 @@ use super::command::{self, Command};
 use super::health::{Answer, Check, Effect, Event, Vitals, next};
 use super::live::Live;
 use crate::event::{Change, Failure};
-use crate::record::{Health, HealthStatus, ProbeRecord};
+use crate::record::{Health, HealthStatus, Phase, ProbeRecord};
 
 /// How many answers are kept.
 const KEPT: usize = 5;
@@ -50,6 +50,12 @@ async fn watch(supervisor: Rc<Supervisor>, live: Rc<Live>, check: Check) {
         let (now_known, effect) = next(vitals, event, &check, Timestamp::now());
         vitals = now_known;
         event = match effect {
+            // A frozen container answers nothing, and is not unhealthy for that.
+            Effect::Probe if live.state().phase == Phase::Paused => {
+                let mut changes = live.watch();
+                while live.state().phase == Phase::Paused && changes.changed().await.is_ok() {}
+                Event::Due
+            }
             Effect::Probe => {
                 let probe = probe(&supervisor, &live, &check).await;
                 let answer = answer(&probe);

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use super::Supervisor;
 use super::server::Reporter;
 use crate::api::{
-    DownRequest, KillRequest, Request, RestartRequest, RmRequest, RunOptions, RunRequest,
-    StartRequest, StopRequest, UpRequest,
+    DownRequest, KillRequest, PauseRequest, Request, RestartRequest, RmRequest, RunOptions,
+    RunRequest, StartRequest, StopRequest, UnpauseRequest, UpRequest,
 };
 use crate::apply::{self, Job};
 use crate::event::{Event, Failure};
@@ -101,6 +101,24 @@ pub async fn kill(supervisor: Rc<Supervisor>, request: KillRequest, reporter: Re
     let changed = !plan.is_empty();
     let failed = apply_plan(&supervisor, &reporter, work, plan).await;
     failed.unwrap_or(Event::Done { changed, exit_code: 0 })
+}
+
+/// Freezes containers.
+pub async fn pause(supervisor: Rc<Supervisor>, request: PauseRequest, reporter: Reporter) -> Event {
+    let work = Work::of(request.project, None);
+    let planner = |observed: &Observed| Ok(plan::pause(observed, &request.options));
+    once(&supervisor, &reporter, work, planner).await
+}
+
+/// Lets frozen containers go on.
+pub async fn unpause(
+    supervisor: Rc<Supervisor>,
+    request: UnpauseRequest,
+    reporter: Reporter,
+) -> Event {
+    let work = Work::of(request.project, None);
+    let planner = |observed: &Observed| Ok(plan::unpause(observed, &request.options));
+    once(&supervisor, &reporter, work, planner).await
 }
 
 /// Removes stopped containers.

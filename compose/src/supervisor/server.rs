@@ -20,6 +20,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
+use super::attach::Manner;
 use super::{Supervisor, attach, requests};
 use crate::api::{frame, path};
 use crate::event::{Event, Failure};
@@ -104,7 +105,10 @@ async fn answer(
         return Ok(events(&supervisor));
     }
     if let (Method::POST, Some(id)) = (method.clone(), path::attach_target(&path)) {
-        return Ok(upgrade(request, id.to_owned(), supervisor));
+        return Ok(upgrade(request, id.to_owned(), Manner::Start, supervisor));
+    }
+    if let (Method::POST, Some(id)) = (method.clone(), path::join_target(&path)) {
+        return Ok(upgrade(request, id.to_owned(), Manner::Join, supervisor));
     }
     if method != Method::POST {
         return Ok(refusal(StatusCode::METHOD_NOT_ALLOWED, "only POST is understood here"));
@@ -120,6 +124,8 @@ async fn answer(
         path::STOP => begin(&supervisor, &body, requests::stop),
         path::RESTART => begin(&supervisor, &body, requests::restart),
         path::KILL => begin(&supervisor, &body, requests::kill),
+        path::PAUSE => begin(&supervisor, &body, requests::pause),
+        path::UNPAUSE => begin(&supervisor, &body, requests::unpause),
         path::RM => begin(&supervisor, &body, requests::rm),
         path::RUN => begin(&supervisor, &body, requests::run),
         _ => refusal(StatusCode::NOT_FOUND, "there is no such request"),
@@ -178,6 +184,7 @@ fn events(supervisor: &Rc<Supervisor>) -> Response<Lines> {
 fn upgrade(
     mut request: Request<Incoming>,
     id: String,
+    manner: Manner,
     supervisor: Rc<Supervisor>,
 ) -> Response<Lines> {
     let asked = request.headers().get(UPGRADE).is_some_and(|word| word == frame::PROTOCOL);
@@ -187,7 +194,7 @@ fn upgrade(
     spawn_local(async move {
         let _client = Client::connected(&supervisor);
         match hyper::upgrade::on(&mut request).await {
-            Ok(upgraded) => attach::run(&supervisor, &id, TokioIo::new(upgraded)).await,
+            Ok(upgraded) => attach::run(&supervisor, &id, manner, TokioIo::new(upgraded)).await,
             Err(error) => tracing::debug!(%error, "upgrade"),
         }
     });

@@ -22,6 +22,7 @@ mod rootfs;
 mod session;
 mod stage;
 mod steps;
+mod view;
 
 use std::os::fd::OwnedFd;
 
@@ -32,6 +33,7 @@ use crate::failure::Failure;
 use crate::launch::{Launch, NamespaceKind};
 
 pub(crate) use entry::Standard;
+pub use view::view;
 
 /// What the exit code of a child is that has reported its failure; nobody looks at it.
 const REPORTED: i32 = 125;

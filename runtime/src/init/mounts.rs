@@ -27,7 +27,7 @@ pub(super) fn open_sources(stage: &mut Stage) -> Result<(), StepError> {
     Ok(())
 }
 
-fn open_source(mount: &Mount) -> Result<Option<OwnedFd>, StepError> {
+pub(super) fn open_source(mount: &Mount) -> Result<Option<OwnedFd>, StepError> {
     let kind = Options::of(mount).kind;
     if kind == Kind::FileSystem {
         return Ok(None);
@@ -60,6 +60,11 @@ pub(super) fn clone_of(source: impl AsFd, recursive: bool) -> Result<OwnedFd, St
 
 /// Parts this mount namespace from the host's: nothing that is mounted or unmounted in one is seen in the other.
 pub(super) fn cut_propagation(_: &mut Stage) -> Result<(), StepError> {
+    cut_mounts()
+}
+
+/// As [`cut_propagation`], for whoever builds no container.
+pub(super) fn cut_mounts() -> Result<(), StepError> {
     let flags = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     rustix::mount::mount_change("/", flags).attempt(|| "making all mounts private".to_owned())
 }
@@ -81,7 +86,7 @@ pub(super) fn root_of(stage: &Stage) -> Result<&Root, StepError> {
     stage.root.as_ref().ok_or_else(|| StepError::refused(libc::ENOENT, "there is no root yet"))
 }
 
-fn attach_one(
+pub(super) fn attach_one(
     root: &Root,
     mount: &Mount,
     source: Option<OwnedFd>,

@@ -24,16 +24,21 @@ const BOOT_MARK: &str = "trusted.compose.boot";
 /// process is its own place, which a mount on top does not change.
 pub(super) fn mount(stage: &mut Stage) -> Result<(), StepError> {
     let top = open_path(Path::new("/"))?;
-    let tree = match &stage.launch.rootfs {
-        Rootfs::Directory(path) => clone_tree(path, true)?,
-        Rootfs::Overlay { lower, upper } => overlay(lower, upper, &top)?,
-    };
+    let tree = tree(&stage.launch.rootfs, &top)?;
     let private = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
     sys::mount::set_attributes(&tree, private, Extent::Recursive)
         .attempt(|| "making it private".to_owned())?;
     place(&tree, &top)?;
     stage.root = Some(Root::from(tree));
     Ok(())
+}
+
+/// The root file system, mounted nowhere yet; `top` is the root of this process.
+pub(super) fn tree(rootfs: &Rootfs, top: &OwnedFd) -> Result<OwnedFd, StepError> {
+    match rootfs {
+        Rootfs::Directory(path) => clone_tree(path, true),
+        Rootfs::Overlay { lower, upper } => overlay(lower, upper, top),
+    }
 }
 
 /// Makes the mounted root file system the root of this mount namespace, and takes the old one away.
@@ -60,7 +65,7 @@ fn mount_id(directory: BorrowedFd<'_>, path: &str) -> Result<u64, StepError> {
     Ok(stat.stx_mnt_id)
 }
 
-fn open_path(path: &Path) -> Result<OwnedFd, StepError> {
+pub(super) fn open_path(path: &Path) -> Result<OwnedFd, StepError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, path, flags, Mode::empty()).attempt(|| path.display().to_string())
 }

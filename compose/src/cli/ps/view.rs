@@ -50,8 +50,8 @@ pub struct Publisher {
 }
 
 impl<'a> View<'a> {
-    /// The container as seen at the time `now`.
-    pub fn new(container: &'a Container, now: Timestamp) -> Self {
+    /// The container as seen at the time `now`; id and command are cut off unless `whole`.
+    pub fn new(container: &'a Container, now: Timestamp, whole: bool) -> Self {
         let Container { record, state } = container;
         let labels: Vec<String> =
             record.labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
@@ -69,12 +69,14 @@ impl<'a> View<'a> {
         let volumes =
             record.mounts.iter().filter(|mount| matches!(mount.source, MountSource::Volume { .. }));
         let created = record.created.to_zoned(TimeZone::system());
+        let command = record.command.join(" ");
+        let command = if whole { command } else { shortened(&command, 20) };
         Self {
-            command: record.command.join(" "),
+            command: format!("\"{command}\""),
             created_at: created.strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string(),
             exit_code: state.exit.map_or(0, |exit| exit.shell_code()),
             health: health(container).unwrap_or_default(),
-            id: &record.id,
+            id: if whole { &record.id } else { record.short_id() },
             image: &record.image,
             labels: labels.join(","),
             local_volumes: volumes.count().to_string(),
@@ -92,12 +94,6 @@ impl<'a> View<'a> {
             state: state.phase.as_str(),
             status: status(container, now),
         }
-    }
-
-    /// Cuts id and command as docker does unless told otherwise.
-    pub fn shorten(&mut self) {
-        self.id = self.id.get(..12).unwrap_or(self.id);
-        self.command = format!("\"{}\"", shortened(&self.command, 20));
     }
 }
 

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use runtime::pty;
 use rustix::event::{PollFd, PollFlags};
 
+use super::keys::DetachKeys;
 use crate::api::frame::{Frame, Size};
 use crate::cli::error::CommandError;
 use crate::cli::session::{code, wait_for};
@@ -24,6 +25,21 @@ pub struct Ends {
     pub terminal: bool,
 }
 
+/// What a user may do who is tied to a container.
+#[derive(Debug, Clone)]
+pub struct Ways {
+    /// What to type to leave the container running; looked for on a terminal only.
+    pub keys: DetachKeys,
+    /// Signals are passed on; else those that ask us to end let go of the container.
+    pub signals: bool,
+}
+
+impl Default for Ways {
+    fn default() -> Self {
+        Self { keys: DetachKeys::default(), signals: true }
+    }
+}
+
 /// How the connection ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
@@ -31,6 +47,8 @@ pub enum End {
     Exited(u8),
     /// The container could not be started; what we end with.
     Failed(Failure, u8),
+    /// The user has let go of the container, which runs on.
+    Detached,
     /// The supervisor went away; the container may be running.
     CutOff,
 }
@@ -56,6 +74,7 @@ const BACKLOG: usize = 256 * 1024;
 pub fn run(
     (socket, early): (UnixStream, Vec<u8>),
     ends: Ends,
+    ways: Ways,
     terminal: &mut Terminal,
 ) -> Result<End, CommandError> {
     let failed = |error: io::Error| CommandError::failed(format!("cannot attach: {error}"));
@@ -71,6 +90,9 @@ pub fn run(
         incoming: early,
         outgoing: Vec::new(),
         input: ends.input,
+        keys: ends.terminal.then_some(ways.keys),
+        pass_on: ways.signals,
+        detached: false,
         failure: None,
         terminal,
     };
@@ -90,6 +112,10 @@ struct Attached<'a> {
     outgoing: Vec<u8>,
     /// Whether more input may come.
     input: bool,
+    /// What to type to leave.
+    keys: Option<DetachKeys>,
+    pass_on: bool,
+    detached: bool,
     failure: Option<Failure>,
     terminal: &'a mut Terminal,
 }
@@ -106,6 +132,9 @@ impl Attached<'_> {
             }
             if input {
                 self.read_input();
+            }
+            if self.detached {
+                return Ok(End::Detached);
             }
             self.write();
             if socket && !self.read() {
@@ -160,8 +189,10 @@ impl Attached<'_> {
         while let Some(signal) = self.signals.take()? {
             if signal == Signal::SIGWINCH as i32 {
                 self.send_size();
-            } else {
+            } else if self.pass_on {
                 self.send(&Frame::Signal(signal));
+            } else {
+                self.detached = true;
             }
         }
         Ok(())
@@ -184,6 +215,15 @@ impl Attached<'_> {
             rustix::io::retry_on_intr(|| rustix::io::read(io::stdin(), &mut buffer)).unwrap_or(0);
         self.input = count > 0;
         buffer.truncate(count);
+        if let Some(keys) = &mut self.keys
+            && count > 0
+        {
+            buffer = keys.filter(&buffer);
+            self.detached = keys.are_typed();
+            if buffer.is_empty() {
+                return;
+            }
+        }
         self.send(&Frame::Stdin(buffer));
     }
 
@@ -227,7 +267,7 @@ mod tests {
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
         let mut terminal = Terminal::new(ProgressMode::Quiet, Ansi::Never, "run", false);
         let ends = Ends { input: false, terminal: false };
-        let end = run((ours, Vec::new()), ends, &mut terminal).unwrap();
+        let end = run((ours, Vec::new()), ends, Ways::default(), &mut terminal).unwrap();
         let mut said = Vec::new();
         theirs.read_to_end(&mut said).unwrap();
         assert_eq!(said, Frame::Stdin(Vec::new()).encode(), "the end of input");

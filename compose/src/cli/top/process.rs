@@ -89,6 +89,13 @@ impl Clock {
         started.to_zoned(TimeZone::system()).strftime("%H:%M").to_string()
     }
 
+    /// How much of one processor it has used since its start, in hundredths.
+    pub fn share_of(&self, process: &Process) -> i64 {
+        let lived = Timestamp::now().duration_since(self.booted).as_secs()
+            - process.started_ticks / self.ticks_per_second;
+        process.used_ticks * 100 / self.ticks_per_second / lived.max(1)
+    }
+
     /// The processor time it has used.
     pub fn used_by(&self, process: &Process) -> String {
         let seconds = process.used_ticks / self.ticks_per_second;
@@ -110,6 +117,7 @@ mod tests {
         assert_eq!(process.terminal(), "pts/1");
         let clock = Clock { booted: Timestamp::UNIX_EPOCH, ticks_per_second: 100 };
         assert_eq!(clock.used_by(&process), "00:00:03");
+        assert_eq!(clock.share_of(&process), 0);
         let process = Process::parse(7, stat, status, b"sleep\0inf\0").unwrap();
         assert_eq!(process.command, "sleep inf");
     }

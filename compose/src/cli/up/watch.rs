@@ -126,7 +126,12 @@ impl Watch {
                 self.up.remove(&event.id);
                 Reaction::Nothing
             }
-            Change::Created | Change::Health { .. } => Reaction::Nothing,
+            Change::Created
+            | Change::Health { .. }
+            | Change::Signalled { .. }
+            | Change::Paused
+            | Change::Unpaused
+            | Change::Stopped => Reaction::Nothing,
         }
     }
 

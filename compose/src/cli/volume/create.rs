@@ -43,6 +43,17 @@ pub fn run(args: CreateArgs, store: &Store, terminal: &mut Terminal) -> Result<u
     Ok(0)
 }
 
+/// Says what would be created.
+///
+/// # Errors
+///
+/// When standard output does not take it.
+pub fn dry_run(args: &CreateArgs, terminal: &mut Terminal) -> Result<u8, CommandError> {
+    let name = args.name.as_ref().map_or("without a name", VolumeName::as_str);
+    terminal.print(format!("DRY-RUN MODE - create volume {name}\n"))?;
+    Ok(0)
+}
+
 impl CreateArgs {
     fn wanted(self) -> io::Result<Wanted> {
         let Self { name, driver, label, opt } = self;

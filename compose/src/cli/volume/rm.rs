@@ -17,6 +17,35 @@ pub struct RmArgs {
     force: bool,
 }
 
+/// Says what would be removed.
+///
+/// # Errors
+///
+/// As [`run`], as far as that can be told beforehand.
+pub fn dry_run(
+    args: &RmArgs,
+    users: &Users,
+    store: &Store,
+    terminal: &mut Terminal,
+) -> Result<u8, CommandError> {
+    let mut failures = Vec::new();
+    for name in &args.names {
+        match store.find(name)? {
+            None if args.force => {}
+            None => failures.extend(super::error::missing(name).failures),
+            Some(volume) if users.of(name).is_empty() => {
+                terminal.print(format!("DRY-RUN MODE - remove volume {}\n", volume.name))?;
+            }
+            Some(volume) => {
+                let users = users.of(name).to_vec();
+                let error = RemoveError::InUse { name: volume.name, users };
+                failures.extend(CommandError::from(error).failures);
+            }
+        }
+    }
+    if failures.is_empty() { Ok(0) } else { Err(failures.into()) }
+}
+
 /// Removes the volumes and prints the names of those that went; goes on when one resists.
 ///
 /// # Errors

@@ -132,6 +132,12 @@ impl World {
                 container.state.finished = Some(now);
                 container.state.exit = Some(ExitStatus::signaled(15));
             }
+            Action::PauseContainer { id, .. } => {
+                self.container(id)?.state.phase = Phase::Paused;
+            }
+            Action::UnpauseContainer { id, .. } => {
+                self.container(id)?.state.phase = Phase::Running;
+            }
             Action::SignalContainer { id, .. } => {
                 self.container(id)?;
             }

@@ -1,0 +1,114 @@
+//! `compose network`: the commands for networks, one file each.
+//!
+//! They read and write the store directly; no supervisor is asked.
+
+mod create;
+mod error;
+mod filter;
+mod inspect;
+mod ls;
+mod prune;
+mod rm;
+mod view;
+
+use std::collections::BTreeMap;
+
+use clap::Subcommand;
+use network::{NetworkName, Record, Store};
+
+use super::context::Context;
+use super::error::CommandError;
+use super::terminal::Terminal;
+use crate::record::{Container, list};
+
+/// Manage networks
+#[derive(Debug, clap::Args)]
+pub struct NetworkArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Create(create::CreateArgs),
+    Inspect(inspect::InspectArgs),
+    #[command(visible_alias = "list")]
+    Ls(ls::LsArgs),
+    Prune(prune::PruneArgs),
+    #[command(visible_alias = "remove")]
+    Rm(rm::RmArgs),
+}
+
+/// Carries out one of the commands for networks.
+///
+/// # Errors
+///
+/// When the words are wrong, a network is in use, or the store resists.
+pub fn run(
+    args: NetworkArgs,
+    context: &Context,
+    terminal: &mut Terminal,
+) -> Result<u8, CommandError> {
+    context.require_root()?;
+    let roots = context.roots();
+    let store = Store::open(&roots.networks(), &roots.network_namespaces())?;
+    match args.command {
+        Command::Create(args) => create::run(args, context, &store, terminal),
+        Command::Inspect(args) => inspect::run(&args, &store, terminal),
+        Command::Ls(args) => ls::run(&args, &users(context)?, &store, terminal),
+        Command::Prune(args) => prune::run(&args, &users(context)?, context, &store, terminal),
+        Command::Rm(args) => rm::run(&args, context, &store, terminal),
+    }
+}
+
+/// The names of the containers, stopped ones as well, that are to be on a network, by its name.
+#[derive(Debug, Default)]
+struct Users(BTreeMap<String, Vec<String>>);
+
+impl Users {
+    /// Those of the network called `name`.
+    fn of(&self, name: &str) -> &[String] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn users(context: &Context) -> Result<Users, CommandError> {
+    Ok(claims(&list::all_containers(context.roots())?.containers))
+}
+
+fn claims(containers: &[Container]) -> Users {
+    let mut users = Users::default();
+    for Container { record, .. } in containers {
+        for endpoint in &record.networks {
+            users.0.entry(endpoint.network.clone()).or_default().push(record.name.clone());
+        }
+    }
+    users
+}
+
+/// The network with this name, or whose id begins so.
+fn find(store: &Store, wanted: &str) -> Result<Option<Record>, CommandError> {
+    if let Ok(name) = wanted.parse::<NetworkName>()
+        && let Some(record) = store.record(&name)?
+    {
+        return Ok(Some(record));
+    }
+    let mut found = store.list()?;
+    found.retain(|record| wanted.len() >= 4 && view::id(record).starts_with(wanted));
+    Ok(if found.len() == 1 { found.pop() } else { None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::ps::tests::container;
+    use crate::record::Phase;
+
+    #[test]
+    fn stopped_containers_are_users_and_ids_are_names() {
+        let users =
+            claims(&[container("db", 1, Phase::Exited), container("web", 1, Phase::Running)]);
+        assert_eq!(users.of("shop_default"), ["shop-db-1", "shop-web-1"]);
+        assert!(users.of("other").is_empty());
+    }
+}

@@ -1,0 +1,530 @@
+//! The commands that look at a project or change a part of it, on the real thing.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use scenarios::{Stage, Verdict, eventually};
+
+use crate::Scenario;
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario::plain("pause_freezes_and_unpause_lets_go_on", pause),
+        Scenario::plain("who_cannot_hear_the_stop_signal_is_not_waited_for", deaf),
+        Scenario::plain("cp_goes_both_ways", copy),
+        Scenario::plain("cp_and_export_reach_a_container_that_never_ran", copy_at_rest),
+        Scenario::plain("wait_tells_how_containers_ended", wait),
+        Scenario::plain("scale_adds_and_removes_containers", scale),
+        Scenario::plain("events_tell_what_was_and_what_is", events),
+        Scenario::plain("networks_on_their_own", networks),
+        Scenario::plain("resources_without_a_service", all_resources),
+        Scenario::plain("stats_of_what_runs", stats),
+        Scenario::plain("formats_are_those_of_docker", formats),
+        Scenario::plain("dry_run_changes_nothing", dry_run),
+        Scenario::plain("attach_joins_what_runs", attach),
+        Scenario::plain("attach_lets_go_by_keys", detach),
+        Scenario::plain("why_and_doctor_say_what_is_wrong", why),
+        Scenario::plain("completion_knows_the_services", completion),
+    ]
+}
+
+const ONE: &str = "
+services:
+  web: {image: 'rootfs:/', command: sleep infinity}
+";
+
+fn pause(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", ONE)?;
+    stage.compose(["pause"]).success()?;
+    stage.compose(["up", "-d"]).success()?;
+    stage.compose(["pause", "nix"]).code(1)?.complains("no such service: nix")?;
+    stage.compose(["pause"]).success()?.complains("Paused")?;
+    assert_eq!(stage.field("web", "State")?, "paused");
+    stage.compose(["pause", "web"]).code(1)?.complains("it is paused already")?;
+    stage.compose(["exec", "-T", "web", "true"]).code(1)?.complains("is paused")?;
+    stage.compose(["unpause"]).success()?.complains("Unpaused")?;
+    assert_eq!(stage.field("web", "State")?, "running");
+    stage.compose(["unpause", "web"]).code(1)?.complains("it is not paused")?;
+    stage.compose(["unpause"]).success()?;
+    stage.compose(["pause"]).success()?;
+    stage.compose(["start"]).success()?;
+    assert_eq!(stage.field("web", "State")?, "running");
+    stage.compose(["pause"]).success()?;
+    stage.compose(["down"]).success()?;
+    stage.check_nothing_left()
+}
+
+fn deaf(stage: &Stage) -> Verdict {
+    stage.file(
+        "compose.yaml",
+        "
+services:
+  deaf: {image: 'rootfs:/', command: sleep infinity, stop_grace_period: 1h}
+  reaped: {image: 'rootfs:/', command: sleep infinity, stop_grace_period: 1h, init: true}
+  hears:
+    image: 'rootfs:/'
+    command: [sh, -c, 'trap \"exit 3\" TERM; echo ready; while :; do sleep 0.05; done']
+    stop_grace_period: 1h
+",
+    )?;
+    stage.compose(["up", "-d"]).success()?;
+    eventually(Duration::from_secs(20), || {
+        Ok(stage.compose(["logs", "hears"]).success()?.says("ready")?)
+    })?;
+    stage.compose(["stop"]).success()?;
+    assert_eq!(stage.field("deaf", "ExitCode")?, "137");
+    assert_eq!(stage.field("reaped", "ExitCode")?, "143");
+    assert_eq!(stage.field("hears", "ExitCode")?, "3");
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn copy(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", ONE)?;
+    stage.compose(["up", "-d", "--scale", "web=2"]).success()?;
+    stage.file("given/file", "from the host")?;
+    stage.compose(["cp", "given", "web:/usr/given"]).success()?.complains("Copied")?;
+    for index in ["1", "2"] {
+        let read = ["exec", "-T", "--index", index, "web", "cat", "/usr/given/file"];
+        stage.compose(read).success()?.says("from the host")?;
+    }
+    stage.compose(["cp", "--index", "2", "given/file", "web:/usr/only"]).success()?;
+    stage.compose(["exec", "-T", "web", "cat", "/usr/only"]).code(1)?;
+    let write = [
+        "exec",
+        "-T",
+        "web",
+        "sh",
+        "-c",
+        "echo inside > /usr/given/made; ln -s /etc/passwd /usr/given/link",
+    ];
+    stage.compose(write).success()?;
+    stage.compose(["cp", "web:/usr/given", "back"]).success()?;
+    assert_eq!(fs::read_to_string(stage.folder.join("back/made"))?, "inside\n");
+    assert_eq!(fs::read_link(stage.folder.join("back/link"))?, Path::new("/etc/passwd"));
+    stage.compose(["cp", "web:/usr/given/made", "back/file"]).success()?;
+    assert_eq!(fs::read_to_string(stage.folder.join("back/file"))?, "inside\n");
+    // Through pipes, with tar at the other end.
+    let binary = stage.compose_command(["cp"]);
+    let mut piped = stage.command("sh");
+    piped.args([
+        "-ec",
+        "\"$0\" cp web:/usr/given - | tar tf -; tar cf - given | \"$0\" cp --index 1 - web:/opt",
+    ]);
+    piped.arg(binary.get_program());
+    stage.run(piped, None).success()?.says("given/made")?;
+    let read = ["exec", "-T", "web", "cat", "/opt/given/file"];
+    stage.compose(read).success()?.says("from the host")?;
+    stage.compose(["cp", "web:/none", "x"]).code(1)?.complains("/none: No such file")?;
+    stage.compose(["cp", "web:/etc", "web:/x"]).code(2)?;
+    stage.compose(["cp", "a", "b"]).code(2)?;
+    assert!(!Path::new("/usr/given").exists() && !Path::new("/opt/given").exists());
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn copy_at_rest(stage: &Stage) -> Verdict {
+    stage.file("root/etc/kept", "of the image")?;
+    let root = stage.folder.join("root").display().to_string();
+    stage.file(
+        "compose.yaml",
+        &format!(
+            "
+services:
+  web:
+    image: rootfs:{root}
+    command: /nothing
+    volumes: ['data:/data']
+volumes:
+  data:
+"
+        ),
+    )?;
+    stage.compose(["create"]).success()?;
+    stage.file("new", "from the host")?;
+    stage.compose(["cp", "new", "web:/etc/new"]).success()?;
+    stage.compose(["cp", "new", "web:/data/new"]).success()?;
+    stage.compose(["cp", "web:/etc/.", "etc"]).success()?;
+    assert_eq!(fs::read_to_string(stage.folder.join("etc/new"))?, "from the host");
+    assert_eq!(fs::read_to_string(stage.folder.join("etc/kept"))?, "of the image");
+    let volume = stage.roots.join(format!("data/volumes/{}_data/_data/new", stage.project));
+    assert_eq!(fs::read_to_string(volume)?, "from the host");
+    assert!(!stage.folder.join("root/etc/new").exists(), "the image is not changed");
+    stage.compose(["export", "-o", "web.tar", "web"]).success()?.complains("Exported")?;
+    let listed = stage.client("tar", &["tf", "web.tar"]).success()?.stdout;
+    let names: Vec<&str> = listed.lines().collect();
+    assert!(names.contains(&"etc/new") && names.contains(&"data/"), "{names:?}");
+    assert!(!names.contains(&"data/new"), "volumes are not exported: {names:?}");
+    stage.compose(["down", "-v"]).success()?;
+    Ok(())
+}
+
+fn wait(stage: &Stage) -> Verdict {
+    stage.file(
+        "compose.yaml",
+        "
+services:
+  job:
+    image: 'rootfs:/'
+    command: [sh, -c, 'while [ ! -e /go/on ]; do sleep 0.05; done; exit 4']
+    volumes: ['./go:/go']
+  web: {image: 'rootfs:/', command: sleep infinity}
+",
+    )?;
+    fs::create_dir(stage.folder.join("go"))?;
+    stage.compose(["create"]).success()?;
+    stage.compose(["wait", "job"]).code(1)?.complains("no container of these services runs")?;
+    stage.compose(["up", "-d"]).success()?;
+    let waiting = stage.start(stage.compose_command(["wait", "--down-project", "job"]))?;
+    eventually(Duration::from_secs(20), || listens(waiting.id()))?;
+    stage.file("go/on", "")?;
+    waiting.finish(Duration::from_secs(60))?.code(4)?.says("exited with status code 4")?;
+    assert!(stage.containers()?.is_empty());
+    stage.check_nothing_left()
+}
+
+/// Whether a process has a socket: it has connected to the supervisor.
+fn listens(pid: u32) -> Verdict {
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
+        let leads = fs::read_link(entry.path()).unwrap_or_default();
+        if leads.to_string_lossy().starts_with("socket:") {
+            return Ok(());
+        }
+    }
+    Err("it has no socket yet".into())
+}
+
+fn scale(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", ONE)?;
+    stage.compose(["up", "-d"]).success()?;
+    let first = stage.field("web", "ID")?;
+    stage.compose(["scale", "web=3"]).success()?;
+    assert_eq!(stage.containers()?.len(), 3);
+    stage.compose(["scale", "web=1"]).success()?;
+    assert_eq!(stage.containers()?.len(), 1);
+    assert_eq!(stage.field("web", "ID")?, first);
+    stage.compose(["scale", "web"]).code(2)?;
+    stage.compose(["scale", "nix=1"]).code(1)?.complains("no such service: nix")?;
+    stage.compose(["scale", "web=0"]).success()?;
+    assert!(stage.containers()?.is_empty());
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn events(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", ONE)?;
+    stage.compose(["up", "-d"]).success()?;
+    let past = stage.compose(["events", "--since", "1h", "--until", "0s"]).success()?;
+    past.says(" container create ")?
+        .says(" container start ")?
+        .says(&format!("name={}-web-1", stage.project))?;
+    let live = stage.start(stage.compose_command(["events", "--json"]))?;
+    eventually(Duration::from_secs(20), || listens(live.id()))?;
+    eventually(Duration::from_secs(30), || {
+        stage.compose(["restart", "-t", "0"]).success()?;
+        match live.said() {
+            said if said.contains("\"action\":\"die\"")
+                && said.contains("\"action\":\"start\"") =>
+            {
+                Ok(())
+            }
+            said => Err(said.into()),
+        }
+    })?;
+    live.signal(Signal::SIGINT)?;
+    let live = live.finish(Duration::from_secs(20))?.code(130)?;
+    for line in live.stdout.lines() {
+        let event: serde_json::Value = serde_json::from_str(line)?;
+        assert_eq!((&event["type"], &event["service"]), (&"container".into(), &"web".into()));
+    }
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn networks(stage: &Stage) -> Verdict {
+    let name = format!("{}own", stage.project);
+    let create =
+        ["network", "create", "--subnet", "10.231.7.0/24", "--label", "a=b", name.as_str()];
+    let id = stage.compose(create).success()?.stdout;
+    assert_eq!(id.trim().len(), 64);
+    stage.compose(create).code(1)?.complains("exists already")?;
+    let ls = [
+        "network",
+        "ls",
+        "--filter",
+        "label=a",
+        "--format",
+        "{{.Name}} {{.Driver}} {{.Label \"a\"}}",
+    ];
+    assert_eq!(stage.compose(ls).success()?.stdout, format!("{name} bridge b\n"));
+    let inspect =
+        ["network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", &id.trim()[..12]];
+    stage.compose(inspect).success()?.says("10.231.7.0/24")?;
+    stage.file(
+        "compose.yaml",
+        &format!(
+            "
+services:
+  web: {{image: 'rootfs:/', command: sleep infinity, networks: [own]}}
+networks:
+  own: {{name: {name}, external: true}}
+"
+        ),
+    )?;
+    stage.compose(["up", "-d"]).success()?;
+    let inside = [
+        "network",
+        "inspect",
+        "-f",
+        "{{range .Containers}}{{.Name}} {{.IPv4Address}}{{end}}",
+        &name,
+    ];
+    stage.compose(inside).success()?.says("10.231.7.")?;
+    stage.compose(["network", "rm", &name]).code(1)?.complains("in use by")?;
+    stage.compose(["network", "prune", "-f"]).success()?;
+    stage.compose(["network", "inspect", &name]).success()?;
+    stage.compose(["down"]).success()?;
+    stage.compose(["network", "prune", "-f"]).success()?.says(&name)?;
+    stage.compose(["network", "rm", &name]).code(1)?.complains("there is no network")?;
+    stage.compose(["network", "rm", "-f", &name]).success()?;
+    stage.check_nothing_left()
+}
+
+fn all_resources(stage: &Stage) -> Verdict {
+    stage.file(
+        "compose.yaml",
+        "
+services:
+  web: {image: 'rootfs:/', command: sleep infinity, network_mode: none, volumes: ['used:/data']}
+networks:
+  spare:
+volumes:
+  used:
+  spare:
+",
+    )?;
+    stage.compose(["up", "-d"]).success()?;
+    let listed = |what: &[&str]| -> Result<String, Box<dyn std::error::Error>> {
+        Ok(stage.compose(what).success()?.stdout.replace(&stage.project, "P"))
+    };
+    assert_eq!(listed(&["volumes", "-q"])?, "P_used\n");
+    stage.compose(["--all-resources", "up", "-d"]).success()?;
+    assert_eq!(listed(&["volumes", "-q"])?, "P_spare\nP_used\n");
+    assert_eq!(listed(&["volumes", "-q", "web"])?, "P_used\n");
+    assert_eq!(listed(&["volumes", "--format", "{{.Driver}} {{.Name}}", "web"])?, "local P_used\n");
+    assert_eq!(listed(&["network", "ls", "--format", "{{.Name}}"])?, "P_spare\n");
+    stage.compose(["down", "-v"]).success()?;
+    stage.check_nothing_left()
+}
+
+fn stats(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", ONE)?;
+    stage.compose(["stats", "--no-stream"]).success()?.says("CONTAINER ID")?;
+    stage.compose(["up", "-d"]).success()?;
+    let said = stage.compose(["stats", "--no-stream", "--format", "json"]).success()?.stdout;
+    let row: serde_json::Value = serde_json::from_str(said.trim())?;
+    assert_eq!(row["Name"], format!("{}-web-1", stage.project));
+    assert_eq!(row["PIDs"], "1");
+    assert!(row["MemUsage"].as_str().is_some_and(|usage| usage.contains("iB / ")), "{row}");
+    assert!(row["CPUPerc"].as_str().is_some_and(|share| share.ends_with('%')), "{row}");
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn formats(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", ONE)?;
+    stage.compose(["up", "-d"]).success()?;
+    let said = stage.compose(["ps", "--format", "{{.Service}}:{{.State}}"]).success()?.stdout;
+    assert_eq!(said, "web:running\n");
+    let said =
+        stage.compose(["ps", "--format", r"table {{.Service}}\t{{upper .State}}"]).success()?;
+    assert_eq!(said.stdout, "SERVICE   STATE\nweb       RUNNING\n");
+    stage
+        .compose(["ps", "--format", "{{.Nope}}"])
+        .code(2)?
+        .complains("template:1:3: there is no field Nope")?;
+    stage.compose(["ps", "--format", "{{if}}"]).code(2)?.complains("template:1:5")?;
+    stage.file("docker/config.json", "{\"psFormat\": \"{{.Name}}!\"}")?;
+    let mut ps = stage.compose_command(["ps"]);
+    ps.env("DOCKER_CONFIG", stage.folder.join("docker"));
+    stage.run(ps, None).success()?.says("-web-1!")?;
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn dry_run(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", ONE)?;
+    stage.compose(["--dry-run", "up", "-d"]).success()?.says("DRY-RUN MODE - ")?;
+    assert!(stage.containers()?.is_empty());
+    stage.compose(["up", "-d"]).success()?;
+    let before = stage.containers()?;
+    let state = |all: Vec<serde_json::Value>| -> Vec<(String, String)> {
+        let word = |one: &serde_json::Value, key: &str| one[key].to_string();
+        all.iter().map(|one| (word(one, "ID"), word(one, "State"))).collect()
+    };
+    let before = state(before);
+    let volume = format!("{}_x", stage.project);
+    for words in [
+        ["stop"].as_slice(),
+        &["kill"],
+        &["pause"],
+        &["restart"],
+        &["down"],
+        &["rm", "-sf"],
+        &["scale", "web=2"],
+        &["up", "-d", "--force-recreate"],
+        &["cp", "compose.yaml", "web:/usr/x"],
+        &["export", "web"],
+        &["network", "create", &volume],
+        &["volume", "create", &volume],
+    ] {
+        let line = [&["--dry-run"], words].concat();
+        stage.compose(line).success()?.says("DRY-RUN MODE - ")?;
+        assert_eq!(state(stage.containers()?), before, "{words:?}");
+    }
+    assert_eq!(
+        stage
+            .compose(["network", "ls", "-q", "--filter", &format!("name={volume}")])
+            .success()?
+            .stdout,
+        ""
+    );
+    assert_eq!(stage.compose(["volume", "ls", "-q"]).success()?.stdout, "");
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn attach(stage: &Stage) -> Verdict {
+    stage.file(
+        "compose.yaml",
+        "
+services:
+  echo:
+    image: 'rootfs:/'
+    command: [sh, -c, 'echo before; while read -r line; do [ \"$$line\" = end ] && exit 6; echo \"got $$line\"; done']
+    stdin_open: true
+",
+    )?;
+    stage.compose(["create"]).success()?;
+    stage.compose(["attach", "echo"]).code(1)?.complains("is not running")?;
+    stage.compose(["start"]).success()?;
+    eventually(Duration::from_secs(20), || {
+        Ok(stage.compose(["logs", "echo"]).success()?.says("before")?)
+    })?;
+    let mut first = stage.start_typing(stage.compose_command(["attach", "echo"]))?;
+    eventually(Duration::from_secs(20), || {
+        first.say("one\n")?;
+        match first.said() {
+            said if said.contains("got one") => Ok(()),
+            said => Err(said.into()),
+        }
+    })?;
+    assert!(!first.said().contains("before"), "only what is said from now on");
+    first.signal(Signal::SIGKILL)?;
+    let _killed = first.finish(Duration::from_secs(20))?;
+    assert_eq!(stage.field("echo", "State")?, "running");
+    let last = stage.compose_command(["attach", "echo"]);
+    stage.run(last, Some("two\nend\n")).code(6)?.says("got two")?;
+    assert_eq!(stage.field("echo", "ExitCode")?, "6");
+    // With signals for ourselves it is let go of.
+    stage.compose(["start"]).success()?;
+    let quiet = stage.start(stage.compose_command([
+        "attach",
+        "--no-stdin",
+        "--sig-proxy=false",
+        "echo",
+    ]))?;
+    eventually(Duration::from_secs(20), || listens(quiet.id()))?;
+    eventually(Duration::from_secs(20), || catches(quiet.id()))?;
+    quiet.signal(Signal::SIGTERM)?;
+    quiet.finish(Duration::from_secs(20))?.success()?;
+    assert_eq!(stage.field("echo", "State")?, "running");
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// Whether a process has blocked SIGTERM: it is ready for signals.
+fn catches(pid: u32) -> Verdict {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or("0");
+    match u64::from_str_radix(blocked.trim(), 16)? & 1 << 14 {
+        0 => Err("it does not catch signals yet".into()),
+        _ => Ok(()),
+    }
+}
+
+fn detach(stage: &Stage) -> Verdict {
+    stage.file(
+        "compose.yaml",
+        "
+services:
+  shell: {image: 'rootfs:/', command: sh, tty: true, stdin_open: true}
+",
+    )?;
+    stage.compose(["up", "-d"]).success()?;
+    let mut tty = stage.start_on_terminal(&stage.compose_command([
+        "attach",
+        "--detach-keys",
+        "ctrl-a,x",
+        "shell",
+    ]))?;
+    eventually(Duration::from_secs(20), || {
+        tty.say("echo $((40+2))\n")?;
+        match tty.said() {
+            said if said.contains("42") => Ok(()),
+            said => Err(said.into()),
+        }
+    })?;
+    tty.say("\u{1}x")?;
+    tty.finish(Duration::from_secs(20))?.success()?;
+    assert_eq!(stage.field("shell", "State")?, "running");
+    stage.compose(["down", "-t", "0"]).success()?;
+    Ok(())
+}
+
+fn why(stage: &Stage) -> Verdict {
+    stage.file(
+        "compose.yaml",
+        "
+services:
+  web: {image: 'rootfs:/', command: sleep infinity}
+  broken: {image: 'rootfs:/', command: [sh, -c, 'echo no luck >&2; exit 3']}
+  off: {image: 'rootfs:/', command: sleep infinity, profiles: [extra]}
+",
+    )?;
+    stage.compose(["why", "web"]).code(1)?.says("has no container")?;
+    stage.compose(["up", "-d"]).success()?;
+    stage.compose(["why", "web"]).success()?.says("has been running")?;
+    stage.compose(["why", "off"]).code(1)?.says("one of the profiles extra")?;
+    eventually(Duration::from_secs(20), || {
+        stage.compose(["why", "broken"]).code(1)?.says("its exit code was 3")?.says("| no luck")?;
+        Ok(())
+    })?;
+    stage.compose(["why", "nix"]).code(1)?.complains("no such service: nix")?;
+    stage.compose(["down"]).success()?;
+    stage.compose(["doctor"]).success()?.says("control groups")?;
+    stage
+        .compose(["doctor", "--format", "{{.What}}={{.Verdict}}"])
+        .success()?
+        .says("rights=good")?;
+    Ok(())
+}
+
+fn completion(stage: &Stage) -> Verdict {
+    stage
+        .file("compose.yaml", "services: {web: {image: a}, worker: {image: b}, db: {image: c}}")?;
+    for shell in ["bash", "zsh", "fish"] {
+        stage.compose(["completion", shell]).success()?.says("COMPLETE")?;
+    }
+    let mut asked = stage.compose_command(["--", "compose", "up", "w"]);
+    asked.env("COMPLETE", "fish");
+    let said = stage.run(asked, None).success()?.stdout;
+    let words: Vec<&str> = said.lines().filter_map(|line| line.split('\t').next()).collect();
+    assert_eq!(words, ["web", "worker"]);
+    let mut asked = stage.compose_command(["--", "compose", "up", "--abort"]);
+    asked.env("COMPLETE", "fish");
+    stage.run(asked, None).success()?.says("--abort-on-container-exit")?;
+    Ok(())
+}
