@@ -70,17 +70,13 @@ pub fn answer(command: fn() -> Command) -> bool {
 
 /// Has every argument that is a service completed by the services there are.
 pub fn with_services(mut command: Command) -> Command {
-    let services: Vec<clap::Id> = command
-        .get_arguments()
-        .filter(|argument| {
-            let names = argument.get_value_names().unwrap_or_default();
-            names.iter().any(|name| name == "SERVICE")
-        })
-        .map(|argument| argument.get_id().clone())
-        .collect();
-    for id in services {
-        command = command.mut_arg(id, |argument| argument.add(ArgValueCompleter::new(candidates)));
-    }
+    command = command.mut_args(|argument| {
+        let names = argument.get_value_names().unwrap_or_default();
+        match names.iter().any(|name| name == "SERVICE") {
+            true => argument.add(ArgValueCompleter::new(candidates)),
+            false => argument,
+        }
+    });
     let names: Vec<String> =
         command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
     for name in names {
@@ -141,6 +137,11 @@ fn services(words: &[OsString]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_line_stays_consistent() {
+        with_services(crate::cli::command()).debug_assert();
+    }
 
     #[test]
     fn services_come_from_the_file_that_is_meant() {

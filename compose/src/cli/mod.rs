@@ -192,9 +192,14 @@ impl Command {
     }
 }
 
+/// The command line as clap knows it.
+fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// The whole program: reads the words, carries them out, returns the exit code.
 pub fn main() -> ExitCode {
-    if completion::answer(<Cli as clap::CommandFactory>::command) {
+    if completion::answer(command) {
         return ExitCode::SUCCESS;
     }
     let cli = match Cli::try_parse() {
@@ -213,7 +218,7 @@ fn carry_out(cli: Cli) -> u8 {
         Some(command) => command,
         None if cli.version => Command::Version(version::VersionArgs::default()),
         None => {
-            let help = <Cli as clap::CommandFactory>::command().print_help();
+            let help = command().print_help();
             return help.map_or(error::BROKEN_PIPE, |()| error::USAGE);
         }
     };

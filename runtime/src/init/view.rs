@@ -3,9 +3,11 @@
 //! The same root and the same mounts from the host as at a start, without those that are made of nothing (`/proc`, `/dev`,
 //! tmpfs): they are empty before a start and gone after an end.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
+use oci_spec::runtime::Mount;
 use sys::mount::{Attributes, Extent};
 use sys::root::Root;
 
@@ -39,7 +41,7 @@ fn build(launch: &Launch) -> Result<Root, StepError> {
     }
     let mounts = launch.spec.mounts().clone().unwrap_or_default();
     unshare(CloneFlags::CLONE_NEWNS).attempt(|| "a mount namespace".to_owned())?;
-    let sources = mounts.iter().map(open_source).collect::<Result<Vec<_>, StepError>>()?;
+    let sources = mounts.iter().map(source).collect::<Result<Vec<_>, StepError>>()?;
     cut_mounts()?;
     let top = open_path(Path::new("/"))?;
     let tree = tree(&launch.rootfs, &top)?;
@@ -54,4 +56,12 @@ fn build(launch: &Launch) -> Result<Root, StepError> {
         }
     }
     Ok(root)
+}
+
+/// What is mounted from the host. A start makes some of it: without one it is not there, and nothing is mounted.
+fn source(mount: &Mount) -> Result<Option<OwnedFd>, StepError> {
+    match open_source(mount) {
+        Err(error) if error.errno == libc::ENOENT => Ok(None),
+        opened => opened,
+    }
 }
