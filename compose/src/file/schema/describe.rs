@@ -72,7 +72,7 @@ static OBJECTS: &[(&str, &[(&str, &str)])] = &[
         ("options", "Options for the driver, such as `max-size` and `max-file`."),
     ]),
     ("an environment file", &[
-        ("path", "The file."),
+        ("path", "File with variables, a `NAME=VALUE` a line."),
         ("required", "If false, the file may be missing. Default: true."),
         ("format", "`raw` takes everything after the `=` as it is."),
     ]),
