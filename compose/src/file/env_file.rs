@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::dotenv::{self, DotenvError, DotenvErrorKind, Parsed};
 use super::environment::Environment;
-use super::locate;
 use super::node::{Entry, Map, Node, Value};
 use super::report::Report;
 use super::source::{Sources, Span};
 use super::template::TemplateError;
+use super::text;
 use super::trace::{Cause, Filled};
 
 type Grammar = fn(&str, &dyn Fn(&str) -> Option<String>) -> Result<Parsed, DotenvError>;
@@ -23,14 +23,10 @@ pub(super) fn read_into(
     found: &mut Environment,
     from: Option<Span>,
 ) {
-    let text = match locate::read_text(path) {
+    let text = match text::read(path) {
         Ok(text) => text,
-        Err(message) => {
-            let finding = match from {
-                Some(span) => report.error(span, message),
-                None => report.error_without_place(message),
-            };
-            finding.help("name a file that is there and can be read");
+        Err(error) => {
+            text::refuse(report, error, from, from.map(Cause::EnvFile));
             return;
         }
     };

@@ -141,7 +141,7 @@ fn environment(
         if path == Path::new("/dev/null") {
             continue;
         }
-        if path.is_file() {
+        if path.exists() {
             env_file::read_into(
                 reader.report,
                 &path,

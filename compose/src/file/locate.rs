@@ -1,8 +1,6 @@
 //! Which files are read, against which directory, under which name, with which variables.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::dotenv;
@@ -19,9 +17,6 @@ const OVERRIDES: [&str; 4] = [
     "docker-compose.override.yml",
     "docker-compose.override.yaml",
 ];
-/// A compose file of this size has more services than one machine can run.
-const MAX_FILE_BYTES: u64 = 64 << 20;
-
 /// What was found before a compose file is read.
 #[derive(Debug)]
 pub(super) struct Located {
@@ -113,11 +108,13 @@ fn read_env(
             if path == Path::new("/dev/null") {
                 continue;
             }
-            if path.is_file() {
+            if path.exists() && !path.is_dir() {
                 env_file::read_into(report, &path, dotenv::parse, environment, &mut found, None);
             } else {
                 let what = if path.is_dir() { "is a directory" } else { "does not exist" };
-                report.error_without_place(format!("the env file {} {what}", path.display()));
+                report
+                    .error_without_place(format!("the env file {} {what}", path.display()))
+                    .help("name a file that is there, or leave `--env-file` out");
             }
         }
     }
@@ -191,43 +188,6 @@ pub(super) fn clean(path: &Path) -> PathBuf {
         }
     }
     if cleaned.as_os_str().is_empty() { PathBuf::from(".") } else { cleaned }
-}
-
-/// Reads a compose file.
-///
-/// # Errors
-///
-/// What is wrong with it, in words.
-pub(super) fn read_text(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    if path == Path::new("-") {
-        let stdin = std::io::stdin().lock();
-        stdin
-            .take(MAX_FILE_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| format!("standard input cannot be read: {error}"))?;
-    } else {
-        let shown = path.display();
-        let metadata =
-            fs::metadata(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-        if metadata.is_dir() {
-            return Err(format!("cannot read {shown}: it is a directory"));
-        }
-        let file = fs::File::open(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-        file.take(MAX_FILE_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| format!("cannot read {shown}: {error}"))?;
-    }
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("{} is larger than {} MiB", path.display(), MAX_FILE_BYTES >> 20));
-    }
-    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
-        return Err(format!("{} is not text: byte {at} is zero", path.display()));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        format!("{} is not UTF-8 text: the byte at {at} is wrong", path.display())
-    })
 }
 
 /// Makes a project name out of a directory name or the text of `name`.

@@ -35,6 +35,7 @@ mod schema;
 mod select;
 mod source;
 mod template;
+mod text;
 mod trace;
 mod units;
 mod words;

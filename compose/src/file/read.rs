@@ -14,7 +14,7 @@ use super::report::Report;
 use super::schema::{PROJECT, Shape};
 use super::source::{FileId, Sources};
 use super::trace::Cause;
-use super::{env_file, extends, include, locate, paths, yaml};
+use super::{env_file, extends, include, paths, text, yaml};
 
 pub(super) static DOCUMENT: Shape = Shape::Object(&PROJECT);
 
@@ -88,14 +88,11 @@ impl Reader<'_> {
     }
 
     pub(super) fn open(&mut self, path: &Path, from: Option<&Cause>) -> Option<FileId> {
-        match locate::read_text(path) {
+        match text::read(path) {
             Ok(text) => Some(self.report.sources.add(path, text, from.cloned())),
-            Err(message) => {
-                let finding = match from.and_then(Cause::place) {
-                    Some(span) => self.report.error(span, message),
-                    None => self.report.error_without_place(message),
-                };
-                finding.help("name a file that is there and can be read");
+            Err(error) => {
+                let named = from.and_then(Cause::place);
+                text::refuse(self.report, error, named, from.cloned());
                 None
             }
         }
