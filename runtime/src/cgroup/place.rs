@@ -72,15 +72,6 @@ impl Place {
         self.directories().try_for_each(|directory| file::write(directory, "cgroup.procs", "0"))
     }
 
-    /// Moves the calling process into the version 1 hierarchies: all that is left to do after `CLONE_INTO_CGROUP`.
-    ///
-    /// # Errors
-    /// As [`Place::add`].
-    pub fn join_version_1(&self) -> Result<(), CgroupError> {
-        self.version_1_directories()
-            .try_for_each(|directory| file::write(directory, "cgroup.procs", "0"))
-    }
-
     /// Moves all processes of the place into one more directory.
     pub(super) fn move_all(&self, directory: &Path) -> Result<(), CgroupError> {
         let elsewhere = self.directories().find(|other| *other != directory);

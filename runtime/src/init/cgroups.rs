@@ -16,19 +16,21 @@ use super::options::Options;
 use super::stage::Stage;
 use crate::cgroup::Place;
 
-/// Moves this process into its control groups.
+/// Moves this process into its version 1 control groups: in the version 2 tree it was born where it belongs, and moving
+/// it there again would wait for a grace period of the kernel.
 pub(super) fn join(stage: &mut Stage) -> Result<(), StepError> {
-    join_entry(&stage.entry)
+    stage.entry.process.cgroup.iter().flat_map(Place::version_1_directories).try_for_each(enter)
 }
 
-/// As [`join`], for a process of either kind.
+/// Moves a process that was not born in them into the control groups of its container.
 pub(super) fn join_entry(entry: &Entry) -> Result<(), StepError> {
-    for directory in entry.process.cgroup.iter().flat_map(Place::directories) {
-        let file = directory.join("cgroup.procs");
-        // 0 stands for the writer: cgroups(7).
-        std::fs::write(&file, "0").attempt(|| file.display().to_string())?;
-    }
-    Ok(())
+    entry.process.cgroup.iter().flat_map(Place::directories).try_for_each(enter)
+}
+
+fn enter(directory: &Path) -> Result<(), StepError> {
+    let file = directory.join("cgroup.procs");
+    // 0 stands for the writer: cgroups(7).
+    std::fs::write(&file, "0").attempt(|| file.display().to_string())
 }
 
 /// Makes the groups of this process the root of what the container sees.

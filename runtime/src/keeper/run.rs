@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -29,6 +30,9 @@ const IDENTITY: &str = "keeper.json";
 
 /// How many requests are taken before the other descriptors are looked at.
 const BURST: usize = 32;
+
+/// How long nothing happens before memory is given back.
+const REST: Duration = Duration::from_secs(1);
 
 /// A keeper could not start, or had to give up.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +95,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), KeeperE
         table: Table::default(),
         listing: false,
         files: raise_open_files(),
+        stirred: true,
         done: false,
     };
     while !keeper.done {
@@ -147,6 +152,8 @@ struct Loop {
     listing: bool,
     /// The limit of open files before it was raised: what containers get.
     files: Option<Rlimit>,
+    /// Something has happened since memory was last given back.
+    stirred: bool,
     done: bool,
 }
 
@@ -173,7 +180,7 @@ impl Loop {
         Ok(())
     }
 
-    fn wait(&self) -> io::Result<()> {
+    fn wait(&mut self) -> io::Result<()> {
         let mut polled = vec![PollFd::new(&self.signals, PollFlags::IN)];
         if let Some(link) = &self.link {
             let events =
@@ -187,8 +194,16 @@ impl Loop {
                 Phase::Running(_) | Phase::Failed => {}
             }
         }
-        let limit = self.supervisor.due_in().and_then(|wait| Timespec::try_from(wait).ok());
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, limit.as_ref()))?;
+        let due = self.supervisor.due_in();
+        let rest = self.stirred.then_some(REST);
+        let limit =
+            due.into_iter().chain(rest).min().and_then(|wait| Timespec::try_from(wait).ok());
+        let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, limit.as_ref()))?;
+        if ready == 0 && due.is_none() {
+            // Best effort: it only costs memory.
+            let _ = sys::memory::give_back();
+        }
+        self.stirred = ready > 0 || due.is_some();
         Ok(())
     }
 
