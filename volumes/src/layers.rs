@@ -1,7 +1,7 @@
 //! The layers of an image as one folder, without a mount that anyone could see.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
@@ -50,25 +50,14 @@ fn overlay(layers: &[PathBuf]) -> Result<Root, LayersError> {
     let count = layers.len();
     let refused =
         |call| move |errno: Errno| LayersError::Overlay { call, count, source: errno.into() };
-    // By descriptor: fsconfig(2) takes at most 256 bytes, and a path may hold any character.
     let opened = layers.iter().map(open_layer).collect::<Result<Vec<_>, _>>()?;
-    let names = opened.iter().map(|layer| format!("/proc/self/fd/{}", layer.as_raw_fd()));
     let context =
         rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(refused("fsopen"))?;
-    for (index, name) in names.clone().enumerate() {
-        match rustix::mount::fsconfig_set_string(&context, "lowerdir+", name) {
-            Ok(()) => {}
-            // `lowerdir+` came with Linux 6.7; before it there is one option for all.
-            Err(Errno::INVAL) if index == 0 => {
-                let all = names.collect::<Vec<_>>().join(":");
-                rustix::mount::fsconfig_set_string(&context, "lowerdir", all)
-                    .map_err(refused("fsconfig(lowerdir)"))?;
-                break;
-            }
-            Err(errno) => return Err(refused("fsconfig(lowerdir+)")(errno)),
-        }
-    }
-    rustix::mount::fsconfig_create(&context).map_err(refused("fsconfig(create)"))?;
+    sys::overlay::create(context.as_fd(), &opened).map_err(|source| LayersError::Overlay {
+        call: "fsconfig",
+        count,
+        source,
+    })?;
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
     let mounted = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .map_err(refused("fsmount"))?;

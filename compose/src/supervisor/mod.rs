@@ -353,12 +353,12 @@ impl Supervisor {
         // Whoever has started us is about to connect.
         let _ = timeout(FIRST_CLIENT, self.idle.notified()).await;
         while self.clients.get() > 0 || self.all().iter().any(|live| live.state().phase.is_up()) {
-            self.idle.notified().await;
             if self.clients.get() == 0
                 && let Err(error) = sys::memory::give_back()
             {
                 tracing::debug!(%error, "memory");
             }
+            self.idle.notified().await;
         }
     }
 

@@ -183,15 +183,20 @@ pub(super) fn new_file_system(
 }
 
 /// Turns a configured file system into a mount, attached nowhere yet.
-pub(super) fn finish(context: &OwnedFd) -> Result<OwnedFd, StepError> {
+fn finish(context: &OwnedFd) -> Result<OwnedFd, StepError> {
     rustix::mount::fsconfig_create(context.as_fd())
         .attempt(|| message_of(context, "creating it"))?;
+    mounted(context)
+}
+
+/// The mount of a file system that has been created.
+pub(super) fn mounted(context: &OwnedFd) -> Result<OwnedFd, StepError> {
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .attempt(|| message_of(context, "mounting it"))
 }
 
 /// What the file system itself has to say about its last refusal (fsopen(2): the log of the context), or `otherwise`.
-fn message_of(context: &OwnedFd, otherwise: &str) -> String {
+pub(super) fn message_of(context: &OwnedFd, otherwise: &str) -> String {
     let mut buffer = [0; 512];
     match rustix::io::read(context, &mut buffer) {
         Ok(length) => {

@@ -10,12 +10,9 @@ use sys::mount::{Attributes, Extent};
 use sys::root::Root;
 
 use super::error::{Attempt, StepError};
-use super::mounts::{clone_tree, finish, new_file_system, place, root_of};
+use super::mounts::{clone_tree, message_of, mounted, new_file_system, place, root_of};
 use super::stage::Stage;
 use crate::launch::{Rootfs, Upper};
-
-/// The longest string that fsconfig(2) takes, with its end.
-const LONGEST: usize = 256;
 
 /// On the work directory: the boot in which it was last used.
 const BOOT_MARK: &str = "trusted.compose.boot";
@@ -74,15 +71,13 @@ fn overlay(lower: &[PathBuf], upper: &Upper, top: &OwnedFd) -> Result<OwnedFd, S
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .attempt(|| "overlay".to_owned())?;
     let _ = rustix::mount::fsconfig_set_string(context.as_fd(), "source", "overlay");
-    let layers = Layers::open(lower)?;
+    let layers: Vec<OwnedFd> =
+        lower.iter().map(|path| open_path(path)).collect::<Result<_, _>>()?;
     match upper {
         Upper::ReadOnly => match lower {
             // An overlay needs two layers; one alone is its own view.
             [only] => read_only(clone_tree(only, false)?),
-            _ => {
-                layers.add(&context)?;
-                read_only(finish(&context)?)
-            }
+            _ => read_only(of_layers(&context, &layers)?),
         },
         Upper::Directory { upper, work } => {
             allow_again(work)?;
@@ -90,8 +85,7 @@ fn overlay(lower: &[PathBuf], upper: &Upper, top: &OwnedFd) -> Result<OwnedFd, S
             set(&context, "upperdir", &by_descriptor(&upper))?;
             set(&context, "workdir", &by_descriptor(&work))?;
             volatile(&context)?;
-            layers.add(&context)?;
-            finish(&context)
+            of_layers(&context, &layers)
         }
         Upper::Memory => {
             let memory = new_file_system("tmpfs", &[("mode", "755")], &[])?;
@@ -104,13 +98,19 @@ fn overlay(lower: &[PathBuf], upper: &Upper, top: &OwnedFd) -> Result<OwnedFd, S
             set(&context, "upperdir", &format!("{}/upper", by_descriptor(&memory)))?;
             set(&context, "workdir", &format!("{}/work", by_descriptor(&memory)))?;
             volatile(&context)?;
-            layers.add(&context)?;
-            let tree = finish(&context)?;
+            let tree = of_layers(&context, &layers)?;
             // The overlay keeps it; attached it would stay on top of the old root when that is unmounted.
             unmount(&memory, "the tmpfs of changes")?;
             Ok(tree)
         }
     }
+}
+
+/// Turns a configured overlay into a mount, attached nowhere yet.
+fn of_layers(context: &OwnedFd, layers: &[OwnedFd]) -> Result<OwnedFd, StepError> {
+    let what = || message_of(context, &format!("creating it with {} layers", layers.len()));
+    sys::overlay::create(context.as_fd(), layers).attempt(what)?;
+    mounted(context)
 }
 
 /// Unmounts the topmost mount of the place that a mount's own descriptor stands for.
@@ -145,43 +145,6 @@ fn set(context: &OwnedFd, name: &str, value: &str) -> Result<(), StepError> {
 /// A short path to what a descriptor stands for, without characters that overlay would read as its own syntax.
 fn by_descriptor(descriptor: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", descriptor.as_raw_fd())
-}
-
-/// The read-only layers, held open while the overlay is configured.
-struct Layers {
-    paths: Vec<String>,
-    _open: Vec<OwnedFd>,
-}
-
-impl Layers {
-    fn open(lower: &[PathBuf]) -> Result<Self, StepError> {
-        let open: Vec<OwnedFd> =
-            lower.iter().map(|path| open_path(path)).collect::<Result<_, _>>()?;
-        Ok(Self { paths: open.iter().map(by_descriptor).collect(), _open: open })
-    }
-
-    /// Gives the layers one by one (`lowerdir+`, Linux 6.5), else as one string with colons.
-    fn add(&self, context: &OwnedFd) -> Result<(), StepError> {
-        for (index, path) in self.paths.iter().enumerate() {
-            match rustix::mount::fsconfig_set_string(context.as_fd(), "lowerdir+", path.as_str()) {
-                Err(Errno::INVAL) if index == 0 => return self.add_joined(context),
-                answer => answer.attempt(|| format!("the layer {path}"))?,
-            }
-        }
-        Ok(())
-    }
-
-    fn add_joined(&self, context: &OwnedFd) -> Result<(), StepError> {
-        let joined = self.paths.join(":");
-        if joined.len() >= LONGEST {
-            let count = self.paths.len();
-            return Err(StepError::refused(
-                libc::E2BIG,
-                format!("{count} layers need Linux 6.5 or newer"),
-            ));
-        }
-        set(context, "lowerdir", &joined)
-    }
 }
 
 /// Lets a volatile overlay be mounted again, if this is the boot in which it was mounted before.
