@@ -17,6 +17,7 @@
 pub mod frame;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,10 @@ pub mod path {
     pub const RM: &str = "/v1/rm";
     /// [`super::RunRequest`]: makes a one-off container.
     pub const RUN: &str = "/v1/run";
+    /// [`super::ConnectRequest`]: puts a container on a network.
+    pub const CONNECT: &str = "/v1/networks/connect";
+    /// [`super::DisconnectRequest`]: takes a container off a network.
+    pub const DISCONNECT: &str = "/v1/networks/disconnect";
     /// `GET`: the events of the project, from now on.
     pub const EVENTS: &str = "/v1/events";
 
@@ -101,6 +106,28 @@ pub mod path {
     pub fn join_target(path: &str) -> Option<&str> {
         path.strip_prefix("/v1/containers/")?.strip_suffix("/join")
     }
+}
+
+/// Body for [`path::CONNECT`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectRequest {
+    /// The container, by its whole id.
+    pub container: String,
+    /// The network, by its real name.
+    pub network: String,
+    /// Further names by which others on it find the container.
+    pub aliases: Vec<String>,
+    /// A fixed address.
+    pub ipv4: Option<Ipv4Addr>,
+}
+
+/// Body for [`path::DISCONNECT`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisconnectRequest {
+    /// The container, by its whole id.
+    pub container: String,
+    /// The network, by its real name.
+    pub network: String,
 }
 
 /// What `up` and `create` may be told beside the project.

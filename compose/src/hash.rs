@@ -328,6 +328,7 @@ mod tests {
             secrets: BTreeMap::new(),
             configs: BTreeMap::new(),
             kept: BTreeMap::new(),
+            compatibility: false,
         }
     }
 

@@ -134,7 +134,7 @@ pub fn observe<S: Stores>(
     for service in project.services.values() {
         references.insert(service.image_reference(&project.name));
         for number in 1..=service.replicas {
-            let name = names::container_name(&project.name, service, number);
+            let name = names::container_name(project, service, number);
             match names::holder(roots, &name) {
                 Some(holder) if project.name != *holder.project => {
                     observed.foreign_names.insert(name, holder);

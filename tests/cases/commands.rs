@@ -19,6 +19,9 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("scale_adds_and_removes_containers", scale),
         Scenario::plain("events_tell_what_was_and_what_is", events),
         Scenario::plain("networks_on_their_own", networks),
+        Scenario::plain("networks_are_joined_and_left", connect),
+        Scenario::plain("up_lets_go_by_a_key", menu),
+        Scenario::plain("compatibility_names_with_underscores", compatibility),
         Scenario::plain("resources_without_a_service", all_resources),
         Scenario::plain("stats_of_what_runs", stats),
         Scenario::plain("formats_are_those_of_docker", formats),
@@ -526,5 +529,81 @@ fn completion(stage: &Stage) -> Verdict {
     let mut asked = stage.compose_command(["--", "compose", "up", "--abort"]);
     asked.env("COMPLETE", "fish");
     stage.run(asked, None).success()?.says("--abort-on-container-exit")?;
+    Ok(())
+}
+
+fn connect(stage: &Stage) -> Verdict {
+    let name = format!("{}own", stage.project);
+    stage.compose(["network", "create", "--subnet", "10.231.9.0/24", &name]).success()?;
+    stage.file(
+        "compose.yaml",
+        "
+services:
+  web: {image: 'rootfs:/', command: sleep infinity}
+  db: {image: 'rootfs:/', command: sleep infinity, networks: [back]}
+networks:
+  back:
+",
+    )?;
+    stage.compose(["up", "-d"]).success()?;
+    let (web, db) = (format!("{}-web-1", stage.project), format!("{}-db-1", stage.project));
+    let addresses = ["exec", "-T", "web", "cat", "/proc/net/fib_trie"];
+    stage
+        .compose(["network", "connect", "--ip", "10.231.9.9", "--alias", "www", &name, &web])
+        .success()?;
+    stage.compose(["network", "connect", &name, &db]).success()?;
+    stage.compose(["network", "connect", &name, &web]).code(1)?.complains("already")?;
+    stage.compose(addresses).success()?.says("10.231.9.9")?;
+    // Others find it by its alias.
+    let find = ["exec", "-T", "db", "getent", "hosts", "www"];
+    eventually(Duration::from_secs(20), || {
+        Ok(stage.compose(find).success()?.says("10.231.9.9")?)
+    })?;
+    // It is there after the next start as well.
+    stage.compose(["restart", "-t", "0", "web"]).success()?;
+    stage.compose(addresses).success()?.says("10.231.9.9")?;
+    stage.compose(["network", "disconnect", &name, &web]).success()?;
+    assert!(!stage.compose(addresses).success()?.stdout.contains("10.231.9.9"));
+    stage
+        .compose(["network", "disconnect", &name, &web])
+        .code(1)?
+        .complains("is not on network")?;
+    stage.compose(["network", "disconnect", "-f", &name, &web]).success()?;
+    // A container that is not where its file wants it is made again.
+    let before = stage.field("db", "ID")?;
+    stage.compose(["network", "disconnect", &format!("{}_back", stage.project), &db]).success()?;
+    stage.compose(["up", "-d"]).success()?;
+    assert_ne!(stage.field("db", "ID")?, before);
+    stage.compose(["down"]).success()?;
+    stage.compose(["network", "rm", &name]).success()?;
+    stage.check_nothing_left()
+}
+
+fn menu(stage: &Stage) -> Verdict {
+    stage.file(
+        "compose.yaml",
+        "
+services:
+  web: {image: 'rootfs:/', command: [sh, -c, 'echo hello; exec sleep infinity']}
+",
+    )?;
+    let mut up = stage.start_on_terminal(&stage.compose_command(["up"]))?;
+    eventually(Duration::from_secs(30), || match up.said() {
+        said if said.contains("hello") => Ok(()),
+        said => Err(said.into()),
+    })?;
+    up.say("d")?;
+    up.finish(Duration::from_secs(30))?.success()?;
+    assert_eq!(stage.field("web", "State")?, "running");
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn compatibility(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", ONE)?;
+    stage.compose(["--compatibility", "up", "-d"]).success()?;
+    assert_eq!(stage.field("web", "Name")?, format!("{}_web_1", stage.project));
+    stage.compose(["logs"]).success()?;
+    stage.compose(["down"]).success()?;
     Ok(())
 }

@@ -68,6 +68,9 @@ pub struct GlobalArgs {
     /// Make networks and volumes that no service uses as well
     #[arg(long)]
     pub all_resources: bool,
+    /// Name containers as version 1 of docker compose did, with `_`
+    #[arg(long, env = "COMPOSE_COMPATIBILITY", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub compatibility: bool,
     /// Say what would be done and change nothing
     #[arg(long, global = true)]
     pub dry_run: bool,
@@ -151,7 +154,8 @@ impl Context {
         }
         options.profiles.extend(implied);
         // What is odd has been said.
-        Ok(file::load(&options).map_err(|found| mistakes(&found, &options, terminal))?.project)
+        let loaded = file::load(&options).map_err(|found| mistakes(&found, &options, terminal))?;
+        Ok(Project { compatibility: self.global.compatibility, ..loaded.project })
     }
 
     /// Refuses what cannot be carried out of the services in `wanted`, and says what is left out.
@@ -215,8 +219,9 @@ impl Context {
         options: &LoadOptions,
         terminal: &mut Terminal,
     ) -> Result<Project, CommandError> {
-        let Loaded { project, warnings } =
+        let Loaded { mut project, warnings } =
             file::load(options).map_err(|found| mistakes(&found, options, terminal))?;
+        project.compatibility = self.global.compatibility;
         terminal.warn_drawn(&draw(&warnings, options, terminal));
         Ok(project)
     }

@@ -264,7 +264,7 @@ pub fn print(terminal: &mut Terminal, stream: Stream, text: &[u8]) -> Result<(),
 /// The name of a container without that of its project: `web-1`.
 #[must_use]
 pub fn short_name<'a>(name: &'a str, project: &str) -> &'a str {
-    name.strip_prefix(project).and_then(|rest| rest.strip_prefix('-')).unwrap_or(name)
+    name.strip_prefix(project).and_then(|rest| rest.strip_prefix(['-', '_'])).unwrap_or(name)
 }
 
 impl From<LogError> for CommandError {

@@ -24,6 +24,7 @@ pub mod inside;
 pub mod kill;
 pub mod logs;
 pub mod ls;
+pub mod man;
 pub mod network;
 pub mod pause;
 pub mod pick;
@@ -90,6 +91,8 @@ enum Command {
     Kill(kill::KillArgs),
     Logs(logs::LogsArgs),
     Ls(ls::LsArgs),
+    #[command(hide = true)]
+    Man(man::ManArgs),
     Network(network::NetworkArgs),
     Pause(pause::PauseArgs),
     Port(port::PortArgs),
@@ -130,6 +133,7 @@ impl Command {
             Self::Kill(_) => "kill",
             Self::Logs(_) => "logs",
             Self::Ls(_) => "ls",
+            Self::Man(_) => "man",
             Self::Network(_) => "network",
             Self::Pause(_) => "pause",
             Self::Port(_) => "port",
@@ -169,6 +173,7 @@ impl Command {
             Self::Kill(args) => kill::run(args, context, terminal),
             Self::Logs(args) => logs::run(args, context, terminal),
             Self::Ls(args) => ls::run(&args, context, terminal),
+            Self::Man(args) => man::run(&args, context, terminal),
             Self::Network(args) => network::run(args, context, terminal),
             Self::Pause(args) => pause::run(args, context, terminal),
             Self::Port(args) => port::run(args, context, terminal),

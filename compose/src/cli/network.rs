@@ -2,6 +2,7 @@
 //!
 //! They read and write the store directly; no supervisor is asked.
 
+mod connect;
 mod create;
 mod error;
 mod filter;
@@ -30,6 +31,8 @@ pub struct NetworkArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Connect(connect::ConnectArgs),
+    Disconnect(connect::DisconnectArgs),
     Create(create::CreateArgs),
     Inspect(inspect::InspectArgs),
     #[command(visible_alias = "list")]
@@ -53,6 +56,8 @@ pub fn run(
     let roots = context.roots();
     let store = Store::open(&roots.networks(), &roots.network_namespaces())?;
     match args.command {
+        Command::Connect(args) => connect::run(args, context, &store, terminal),
+        Command::Disconnect(args) => connect::run_disconnect(args, context, &store, terminal),
         Command::Create(args) => create::run(args, context, &store, terminal),
         Command::Inspect(args) => inspect::run(&args, &store, terminal),
         Command::Ls(args) => ls::run(&args, &users(context)?, &store, terminal),

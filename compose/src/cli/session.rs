@@ -156,11 +156,35 @@ impl<'c> Session<'c> {
             dry_run::print(self.name(), request, self.context, terminal)?;
             return Ok(Outcome { changed: true, code: 0 });
         }
+        self.insist(path, request, terminal, &mut see)
+    }
+
+    /// As [`Self::carry_out`], for a request that has no plan: the caller has seen to `--dry-run`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::carry_out`].
+    pub fn carry_out_now<T: Serialize>(
+        &self,
+        path: &str,
+        request: &T,
+        terminal: &mut Terminal,
+    ) -> Result<Outcome, CommandError> {
+        self.insist(path, request, terminal, &mut |_| {})
+    }
+
+    fn insist<T: Serialize>(
+        &self,
+        path: &str,
+        request: &T,
+        terminal: &mut Terminal,
+        see: &mut dyn FnMut(&Event),
+    ) -> Result<Outcome, CommandError> {
         let mut tries = 1;
         loop {
             let answer = self.ask(path, request)?;
             let signals = Signals::catch()?;
-            match wait(answer, &signals, terminal, &mut see)? {
+            match wait(answer, &signals, terminal, see)? {
                 Ok(outcome) => {
                     terminal.settle();
                     return Ok(outcome);

@@ -40,6 +40,7 @@ pub fn project(services: &[&str]) -> Project {
         secrets: BTreeMap::new(),
         configs: BTreeMap::new(),
         kept: BTreeMap::new(),
+        compatibility: false,
     }
 }
 

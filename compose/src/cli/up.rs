@@ -1,6 +1,7 @@
 //! `compose up`.
 
 mod attached;
+mod keys;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,6 +122,9 @@ pub struct WatchArgs {
     /// Show the time of each line of output
     #[arg(long)]
     timestamps: bool,
+    /// Obey keys: `d` leaves everything running (on a terminal)
+    #[arg(long, env = "COMPOSE_MENU", hide_env = true, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    menu: bool,
 }
 
 /// `SERVICE=N`
@@ -274,8 +278,9 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
         colour: terminal.colours() && !watch.no_color,
         timestamps: watch.timestamps,
     };
+    let menu = watch.menu;
     let watch = watch.resolve(&request);
-    attached::run(&session, &request, watch, look, context, terminal)
+    attached::run(&session, &request, watch, (look, menu), context, terminal)
 }
 
 /// Asks the supervisor and waits for the end; says when there was nothing to do.

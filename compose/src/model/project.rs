@@ -39,4 +39,7 @@ pub struct Project {
     pub configs: BTreeMap<ConfigKey, Config>,
     /// Everything else, by attribute (`models`).
     pub kept: BTreeMap<String, Kept>,
+    /// `--compatibility`: containers are called as version 1 of docker compose called them, with `_`.
+    #[serde(default)]
+    pub compatibility: bool,
 }

@@ -176,7 +176,7 @@ pub(super) fn decide<'a>(
     let instance = |number| Instance {
         service: wish.service.name.clone(),
         number,
-        name: names::container_name(&project.name, wish.service, number),
+        name: names::container_name(project, wish.service, number),
     };
     let taken: BTreeSet<u32> = standing.keys().copied().collect();
     let missing = (replicas as usize).saturating_sub(standing.len());

@@ -16,16 +16,23 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::Roots;
-use crate::model::{ProjectName, Service};
+use crate::model::{Project, Service};
 
 /// What replica `number` of `service` is called: `PROJECT-SERVICE-N`, or the
-/// service's own `container_name`.
+/// service's own `container_name`. With `--compatibility` the dashes are underscores.
 #[must_use]
-pub fn container_name(project: &ProjectName, service: &Service, number: u32) -> String {
+pub fn container_name(project: &Project, service: &Service, number: u32) -> String {
+    let (dash, name) = (separator(project), &project.name);
     match &service.container_name {
         Some(name) => name.clone(),
-        None => format!("{project}-{}-{number}", service.name),
+        None => format!("{name}{dash}{}{dash}{number}", service.name),
     }
+}
+
+/// What is between the parts of a name.
+#[must_use]
+pub const fn separator(project: &Project) -> char {
+    if project.compatibility { '_' } else { '-' }
 }
 
 /// The owner of a container name.

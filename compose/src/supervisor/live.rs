@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use super::transition::{self, Effect, Life};
+use crate::record::start::NetworkStart;
 use crate::record::{
     ContainerPaths, ContainerRecord, ContainerState, EndpointState, Phase, RecordError, Roots,
     StartRecord,
@@ -123,6 +124,8 @@ pub struct Live {
     pub start: StartRecord,
     /// Where its files are.
     pub paths: ContainerPaths,
+    /// Its places on networks: those of `start`, and what has been changed since.
+    pub network: RefCell<NetworkStart>,
     /// Held while it is being started, stopped or seen to its end: these never overlap.
     pub gate: Mutex<()>,
     /// The descriptors of the running container.
@@ -152,6 +155,7 @@ impl Live {
         let paths = record.paths(roots);
         let life = Life::of(&state);
         Self {
+            network: RefCell::new(start.network.clone()),
             record,
             start,
             paths,
@@ -212,7 +216,7 @@ impl Live {
         Shape {
             terminal: self.record.tty,
             input: self.record.stdin_open,
-            sandbox: self.start.network.has_sandbox(),
+            sandbox: self.network.borrow().has_sandbox(),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod attach;
 mod command;
+mod connect;
 mod deaf;
 pub mod exit;
 pub mod health;

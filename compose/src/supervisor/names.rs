@@ -49,6 +49,14 @@ pub enum AttachError {
     /// Its place on the network.
     #[error(transparent)]
     Attach(#[from] network::AttachError),
+    /// Its place on a network, which it is to leave.
+    #[error("cannot leave network {name}")]
+    Leave {
+        /// Its real name.
+        name: String,
+        /// Why not.
+        source: network::MemberError,
+    },
     /// Its server for names.
     #[error("cannot answer names at 127.0.0.11")]
     Names(#[from] network::dns::BindError),
@@ -240,7 +248,8 @@ pub fn network(supervisor: &Supervisor, name: &str) -> Result<Rc<Network>, Attac
 ///
 /// [`AttachError`]; nothing is attached then.
 pub fn attach(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError> {
-    let NetworkStart::Own(places) = &live.start.network else { return Ok(()) };
+    let start = live.network.borrow();
+    let NetworkStart::Own(places) = &*start else { return Ok(()) };
     if live.descriptors.borrow().sandbox.is_none() {
         let sandbox = Sandbox::create()?;
         let endpoints = match attach_all(supervisor, &sandbox, places) {
@@ -273,7 +282,8 @@ fn attach_all(
 
 /// Answers names in the namespace of `live`, for as long as it runs.
 fn serve(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError> {
-    let NetworkStart::Own(places) = &live.start.network else { return Ok(()) };
+    let start = live.network.borrow();
+    let NetworkStart::Own(places) = &*start else { return Ok(()) };
     if places.is_empty() {
         return Ok(());
     }
@@ -320,7 +330,8 @@ fn endpoint_state(endpoint: &Endpoint) -> EndpointState {
 
 /// Takes `live` off its networks: its namespace goes with the last descriptor of it, and its links with that.
 pub fn detach(supervisor: &Supervisor, live: &Live) {
-    let NetworkStart::Own(places) = &live.start.network else { return };
+    let start = live.network.borrow();
+    let NetworkStart::Own(places) = &*start else { return };
     supervisor.names.views.borrow_mut().remove(&live.record.id);
     for Place { network: name, .. } in places {
         let Ok(network) = network(supervisor, name) else { continue };
@@ -332,9 +343,61 @@ pub fn detach(supervisor: &Supervisor, live: &Live) {
     live.remember_endpoints(Vec::new());
 }
 
+/// Puts a container that runs on one more network.
+///
+/// # Errors
+///
+/// [`AttachError`]; nothing has changed then.
+pub fn join(
+    supervisor: &Rc<Supervisor>,
+    live: &Rc<Live>,
+    place: &Place,
+) -> Result<EndpointState, AttachError> {
+    let sandbox = live.descriptors.borrow().sandbox.as_ref().map(OwnedFd::try_clone);
+    let sandbox = sandbox.transpose().map_err(AttachError::Host)?;
+    let sandbox = sandbox.ok_or_else(|| AttachError::Missing { name: place.network.clone() })?;
+    let network = network(supervisor, &place.network)?;
+    let endpoint = network.attach(&Sandbox::from(sandbox), &place.wish)?;
+    let state = endpoint_state(&endpoint);
+    let known = {
+        let mut views = supervisor.names.views.borrow_mut();
+        let view = views.get_mut(&live.record.id);
+        view.map(|view| view.networks.push(place.network.clone())).is_some()
+    };
+    let names = place.wish.names.clone();
+    supervisor.names.joined(&place.network, Member { endpoint, names });
+    // On no network it has had nobody to answer names.
+    if !known && let Err(error) = serve(supervisor, live) {
+        tracing::warn!(container = live.record.name, %error, "names");
+    }
+    Ok(state)
+}
+
+/// Takes a container that runs off one network.
+///
+/// # Errors
+///
+/// [`AttachError`]; it is still on it then.
+pub fn leave(supervisor: &Supervisor, live: &Live, name: &str) -> Result<(), AttachError> {
+    let network = network(supervisor, name)?;
+    let failed =
+        |source: network::MemberError| AttachError::Leave { name: name.to_owned(), source };
+    let members = network.members().map_err(failed)?;
+    if let Some(own) = members.iter().find(|one| one.endpoint.container == live.record.id) {
+        network.detach(&own.endpoint).map_err(failed)?;
+    }
+    if let Some(view) = supervisor.names.views.borrow_mut().get_mut(&live.record.id) {
+        view.networks.retain(|known| known != name);
+        view.zone.send_replace(supervisor.names.zone(view));
+    }
+    supervisor.names.left(name, &live.record.id);
+    Ok(())
+}
+
 /// Finds the endpoints of a container again that a predecessor attached and did not live to write down.
 pub fn recall(supervisor: &Supervisor, live: &Live) {
-    let NetworkStart::Own(places) = &live.start.network else { return };
+    let start = live.network.borrow();
+    let NetworkStart::Own(places) = &*start else { return };
     let endpoint = |place: &Place| {
         let members = network(supervisor, &place.network).ok()?.members().ok()?;
         let own = |member: &Member| member.endpoint.container == live.record.id;
@@ -381,7 +444,8 @@ pub fn hosts(supervisor: &Supervisor, live: &Live) -> String {
 
 /// The address at which a container reaches the host: the host's end of the uplink of its way out.
 fn host_gateway(supervisor: &Supervisor, live: &Live) -> Option<Ipv4Addr> {
-    let NetworkStart::Own(places) = &live.start.network else { return Some(Ipv4Addr::LOCALHOST) };
+    let start = live.network.borrow();
+    let NetworkStart::Own(places) = &*start else { return Some(Ipv4Addr::LOCALHOST) };
     let way_out = places.iter().find(|place| place.wish.default_route)?;
     network(supervisor, &way_out.network).ok()?.host_address().ok()?
 }
@@ -390,7 +454,8 @@ fn host_gateway(supervisor: &Supervisor, live: &Live) -> Option<Ipv4Addr> {
 pub fn resolv_conf(live: &Live) -> String {
     let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let wanted = &live.start.resolver;
-    let has_server = matches!(&live.start.network, NetworkStart::Own(places) if !places.is_empty());
+    let has_server =
+        matches!(&*live.network.borrow(), NetworkStart::Own(places) if !places.is_empty());
     if !has_server && *wanted == crate::record::start::Resolver::default() {
         return host;
     }

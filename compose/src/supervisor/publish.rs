@@ -168,7 +168,7 @@ pub fn help(error: &PublishError) -> Option<String> {
 ///
 /// [`PublishError`] for the first that cannot be had.
 pub fn prepare(supervisor: &Supervisor, live: &Live) -> Result<(), PublishError> {
-    if !matches!(&live.start.network, NetworkStart::Own(places) if !places.is_empty()) {
+    if !matches!(&*live.network.borrow(), NetworkStart::Own(places) if !places.is_empty()) {
         return Ok(());
     }
     if !live.tasks.borrow().published.is_empty() {
@@ -256,7 +256,8 @@ pub fn take_up(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
 /// Where the ports of `live` lead: its address on the network with its way out, else on the first.
 fn target(supervisor: &Supervisor, live: &Live) -> Option<Target> {
     let state = live.state();
-    let NetworkStart::Own(places) = &live.start.network else { return None };
+    let start = live.network.borrow();
+    let NetworkStart::Own(places) = &*start else { return None };
     let way_out = places.iter().find(|place| place.wish.default_route).or(places.first())?;
     let endpoint = state.endpoints.iter().find(|endpoint| endpoint.network == way_out.network)?;
     let network = names::network(supervisor, &endpoint.network).ok()?;

@@ -9,8 +9,9 @@ use tokio::time::timeout;
 use super::Supervisor;
 use super::server::Reporter;
 use crate::api::{
-    DownRequest, KillRequest, PauseRequest, Request, RestartRequest, RmRequest, RunOptions,
-    RunRequest, StartRequest, StopRequest, UnpauseRequest, UpRequest,
+    ConnectRequest, DisconnectRequest, DownRequest, KillRequest, PauseRequest, Request,
+    RestartRequest, RmRequest, RunOptions, RunRequest, StartRequest, StopRequest, UnpauseRequest,
+    UpRequest,
 };
 use crate::apply::{self, Job};
 use crate::event::{Event, Failure};
@@ -121,6 +122,26 @@ pub async fn unpause(
     once(&supervisor, &reporter, work, planner).await
 }
 
+/// Puts a container on a network.
+pub async fn connect(supervisor: Rc<Supervisor>, request: ConnectRequest, _: Reporter) -> Event {
+    match super::connect::connect(&supervisor, &request).await {
+        Ok(()) => Event::Done { changed: true, exit_code: 0 },
+        Err(error) => Event::failed(Failure::new(&error)),
+    }
+}
+
+/// Takes a container off a network.
+pub async fn disconnect(
+    supervisor: Rc<Supervisor>,
+    request: DisconnectRequest,
+    _: Reporter,
+) -> Event {
+    match super::connect::disconnect(&supervisor, &request).await {
+        Ok(()) => Event::Done { changed: true, exit_code: 0 },
+        Err(error) => Event::failed(Failure::new(&error)),
+    }
+}
+
 /// Removes stopped containers.
 pub async fn rm(supervisor: Rc<Supervisor>, request: RmRequest, reporter: Reporter) -> Event {
     let work = Work::of(request.project, None);
@@ -148,7 +169,11 @@ pub async fn run(supervisor: Rc<Supervisor>, request: RunRequest, reporter: Repo
     let name = match &options.name {
         Some(name) => name.clone(),
         None => match crate::record::new_id() {
-            Ok(id) => format!("{}-{}-run-{}", project.name, options.service, &id[..12]),
+            Ok(id) => {
+                let dash = crate::record::names::separator(&project);
+                let (name, service) = (&project.name, &options.service);
+                format!("{name}{dash}{service}{dash}run{dash}{}", &id[..12])
+            }
             Err(error) => return Event::failed(Failure::new(&error)),
         },
     };

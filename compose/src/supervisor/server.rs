@@ -126,6 +126,8 @@ async fn answer(
         path::KILL => begin(&supervisor, &body, requests::kill),
         path::PAUSE => begin(&supervisor, &body, requests::pause),
         path::UNPAUSE => begin(&supervisor, &body, requests::unpause),
+        path::CONNECT => begin(&supervisor, &body, requests::connect),
+        path::DISCONNECT => begin(&supervisor, &body, requests::disconnect),
         path::RM => begin(&supervisor, &body, requests::rm),
         path::RUN => begin(&supervisor, &body, requests::run),
         _ => refusal(StatusCode::NOT_FOUND, "there is no such request"),

@@ -27,7 +27,7 @@ impl Supervisor {
             let live = self.add(Live::new(&self.roots, container.record, start, container.state));
             match held.remove(&live.record.id) {
                 Some(held) if held.running.is_some() => self.take_up_running(&live, held),
-                held if phase == Phase::Running && held.is_none() => {
+                held if matches!(phase, Phase::Running | Phase::Paused) && held.is_none() => {
                     self.adopt(&live, &before).await?;
                 }
                 held => self.take_up_lost(&live, &before, held).await,

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use runtime::log::Stream;
 use rustix::event::{PollFd, PollFlags};
 
+use super::keys::{Key, Keys};
 use super::watch::{Reaction, Watch, Watched};
 use crate::api::{KillOptions, KillRequest, StopOptions, StopRequest, UpRequest, path};
 use crate::cli::context::Context;
@@ -23,6 +24,7 @@ use crate::event::{Change, ContainerEvent, Event};
 use crate::logs::follow::{After, Follower, Wanted};
 use crate::logs::paint::{Look, Painter};
 use crate::record::Container;
+use crate::record::names::separator;
 
 /// Brings the project up and stays with it.
 ///
@@ -33,7 +35,7 @@ pub fn run(
     session: &Session<'_>,
     request: &UpRequest,
     watched: Watched,
-    look: Look,
+    (look, menu): (Look, bool),
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
@@ -44,12 +46,15 @@ pub fn run(
     let events = session.listen()?;
     let rising = session.ask(path::UP, request)?;
     let signals = Signals::catch()?;
+    let keys = if menu { Keys::listen() } else { None };
     let attached = Attached {
         session,
         request,
         context,
         terminal,
         signals,
+        keys,
+        leaving: false,
         events,
         deaf: None,
         cut_off: Vec::new(),
@@ -75,7 +80,7 @@ fn expected_names(request: &UpRequest, watched: &Watched) -> Vec<String> {
             let replicas = options.scale.get(&service.name).copied().unwrap_or(service.replicas);
             (1..=replicas).map(|number| match &service.container_name {
                 Some(name) => short_name(name, project.name.as_str()).to_owned(),
-                None => format!("{}-{number}", service.name),
+                None => format!("{}{}{number}", service.name, separator(project)),
             })
         })
         .collect()
@@ -87,6 +92,10 @@ struct Attached<'a> {
     context: &'a Context,
     terminal: &'a mut Terminal,
     signals: Signals,
+    /// Somebody may type.
+    keys: Option<Keys>,
+    /// Somebody has typed that they leave.
+    leaving: bool,
     /// What happens in the project.
     events: Answer,
     /// Why nothing is heard of that any longer.
@@ -129,6 +138,10 @@ impl Attached<'_> {
                 continue;
             }
             self.show_logs()?;
+            if self.leaving {
+                self.terminal.settle();
+                return Ok(0);
+            }
             if self.watch.is_over() {
                 self.terminal.settle();
                 return Ok(code(self.watch.code()));
@@ -147,10 +160,14 @@ impl Attached<'_> {
         let asked: Vec<bool> = answers.iter().map(|answer| answer.is_some()).collect();
         let answers = answers.into_iter().flatten().map(AsFd::as_fd);
         let others = answers.chain(self.follower.changes());
+        let stdin = std::io::stdin();
+        let typed_at = self.keys.as_ref().map(|_| stdin.as_fd());
+        let others = typed_at.into_iter().chain(others);
         descriptors.extend(others.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         wait_for(&mut descriptors, self.terminal)?;
         let mut ready = descriptors.iter().map(|fd| !fd.revents().is_empty());
         let (event, signal) = (ready.next() == Some(true), ready.next() == Some(true));
+        let typed = self.keys.is_some() && ready.next() == Some(true);
         let answered: Vec<bool> =
             asked.into_iter().map(|asked| asked && ready.next() == Some(true)).collect();
         drop(descriptors);
@@ -164,8 +181,25 @@ impl Attached<'_> {
                 self.fill(from)?;
             }
         }
+        if typed {
+            self.obey_keys()?;
+        }
         if signal && self.signals.take()?.is_some() {
             self.interrupt()?;
+        }
+        Ok(())
+    }
+
+    fn obey_keys(&mut self) -> Result<(), CommandError> {
+        let Some(typed) = self.keys.as_ref().and_then(Keys::take) else {
+            self.keys = None;
+            return Ok(());
+        };
+        for key in typed {
+            match key {
+                Key::Detach => self.leaving = true,
+                Key::Gap => self.terminal.print("\n")?,
+            }
         }
         Ok(())
     }

@@ -46,6 +46,7 @@ pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Opti
             place,
         }),
         kept: kept(report, tree),
+        compatibility: false,
     };
     Some(project)
 }

@@ -38,6 +38,7 @@ pub(super) fn project(text: &str) -> Project {
         secrets: BTreeMap::new(),
         configs: BTreeMap::new(),
         kept: BTreeMap::new(),
+        compatibility: false,
     };
     for line in text.split([';', '\n']).map(str::trim).filter(|line| !line.is_empty()) {
         let mut words = line.split_whitespace();
