@@ -140,6 +140,8 @@ pub enum Status {
     Removed,
     Copying,
     Copied,
+    Committing,
+    Committed,
     Exporting,
     Exported,
     Skipped,
@@ -172,6 +174,7 @@ impl Status {
             | Self::Pausing
             | Self::Unpausing
             | Self::Copying
+            | Self::Committing
             | Self::Exporting
             | Self::Removing => Progress::Working,
             Self::Created
@@ -186,6 +189,7 @@ impl Status {
             | Self::Paused
             | Self::Unpaused
             | Self::Copied
+            | Self::Committed
             | Self::Exported
             | Self::Removed
             | Self::Skipped => Progress::Done,
@@ -221,6 +225,8 @@ impl fmt::Display for Status {
             Self::Removed => "Removed",
             Self::Copying => "Copying",
             Self::Copied => "Copied",
+            Self::Committing => "Committing",
+            Self::Committed => "Committed",
             Self::Exporting => "Exporting",
             Self::Exported => "Exported",
             Self::Skipped => "Skipped",

@@ -26,6 +26,10 @@ pub struct Import<'a> {
     pub changes: &'a [Change],
     /// An image on whose layers the archive is put as one more, with its configuration as the beginning.
     pub base: Option<&'a str>,
+    /// Who made it.
+    pub author: Option<&'a str>,
+    /// What is said about it in the history (default: where it comes from).
+    pub comment: Option<&'a str>,
 }
 
 /// A root file system could not be imported.
@@ -84,7 +88,9 @@ impl Store {
         let execution = execution(base.as_ref(), import.changes)?;
 
         let (layer, blob, media_type) = stage_layer(&workspace, reader)?;
-        let (config, manifest) = documents(base.as_ref(), execution, &layer, &blob, media_type);
+        let words = (import.author, import.comment);
+        let (config, manifest) =
+            documents(base.as_ref(), execution, words, &layer, &blob, media_type);
         let config = workspace.stage_document(&config)?;
         let manifest = manifest_of(&config, manifest);
         let manifest = workspace.stage_document(&manifest)?;
@@ -165,6 +171,7 @@ fn stage_layer(
 fn documents(
     base: Option<&Base>,
     execution: Value,
+    (author, comment): (Option<&str>, Option<&str>),
     layer: &StagedLayer,
     blob: &StagedBlob,
     media_type: MediaType,
@@ -180,7 +187,11 @@ fn documents(
     config.rootfs_mut().diff_ids_mut().push(layer.diff_id.to_string());
     let mut step = History::default();
     step.set_created(Some(now));
-    step.set_comment(Some("imported by compose".to_owned()));
+    step.set_comment(Some(comment.unwrap_or("imported by compose").to_owned()));
+    if let Some(author) = author {
+        step.set_author(Some(author.to_owned()));
+        config.set_author(Some(author.to_owned()));
+    }
     let mut history = config.history().clone().unwrap_or_default();
     history.push(step);
     config.set_history(Some(history));

@@ -28,8 +28,12 @@ fn an_import_becomes_an_image() {
     let (dir, store) = store();
     let archive = tar(&[("etc/", b""), ("etc/hosts", b"localhost"), ("bin/app", b"program")]);
     let changes = changes(&["CMD [\"/bin/app\"]", "EXPOSE 80", "ENV A=b"]);
-    let wanted =
-        Import { reference: Some("app:v1".parse().unwrap()), changes: &changes, base: None };
+    let wanted = Import {
+        reference: Some("app:v1".parse().unwrap()),
+        changes: &changes,
+        base: None,
+        ..Import::default()
+    };
     let image = store.import(&gzip(&archive)[..], &wanted).unwrap();
 
     assert_eq!(image.reference.as_ref().unwrap().familiar(), "app:v1");
@@ -84,14 +88,19 @@ fn the_same_layer_is_unpacked_once() {
 fn an_import_on_a_base_shares_its_layers() {
     let (_dir, store) = store();
     let base_changes = changes(&["CMD old", "ENV A=1", "ENV B=2", "USER app"]);
-    let base =
-        Import { reference: Some("base".parse().unwrap()), changes: &base_changes, base: None };
+    let base = Import {
+        reference: Some("base".parse().unwrap()),
+        changes: &base_changes,
+        base: None,
+        ..Import::default()
+    };
     let base = store.import(&tar(&[("f", b"1")])[..], &base).unwrap();
     let top_changes = changes(&["CMD [\"new\"]", "ENV A=3"]);
     let top = Import {
         reference: Some("top".parse().unwrap()),
         changes: &top_changes,
         base: Some("base"),
+        ..Import::default()
     };
     let top = store.import(&tar(&[("g", b"2")])[..], &top).unwrap();
     assert_eq!(top.layers.len(), 2);
@@ -104,7 +113,7 @@ fn an_import_on_a_base_shares_its_layers() {
     assert_eq!(top.config.history().as_ref().unwrap().len(), 2);
 
     // A layer twice: overlayfs would refuse it.
-    let again = Import { reference: None, changes: &[], base: Some("top") };
+    let again = Import { reference: None, changes: &[], base: Some("top"), ..Import::default() };
     let again = store.import(&tar(&[("f", b"1")])[..], &again).unwrap();
     assert_eq!(again.layers, [base.layers[0].clone(), top.layers[0].clone()]);
     assert_eq!(again.config.rootfs().diff_ids().len(), 3);

@@ -21,6 +21,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("networks_on_their_own", networks),
         Scenario::plain("networks_are_joined_and_left", connect),
         Scenario::plain("up_lets_go_by_a_key", menu),
+        Scenario::plain("commit_makes_an_image_of_the_changes", commit),
         Scenario::plain("compatibility_names_with_underscores", compatibility),
         Scenario::plain("resources_without_a_service", all_resources),
         Scenario::plain("stats_of_what_runs", stats),
@@ -604,6 +605,44 @@ fn compatibility(stage: &Stage) -> Verdict {
     stage.compose(["--compatibility", "up", "-d"]).success()?;
     assert_eq!(stage.field("web", "Name")?, format!("{}_web_1", stage.project));
     stage.compose(["logs"]).success()?;
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn commit(stage: &Stage) -> Verdict {
+    // An image of its own: the busybox of this machine, or the few programs that the scenario needs.
+    stage.file("root/etc/kept", "kept")?;
+    stage.file("root/etc/gone", "gone")?;
+    stage.client("tar", &["-cf", "root.tar", "-C", "root", "."]).success()?;
+    stage.compose(["image", "import", "root.tar", "own:1"]).success()?;
+    stage.file(
+        "compose.yaml",
+        "
+services:
+  web: {image: 'own:1', command: /nothing}
+",
+    )?;
+    stage.compose(["create"]).success()?;
+    stage.file("new", "new")?;
+    stage.compose(["cp", "new", "web:/etc/new"]).success()?;
+    // As a process of it would have deleted it: the overlay's sign in the upper directory.
+    let upper = stage.roots.join(format!("data/projects/{}/containers", stage.project));
+    let id = stage.field("web", "ID")?;
+    let folder = fs::read_dir(upper)?
+        .flatten()
+        .find(|one| one.file_name().to_string_lossy().starts_with(&id));
+    let gone = folder.ok_or("no folder of the container")?.path().join("upper/etc/gone");
+    stage.client("mknod", &[&gone.display().to_string(), "c", "0", "0"]).success()?;
+    let words = ["commit", "-a", "Ada", "-m", "a message", "-c", "ENV A=b", "web", "own:2"];
+    let id = stage.compose(words).success()?.stdout;
+    assert!(id.trim().starts_with("sha256:"), "{id}");
+    stage.compose(["image", "inspect", "own:2"]).success()?.says("Ada")?.says("A=b")?;
+    stage.compose(["down"]).success()?;
+    stage.file("compose.yaml", "services: {web: {image: 'own:2', command: /nothing}}")?;
+    stage.compose(["create"]).success()?;
+    stage.compose(["cp", "web:/etc/.", "etc"]).success()?;
+    let listed = |name: &str| stage.folder.join("etc").join(name).exists();
+    assert!(listed("kept") && listed("new") && !listed("gone"));
     stage.compose(["down"]).success()?;
     Ok(())
 }

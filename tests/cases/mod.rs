@@ -3,6 +3,7 @@
 mod broken;
 mod commands;
 mod dev_stack;
+mod everyday;
 mod hello;
 mod kills;
 mod limits;
@@ -20,6 +21,7 @@ const FILES: &[&str] = &[
     "broken",
     "commands",
     "dev_stack",
+    "everyday",
     "hello",
     "kills",
     "limits",
@@ -40,6 +42,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         broken::all(),
         commands::all(),
         dev_stack::all(),
+        everyday::all(),
         hello::all(),
         kills::all(),
         limits::all(),

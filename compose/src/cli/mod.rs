@@ -6,6 +6,7 @@
 
 pub mod alpha;
 pub mod attach;
+pub mod commit;
 pub mod completion;
 pub mod config;
 pub mod context;
@@ -77,6 +78,7 @@ enum Command {
     #[command(hide = true)]
     Alpha(alpha::AlphaArgs),
     Attach(attach::AttachArgs),
+    Commit(commit::CommitArgs),
     Completion(completion::CompletionArgs),
     #[command(alias = "convert")]
     Config(config::ConfigArgs),
@@ -120,6 +122,7 @@ impl Command {
         match self {
             Self::Alpha(_) => "alpha",
             Self::Attach(_) => "attach",
+            Self::Commit(_) => "commit",
             Self::Completion(_) => "completion",
             Self::Config(_) => "config",
             Self::Cp(_) => "cp",
@@ -160,6 +163,7 @@ impl Command {
         match self {
             Self::Alpha(args) => alpha::run(args, context, terminal),
             Self::Attach(args) => attach::run(args, context, terminal),
+            Self::Commit(args) => commit::run(args, context, terminal),
             Self::Completion(args) => completion::run(&args, context, terminal),
             Self::Config(args) => config::run(args, context, terminal),
             Self::Cp(args) => cp::run(args, context, terminal),

@@ -1,6 +1,6 @@
 //! From a root to a tar stream.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -22,12 +22,19 @@ pub struct Packer<W: Write> {
     builder: Builder<W>,
     /// Only what is on this mount is packed; of another one the bare place.
     mount: Option<u64>,
+    /// The tree is the upper one of an overlay: what it hides is packed as a layer of an image has it.
+    upper: bool,
 }
 
 impl<W: Write> Packer<W> {
     /// A stream to `sink`. With `mount`, what other mounts hold is left out.
     pub fn new(sink: W, mount: Option<u64>) -> Self {
-        Self { builder: Builder::new(sink), mount }
+        Self { builder: Builder::new(sink), mount, upper: false }
+    }
+
+    /// A stream to `sink` of the changes that an overlay keeps, as a layer of an image (OCI image-spec 1.1, layer.md).
+    pub fn of_changes(sink: W) -> Self {
+        Self { builder: Builder::new(sink), mount: None, upper: true }
     }
 
     /// Packs what is at `place` under the name `name`.
@@ -78,6 +85,9 @@ impl<W: Write> Packer<W> {
                     return Ok(());
                 }
                 let directory = Arc::new(open_dir(place).map_err(at(name))?);
+                if self.upper {
+                    self.add_opaque(&directory, name).map_err(at(name))?;
+                }
                 self.add_inside(&directory, name, depth + 1)
             }
             _ => self.add_one(place, name, &found, foreign).map_err(at(name)),
@@ -101,6 +111,26 @@ impl<W: Write> Packer<W> {
         Ok(())
     }
 
+    /// An entry that hides what lower layers have in the directory, if it does.
+    fn add_opaque(&mut self, directory: &OwnedFd, name: &Path) -> io::Result<()> {
+        let mut value = [0; 64];
+        if fgetxattr(directory, "trusted.overlay.redirect", &mut value).is_ok() {
+            return Err(io::Error::other("a renamed directory cannot be made part of a layer"));
+        }
+        match fgetxattr(directory, "trusted.overlay.opaque", &mut value) {
+            Ok(length) if &value[..length] == b"y" => self.add_mark(&name.join(".wh..wh..opq")),
+            _ => Ok(()),
+        }
+    }
+
+    fn add_mark(&mut self, name: &Path) -> io::Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(0o644);
+        header.set_size(0);
+        self.builder.append_data(&mut header, name, io::empty())
+    }
+
     fn add_one(
         &mut self,
         place: &Place,
@@ -109,6 +139,12 @@ impl<W: Write> Packer<W> {
         foreign: bool,
     ) -> io::Result<()> {
         match found.kind {
+            // The overlay's sign for a name that is deleted.
+            FileType::CharacterDevice if self.upper && found.device == 0 => {
+                let mut mark = OsString::from(".wh.");
+                mark.push(place.name());
+                self.add_mark(&name.with_file_name(mark))
+            }
             FileType::RegularFile if foreign => {
                 let mut header = header(&Look { size: 0, ..*found }, EntryType::Regular);
                 self.builder.append_data(&mut header, name, io::empty())
@@ -207,6 +243,39 @@ mod tests {
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect();
         assert_eq!(names, ["top/", "top/b/", &format!("top/b/{long}"), "top/link"]);
+    }
+
+    #[test]
+    fn what_an_overlay_hides_is_packed_as_a_layer_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("hidden")).unwrap();
+        fs::write(dir.path().join("hidden/new"), "x").unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let gone = root.place(Path::new("gone")).unwrap();
+        let opaque = rustix::fs::setxattr(
+            dir.path().join("hidden"),
+            "trusted.overlay.opaque",
+            b"y",
+            rustix::fs::XattrFlags::empty(),
+        );
+        let whiteout = gone.create_node(FileType::CharacterDevice, rustix::fs::Mode::empty(), 0);
+        if opaque.is_err() || whiteout.is_err() {
+            // Only root may; the scenario of `commit` runs as root in any case.
+            return;
+        }
+        let mut bytes = Vec::new();
+        let mut packer = Packer::of_changes(&mut bytes);
+        let folder =
+            root.resolve(Path::new(""), rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty());
+        packer.add_children(folder.unwrap(), Path::new("")).unwrap();
+        packer.finish().unwrap();
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let names: Vec<String> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
+        assert_eq!(names, [".wh.gone", "hidden/", "hidden/.wh..wh..opq", "hidden/new"]);
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub struct ImportArgs {
 pub fn run(args: ImportArgs, store: &Store, terminal: &mut Terminal) -> Result<u8, CommandError> {
     let ImportArgs { archive, reference, change, base } = args;
     let reader = Meter::new(open(&archive)?, "importing", terminal);
-    let import = Import { reference, changes: &change, base: base.as_deref() };
+    let base = base.as_deref();
+    let import = Import { reference, changes: &change, base, ..Import::default() };
     let image = store.import(reader, &import)?;
     terminal.print(format!("{}\n", image.id))?;
     Ok(0)
