@@ -132,14 +132,14 @@ fn orphans(stage: &Stage) -> Verdict {
     stage.file("compose.yaml", TWO)?;
     stage.compose(["up", "-d"]).success()?;
     stage.file("compose.yaml", "services: {db: {image: 'rootfs:/', command: sleep infinity}}")?;
-    stage.compose(["up", "-d"]).success()?.complains("orphan")?;
+    stage.compose(["up", "-d"]).success()?.complains("warning")?;
     let with = |variable: &str, words: &[&str]| {
         let mut command = stage.compose_command(words);
         command.env(variable, "1");
         stage.run(command, None)
     };
     let quiet = with("COMPOSE_IGNORE_ORPHANS", &["up", "-d"]).success()?;
-    assert!(!quiet.stderr.contains("orphan"), "{}", quiet.stderr);
+    assert!(!quiet.stderr.contains("warning"), "{}", quiet.stderr);
     with("COMPOSE_IGNORE_ORPHANS", &["up", "-d", "--remove-orphans"]).code(2)?;
     assert_eq!(stage.containers()?.len(), 2);
     let _removed = with("COMPOSE_REMOVE_ORPHANS", &["up", "-d"]).success()?;
