@@ -123,3 +123,23 @@ fn leaves(path: &str, value: &serde_json::Value, visit: &mut dyn FnMut(&str, &se
         other => visit(path, other),
     }
 }
+
+/// Mistakes and warnings as lines of JSON, on standard error, in the documented shape.
+#[test]
+fn mistakes_as_json() {
+    let scratch = tempfile::tempdir().unwrap();
+    let text = "services: {a: {imag: x, command: a && b}}\n";
+    fs::write(scratch.path().join("compose.yaml"), text).unwrap();
+    let output = config(scratch.path(), &["--format", "json"]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let unknown = &lines[1];
+    assert_eq!(unknown["message"], "`imag` is not a key of a service");
+    assert_eq!(unknown["severity"], "error");
+    assert_eq!((&unknown["line"], &unknown["column"]), (&1.into(), &16.into()));
+    assert_eq!(unknown["end"], serde_json::json!({ "line": 1, "column": 20 }));
+    assert_eq!(unknown["help"][0], "did you mean `image`?");
+    assert!(lines.iter().any(|line| line["severity"] == "warning"), "{said}");
+}

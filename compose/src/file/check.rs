@@ -258,11 +258,14 @@ fn resources(report: &mut Report, service: &Node, services: &Services<'_>) {
     }
 }
 
-fn defined(report: &mut Report, project: &Node, kind: &str, name: &str, place: Span) {
+fn defined(report: &mut Report, project: &Node, kind: &'static str, name: &str, place: Span) {
     if project.get(kind).is_some_and(|map| map.get(name).is_some()) || name.is_empty() {
         return;
     }
     let one = kind.trim_end_matches('s');
+    if report.is_refused(one, name) {
+        return;
+    }
     let known: Vec<&str> = entries(project, kind).map(|(name, _)| name).collect();
     let removed = project.get(kind).and_then(|map| report.removed(map.span, name));
     let place = report.part(place, name);
@@ -280,7 +283,7 @@ fn defined(report: &mut Report, project: &Node, kind: &str, name: &str, place: S
 
 fn dependencies(report: &mut Report, service: &Node, services: &Services<'_>) {
     for (name, entry) in service.get("depends_on").into_iter().flat_map(Node::entries) {
-        if services.enabled(name) {
+        if services.enabled(name) || report.is_refused("service", name) {
             continue;
         }
         let required = entry.node.get("required").and_then(Node::as_bool).unwrap_or(true);

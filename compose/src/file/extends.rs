@@ -111,6 +111,10 @@ impl Wanted {
                 .help("add `service: NAME`");
             return None;
         };
+        if extends.get("file").is_some_and(Node::is_null) {
+            // It was refused.
+            return None;
+        }
         let file = extends
             .get("file")
             .and_then(|node| node.as_str().map(|text| (text.to_owned(), node.span)));

@@ -34,6 +34,7 @@ mod scalar;
 mod schema;
 mod select;
 mod source;
+mod syntax;
 mod template;
 mod text;
 mod trace;

@@ -1,6 +1,6 @@
 //! Collects what is wrong, with its places, so that all of it can be shown at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::diagnostic::{Diagnostic, Label, Severity};
 
@@ -21,6 +21,8 @@ pub(crate) struct Report {
     unset: BTreeMap<String, Vec<Span>>,
     /// What `!reset` has taken out of which mapping.
     removed: HashMap<((FileId, u32, u32), String), Span>,
+    /// What is defined, but not as it should be: its kind and its name.
+    refused: HashSet<(&'static str, String)>,
 }
 
 impl Report {
@@ -64,6 +66,16 @@ impl Report {
     /// Where `!reset` has taken `key` out of the mapping at `parent`.
     pub(crate) fn removed(&self, parent: Span, key: &str) -> Option<Span> {
         self.removed.get(&(parent.bytes(), key.to_owned())).copied()
+    }
+
+    /// Notes that the thing `name`, whose kind is `kind`, is there, but was refused.
+    pub(crate) fn note_refused(&mut self, kind: &'static str, name: &str) {
+        self.refused.insert((kind, name.to_owned()));
+    }
+
+    /// True if there is a thing `name` that was refused, so that nobody misses it.
+    pub(crate) fn is_refused(&self, kind: &'static str, name: &str) -> bool {
+        self.refused.contains(&(kind, name.to_owned()))
     }
 
     /// The part of what is written at `span` that says `part`; all of it if that is not clear.

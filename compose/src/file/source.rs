@@ -138,6 +138,11 @@ impl Sources {
         self.text(span.file).get(..span.start as usize).unwrap_or_default()
     }
 
+    /// The text from the beginning of `span` on.
+    pub(crate) fn after(&self, span: Span) -> &str {
+        self.text(span.file).get(span.start as usize..).unwrap_or_default()
+    }
+
     /// Where `span` begins.
     pub(crate) fn place(&self, span: Span) -> Place {
         let source = &self.sources[span.file.0 as usize];

@@ -10,6 +10,7 @@ use super::node::{Map, Node, Tag, Value};
 use super::report::Report;
 use super::scalar;
 use super::source::{FileId, Span};
+use super::syntax;
 use super::trace::{self, Cause};
 
 /// The deepest nesting of a file that people write is about ten.
@@ -162,8 +163,11 @@ impl Reader<'_> {
             }
         }
         let written = tag.original();
+        let before = self.report.sources.before(span).rfind(written.as_str());
+        let place = before.map_or(span, |at| self.span_at(at).part(0, written.len()));
         self.report
-            .error(span, format!("unknown tag `{written}`"))
+            .error(place, format!("unknown tag `{written}`"))
+            .did_you_mean(&written, ["!reset", "!override"])
             .help("compose files know `!reset` and `!override`");
         None
     }
@@ -338,50 +342,8 @@ impl Reader<'_> {
 
     fn syntax_error(&mut self, span: Span, message: &str) {
         let flow = self.open.iter().rev().find(|open| open.flow);
-        let open = flow.map(|open| Span { end: open.start.start + 1, ..open.start });
-        let open = open.filter(|_| !message.contains("limit"));
-        if message.contains("quoted scalar")
-            && let Some(quote) = self.open_quote(span)
-        {
-            self.report
-                .error(quote, "this is not YAML: the quote is not closed")
-                .also(span, "it cannot go on here")
-                .help("close the quote");
-            return;
-        }
-        let finding = self.report.error(span, format!("this is not YAML: {message}"));
-        let finding = match open {
-            Some(open) => finding.also(open, "this is not closed"),
-            None => finding,
-        };
-        if open.is_some() {
-            finding.help("close the bracket");
-        } else if message.contains("tab") {
-            finding.help("indent with spaces");
-        } else if message.contains("mapping values are not allowed") {
-            finding
-                .help("is a line above indented wrongly, or does a value with `: ` need quotes?");
-        } else if message.contains("nesting") || message.contains("limit") {
-            finding.help(format!("at most {MAX_DEPTH} levels can be nested"));
-        } else if message.contains("did not find expected") {
-            finding.help("begin it in the column of the lines that it belongs to");
-        } else {
-            finding.help("does a value need quotes?");
-        }
-    }
-
-    /// The quote that was opened last before `span` and has no partner in its line.
-    fn open_quote(&self, span: Span) -> Option<Span> {
-        let before = self.report.sources.before(span);
-        let mut end = before.len();
-        for line in before.split('\n').rev() {
-            let start = end - line.len();
-            if let Some(at) = unpaired_quote(line) {
-                return Some(self.span_at(start + at).part(0, 1));
-            }
-            end = start.saturating_sub(1);
-        }
-        None
+        let bracket = flow.map(|open| open.start.part(0, 1));
+        syntax::explain(self.report, span, message, bracket, MAX_DEPTH);
     }
 
     fn span(&self, span: granit_parser::Span) -> Span {
@@ -395,25 +357,6 @@ impl Reader<'_> {
         let start = u32::try_from(byte.min(length)).unwrap_or(u32::MAX);
         Span { start, end: start, ..self.file.start() }
     }
-}
-
-/// The byte of `line` at which a quote begins that does not end in it.
-fn unpaired_quote(line: &str) -> Option<usize> {
-    let mut open: Option<(usize, u8)> = None;
-    let mut escaped = false;
-    for (at, byte) in line.bytes().enumerate() {
-        match open {
-            Some((_, b'"')) if byte == b'\\' && !escaped => {
-                escaped = true;
-                continue;
-            }
-            Some((_, quote)) if byte == quote && !escaped => open = None,
-            None if matches!(byte, b'"' | b'\'') => open = Some((at, byte)),
-            _ => {}
-        }
-        escaped = false;
-    }
-    open.map(|(at, _)| at)
 }
 
 fn merge_tag(kind: Option<Kind>) -> Tag {

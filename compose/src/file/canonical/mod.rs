@@ -120,6 +120,9 @@ impl Checker<'_> {
             Value::List(ref items) if items.len() == 1 => {
                 "remove the brackets or the dash".to_owned()
             }
+            Value::Text(ref text) if expected.starts_with("a mapping") && glued(text) => {
+                format!("put a space behind the `:`: `{}`", text.replacen(':', ": ", 1))
+            }
             _ => format!("write {expected}"),
         };
         self.report.error(node.span, message).says(format!("this is {found}")).help(help);
@@ -191,6 +194,8 @@ impl Checker<'_> {
             if let Some(mut node) = node {
                 complete_dependency(map, &mut node);
                 checked.insert(key, entry.key, node);
+            } else {
+                self.report.note_refused(map.key, &key);
             }
         }
         Some(Node::map(checked, span))
@@ -212,9 +217,11 @@ impl Checker<'_> {
             matches!(kind, "service" | "network" | "volume" | "secret" | "config" | "model");
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if named && (key.is_empty() || !key.bytes().all(valid)) {
-            self.report
-                .error(span, format!("`{key}` cannot be the name of a {kind}"))
-                .help("use letters, digits, `.`, `_` and `-`");
+            let message = match key {
+                "" => format!("the name of a {kind} cannot be empty"),
+                key => format!("`{key}` cannot be the name of a {kind}"),
+            };
+            self.report.error(span, message).help("use letters, digits, `.`, `_` and `-`");
         }
     }
 
@@ -235,7 +242,7 @@ impl Checker<'_> {
                 if object.allows(&key) {
                     checked.insert(key, entry.key, entry.node);
                 } else {
-                    self.unknown_key(&key, entry.key, object);
+                    self.unknown_key(&key, &entry, object);
                 }
                 continue;
             };
@@ -247,7 +254,15 @@ impl Checker<'_> {
         Some(Node::map(checked, span))
     }
 
-    fn unknown_key(&mut self, key: &str, span: Span, object: &'static Object) {
+    fn unknown_key(&mut self, key: &str, entry: &Entry, object: &'static Object) {
+        let span = entry.key;
+        let is_service = ["image", "build"].iter().any(|key| entry.node.get(key).is_some());
+        if std::ptr::eq(object, &schema::PROJECT) && is_service {
+            self.report
+                .error(span, format!("`{key}` is not a key of {}", object.name))
+                .help("services stand below `services:`, indented by two spaces");
+            return;
+        }
         let names = || object.fields.iter().map(|field| field.name);
         let short = object.fields.len() <= 12;
         let finding = self
@@ -302,6 +317,14 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// `image:nginx`, which has no space behind the colon.
+fn glued(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(key, value)| {
+        let is_word = |c: char| c.is_ascii_lowercase() || c == '_';
+        !key.is_empty() && key.chars().all(is_word) && !value.is_empty()
+    })
 }
 
 /// `required` is true where a dependency says nothing.

@@ -34,6 +34,9 @@ pub(super) fn mounts(fields: &mut Fields<'_, '_>, service: &mut Service) {
 fn mount(fields: &mut Fields<'_, '_>, node: &Node) -> Option<Mount> {
     let mut mount = Fields::new(fields.report, Some(node));
     let target = mount.path("target").unwrap_or_default();
+    if !target.is_absolute() && mount.report.has_error_within(node.span) {
+        return None;
+    }
     if !target.is_absolute() {
         let shown = target.display().to_string();
         let finding = mount
