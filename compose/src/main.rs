@@ -5,8 +5,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     match words.next().as_deref().and_then(std::ffi::OsStr::to_str) {
-        // These two are started by the other commands only and are in no help.
+        // These are started by the other commands only and are in no help.
         Some("keeper") => end(runtime::keeper::main(words)),
+        Some("once") => end(runtime::once::main(words)),
         Some("supervisor") => end(compose::supervisor::main(words)),
         _ => compose::cli::main(),
     }

@@ -255,7 +255,7 @@ fn unique(mut words: Vec<String>) -> Vec<String> {
 }
 
 /// `80`, `80/udp`, `8000-8010/tcp`.
-fn parse_ports(word: &str) -> Result<Vec<String>, ChangeError> {
+pub(crate) fn parse_ports(word: &str) -> Result<Vec<String>, ChangeError> {
     let wrong = || ChangeError::Port(word.to_owned());
     let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
     let protocol = protocol.to_ascii_lowercase();
@@ -277,7 +277,7 @@ fn parse_ports(word: &str) -> Result<Vec<String>, ChangeError> {
 }
 
 /// A number, or the name of a signal with or without `SIG`. Source: signal(7).
-fn check_signal(signal: &str) -> Result<(), ChangeError> {
+pub(crate) fn check_signal(signal: &str) -> Result<(), ChangeError> {
     #[rustfmt::skip]
     const NAMES: [&str; 33] = [
         "ABRT", "ALRM", "BUS", "CHLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "KILL", "PIPE", "POLL", "PROF",

@@ -14,9 +14,9 @@ pub(crate) mod stream;
 mod tests;
 mod unpack;
 
-pub(crate) use adorn::OPAQUE;
+pub(crate) use adorn::{OPAQUE, is_allowed_attribute};
 pub use archive::ArchiveError;
 pub use path::PathError;
 pub(crate) use path::clean;
 pub use unpack::LayerError;
-pub(crate) use unpack::unpack;
+pub(crate) use unpack::{is_archive, unpack, unpack_below};

@@ -17,6 +17,7 @@
 //! - Nothing that an archive says is done outside of the directory of its layer.
 //! - Nothing here mounts, knows what a compose file is, or prints.
 
+pub mod build;
 mod change;
 mod digest;
 mod image;

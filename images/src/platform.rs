@@ -30,6 +30,21 @@ impl Platform {
         }
     }
 
+    /// The operating system.
+    pub fn os(&self) -> &str {
+        &self.os
+    }
+
+    /// The architecture, in the words of Go.
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
+    /// The variant of the architecture.
+    pub fn variant(&self) -> Option<&str> {
+        self.variant.as_deref()
+    }
+
     /// Whether an image for `found` is one for this platform. Without a variant, any will do.
     pub(crate) fn runs(&self, found: &oci_spec::image::Platform) -> bool {
         let found = Self::from(found);

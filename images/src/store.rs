@@ -7,6 +7,7 @@
 //! layers/HEX/            a layer unpacked, by the digest of its uncompressed archive; in overlay form
 //! layers/HEX.json        its size
 //! layers/.tmp-XXXX/      what a writer has not finished
+//! cache/                 what builds remember: see `build/cache.rs`
 //! index.lock writers.lock
 //! ```
 //!
@@ -70,18 +71,28 @@ impl Store {
         Ok(store)
     }
 
+    /// Its directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     fn layers(&self) -> PathBuf {
         self.root.join("layers")
     }
 
     /// Where the unpacked layer with this digest is.
-    fn layer(&self, diff_id: Digest) -> PathBuf {
+    pub(crate) fn layer(&self, diff_id: Digest) -> PathBuf {
         self.layers().join(diff_id.hex())
     }
 
     /// Where the blob with this digest is.
     fn blob(&self, digest: Digest) -> PathBuf {
         self.root.join("blobs/sha256").join(digest.hex())
+    }
+
+    /// Whether the blob with this digest is here.
+    pub(crate) fn has_blob(&self, digest: Digest) -> bool {
+        self.blob(digest).is_file()
     }
 
     fn index(&self) -> PathBuf {

@@ -4,6 +4,7 @@
 //! syscall filter that goes with it, and `cgroup` makes the place where the process is counted and limited.
 //! `launch` puts these together into one value; the `keeper` clones the container and stays its parent, `init` is what
 //! the clone does until it executes the container's program, `exec` joins a running one, and `log` keeps what it says.
+//! `once` is for a container that one caller waits for, without a keeper, and `overlay` for layers without a container.
 //!
 //! Nothing here knows what a compose file, an image or a network is: the callers hand in paths, descriptors and numbers.
 
@@ -16,6 +17,8 @@ mod init;
 pub mod keeper;
 pub mod launch;
 pub mod log;
+pub mod once;
+pub mod overlay;
 pub mod pty;
 pub mod seccomp;
 pub mod spec;

@@ -32,7 +32,7 @@ pub(super) fn times(mtime: Timespec) -> Timestamps {
 pub(super) fn adorn(file: &impl AsFd, entry: &Entry, (uid, gid): Owner) -> io::Result<()> {
     rustix::fs::fchown(file, Some(uid), Some(gid))?;
     rustix::fs::fchmod(file, Mode::from_bits_retain(entry.mode))?;
-    for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_allowed(name)) {
+    for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_allowed_attribute(name)) {
         match rustix::fs::fsetxattr(file, OsStr::from_bytes(name), value, XattrFlags::empty()) {
             // A file system without attributes of this family; Docker goes on, too.
             Ok(()) | Err(Errno::NOTSUP) => {}
@@ -51,7 +51,7 @@ pub(super) fn adorn_node(place: &Place, entry: &Entry, (uid, gid): Owner) -> io:
 }
 
 /// Attributes that an image may set. Those of overlayfs would redirect it, labels and signatures belong to the host.
-fn is_allowed(name: &[u8]) -> bool {
+pub(crate) fn is_allowed_attribute(name: &[u8]) -> bool {
     match name {
         b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default" => true,
         _ => name.starts_with(b"user.") && !name.starts_with(b"user.overlay."),

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Uid};
 use rustix::io::Errno;
 use sys::root::{Place, Root};
 
@@ -51,9 +51,36 @@ pub(super) struct Writer {
     times: Vec<(PathBuf, Timespec)>,
     entries: u64,
     size: u64,
+    whiteouts: Whiteouts,
+    /// Whose everything becomes, if not whose the archive says.
+    owner: Option<Owner>,
+}
+
+/// What names with `.wh.` are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whiteouts {
+    /// They hide what is below the layer.
+    Hide,
+    /// Names as any.
+    Names,
 }
 
 impl Writer {
+    /// A writer for an archive that is no layer.
+    pub(super) fn below(directory: OwnedFd, owner: Option<(u32, u32)>) -> Self {
+        Self {
+            root: Root::from(directory),
+            path: PathBuf::from("the target"),
+            limits: Limits::default(),
+            parent: None,
+            times: Vec::new(),
+            entries: 0,
+            size: 0,
+            whiteouts: Whiteouts::Names,
+            owner: owner.map(|(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid))),
+        }
+    }
+
     pub(super) fn new(into: &Path, limits: Limits) -> Result<Self, LayerError> {
         let failed = |source| LayerError::Create { path: into.display().to_string(), source };
         let root = Root::open(into).map_err(failed)?;
@@ -65,6 +92,8 @@ impl Writer {
             times: Vec::new(),
             entries: 0,
             size: 0,
+            whiteouts: Whiteouts::Hide,
+            owner: None,
         })
     }
 
@@ -108,18 +137,23 @@ impl Writer {
         let refuse = |reason| LayerError::Entry { path: name(), reason };
         let path =
             clean(&entry.path).map_err(|source| LayerError::Path { path: name(), source })?;
-        let owner = owner(entry).ok_or_else(|| refuse("has an owner that Linux does not know"))?;
+        let unknown = || refuse("has an owner that Linux does not know");
+        let owner = self.owner.or_else(|| owner(entry)).ok_or_else(unknown)?;
         let created = match path.file_name() {
             None if entry.kind == Kind::Directory => self.adorn_root(entry, owner),
             None => return Err(refuse("replaces the root of the layer")),
-            Some(last) if last.as_bytes().starts_with(WHITEOUT) => match hidden(last) {
-                Hidden::Name(hidden) => self.hide(&path, hidden),
-                Hidden::Directory => {
-                    self.place(&path).and_then(|place| set_opaque(place.directory()))
+            Some(last)
+                if self.whiteouts == Whiteouts::Hide && last.as_bytes().starts_with(WHITEOUT) =>
+            {
+                match hidden(last) {
+                    Hidden::Name(hidden) => self.hide(&path, hidden),
+                    Hidden::Directory => {
+                        self.place(&path).and_then(|place| set_opaque(place.directory()))
+                    }
+                    Hidden::Nothing => Ok(()),
+                    Hidden::Refused => return Err(refuse("deletes what is no name")),
                 }
-                Hidden::Nothing => Ok(()),
-                Hidden::Refused => return Err(refuse("deletes what is no name")),
-            },
+            }
             Some(_) => match &entry.kind {
                 Kind::HardLink { target } => {
                     let target = clean(target)

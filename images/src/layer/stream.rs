@@ -4,7 +4,7 @@
 //! channels and are used again when all have finished with them, so memory stays small and the slowest thread sets
 //! the pace.
 
-use std::io::{self, BufRead, Cursor, Read};
+use std::io::{self, BufRead, Cursor, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -110,6 +110,38 @@ impl BufRead for Source {
     }
 }
 
+/// Gives everything that is written to it to two channels.
+#[derive(Debug)]
+pub(crate) struct Tee {
+    sinks: [Sink; 2],
+    piece: Vec<u8>,
+}
+
+/// Makes a writer of two channels. What is left in it is sent by `flush`.
+pub(crate) fn tee(sinks: [Sink; 2]) -> Tee {
+    Tee { sinks, piece: Vec::with_capacity(PIECE) }
+}
+
+impl Write for Tee {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..count]);
+        if self.piece.len() == PIECE {
+            self.flush()?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let piece = Arc::new(std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE)));
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        self.sinks.iter().try_for_each(|sink| sink.0.send(Ok(Arc::clone(&piece))).map_err(gone))
+    }
+}
+
 /// Reads `source` to its end and gives everything to all `sinks`; a failed read, too. Stops early when one of the
 /// receivers is gone, because then the whole has failed.
 pub(crate) fn pump(mut source: impl Read, sinks: &[Sink]) {
@@ -150,7 +182,6 @@ fn copy_of(error: &io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::thread;
 
     use super::*;

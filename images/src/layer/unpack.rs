@@ -1,6 +1,7 @@
 //! Unpacking a layer: three threads, and what may go wrong.
 
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -100,10 +101,50 @@ pub(crate) fn unpack(source: impl Read + Send, into: &Path) -> Result<Unpacked, 
     unpack_within(source, into, Limits::default())
 }
 
+/// Unpacks an archive that is no layer below a directory that may have files already: a name with `.wh.` is a name.
+pub(crate) fn unpack_below(
+    source: impl Read + Send,
+    directory: OwnedFd,
+    owner: Option<(u32, u32)>,
+) -> Result<Unpacked, LayerError> {
+    let writer = Writer::below(directory, owner);
+    unpack_with(source, Path::new("the target"), || Ok(writer))
+}
+
+/// Whether a file is an archive, compressed or not.
+pub(crate) fn is_archive(file: impl Read + Send) -> io::Result<bool> {
+    let (_, mut plain) = decompress(file)?;
+    let mut block = [0; 512];
+    let mut length = 0;
+    while length < block.len() {
+        match plain.read(&mut block[length..]) {
+            Ok(0) => return Ok(false),
+            Ok(count) => length += count,
+            // Compressed, by its first bytes, and something else after all.
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Ok(false),
+            Err(_) => {}
+        }
+    }
+    // The sum of the header, with blanks in place of itself (ustar).
+    let field = String::from_utf8_lossy(&block[148..156]).into_owned();
+    let wanted = u64::from_str_radix(field.trim_matches(['\0', ' ']), 8);
+    let sum =
+        |range: std::ops::Range<usize>| block[range].iter().copied().map(u64::from).sum::<u64>();
+    Ok(wanted == Ok(sum(0..148) + 8 * u64::from(b' ') + sum(156..512)))
+}
+
 pub(crate) fn unpack_within(
     source: impl Read + Send,
     into: &Path,
     limits: Limits,
+) -> Result<Unpacked, LayerError> {
+    unpack_with(source, into, || Writer::new(into, limits))
+}
+
+fn unpack_with(
+    source: impl Read + Send,
+    into: &Path,
+    writer: impl FnOnce() -> Result<Writer, LayerError>,
 ) -> Result<Unpacked, LayerError> {
     let at_start = |source| LayerError::Archive { after: String::new(), source };
     let (_, plain) =
@@ -113,7 +154,7 @@ pub(crate) fn unpack_within(
     thread::scope(|scope| {
         scope.spawn(move || pump(plain, &[to_files, to_hash]));
         let digest = scope.spawn(move || Hasher::default().read_all(hash));
-        let written = Writer::new(into, limits).and_then(|writer| writer.write_all(files));
+        let written = writer().and_then(|writer| writer.write_all(files));
         let digest = digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // Why the files could not be written comes first: the digest of an archive that was not read to its end is
         // of no use.

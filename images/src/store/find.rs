@@ -15,7 +15,7 @@ use crate::manifest::{Configuration, digest_of, parse_manifest};
 use crate::reference::{Reference, ReferenceError};
 
 use crate::layer::OPAQUE;
-use oci_spec::image::ImageManifest;
+use oci_spec::image::{Descriptor, ImageManifest};
 
 /// What is written in front of a directory that is to be an image.
 pub(crate) const DIRECTORY: &str = "rootfs:";
@@ -89,6 +89,34 @@ impl Store {
         let _lock = self.lock_index(Mode::Shared)?;
         let index = Index::read(&self.index())?;
         Ok(self.select(&index, name)?.cloned())
+    }
+
+    /// The layers of the image with this manifest, the lowest first.
+    pub(crate) fn layers_of(
+        &self,
+        manifest: Digest,
+    ) -> Result<Option<Vec<Descriptor>>, StoreError> {
+        let _lock = self.lock_index(Mode::Shared)?;
+        let index = Index::read(&self.index())?;
+        let Some(entry) = index.entries.iter().find(|entry| entry.manifest == manifest) else {
+            return Ok(None);
+        };
+        Ok(Some(self.manifest(entry)?.layers().clone()))
+    }
+
+    /// The image that all these lines are about, if the index has all of them.
+    pub(crate) fn image_of_all(&self, entries: &[Entry]) -> Result<Option<Image>, StoreError> {
+        let _lock = self.lock_index(Mode::Shared)?;
+        let index = Index::read(&self.index())?;
+        let same = |one: &Entry, other: &Entry| {
+            one.manifest == other.manifest
+                && (one.reference.is_none() || one.reference == other.reference)
+        };
+        let has = |wanted: &Entry| index.entries.iter().any(|entry| same(wanted, entry));
+        match entries.first() {
+            Some(first) if entries.iter().all(has) => self.image(first).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// All images, one for each name, those without a name last; and those that are damaged, apart, because they

@@ -24,7 +24,7 @@ struct Used {
 impl Store {
     /// Deletes garbage if nobody is writing; otherwise it stays for the next writer. So it does while an image of
     /// the index is damaged, because what that one needs cannot be known.
-    pub(super) fn collect_garbage(&self) -> Result<(), StoreError> {
+    pub(crate) fn collect_garbage(&self) -> Result<(), StoreError> {
         let Some(alone) = Lock::attempt(&self.writers_lock())? else { return Ok(()) };
         match self.used() {
             Ok(used) => self.sweep(&used, &alone),
@@ -62,6 +62,10 @@ impl Store {
     fn used(&self) -> Result<Used, StoreError> {
         let _lock = self.lock_index(Mode::Shared)?;
         let mut used = Used::default();
+        for layer in self.cached_layers()? {
+            used.layers.insert(layer.diff_id);
+            used.blobs.insert(layer.blob);
+        }
         for entry in Index::read(&self.index())?.entries {
             let manifest = self.manifest(&entry)?;
             let id = digest_of(manifest.config()).map_err(self.invalid(entry.manifest))?;

@@ -55,6 +55,18 @@ impl<'a> Workspace<'a> {
         Ok(Self { store, path, _writing: writing })
     }
 
+    /// Starts writing without deleting anything: for one that mostly finds what it needs.
+    pub(crate) fn beside(store: &'a Store) -> Result<Self, StoreError> {
+        let writing = Lock::wait(&store.writers_lock(), Mode::Shared)?;
+        let path = new_directory(&store.layers())?;
+        Ok(Self { store, path, _writing: writing })
+    }
+
+    /// Its directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn store(&self) -> &'a Store {
         self.store
     }
@@ -90,11 +102,33 @@ impl<'a> Workspace<'a> {
         entries: Vec<Entry>,
     ) -> Result<Vec<Image>, StoreError> {
         let store = self.store;
+        let _lock = self.place_all(layers, blobs)?;
+        let mut index = Index::read(&store.index())?;
+        for entry in &entries {
+            index.insert(entry.clone());
+        }
+        index.write(&store.index())?;
+        entries.iter().map(|entry| store.image(entry)).collect()
+    }
+
+    /// Makes layers part of the store that no image needs yet. They are garbage as soon as nobody writes, unless the
+    /// cache names them.
+    pub(crate) fn keep(
+        &self,
+        layers: &[StagedLayer],
+        blobs: &[StagedBlob],
+    ) -> Result<(), StoreError> {
+        self.place_all(layers, blobs).map(drop)
+    }
+
+    /// Gives content its names, after it is on disk.
+    fn place_all(&self, layers: &[StagedLayer], blobs: &[StagedBlob]) -> Result<Lock, StoreError> {
+        let store = self.store;
         for layer in layers {
             self.write_record(layer)?;
         }
         self.sync()?;
-        let _lock = store.lock_index(Mode::Exclusive)?;
+        let lock = store.lock_index(Mode::Exclusive)?;
         for layer in layers {
             place(&layer.path, &store.layer(layer.diff_id))?;
         }
@@ -104,12 +138,7 @@ impl<'a> Workspace<'a> {
         for directory in [store.layers(), store.root.join("blobs/sha256")] {
             sync_directory(&directory).map_err(StoreError::access("write", &directory))?;
         }
-        let mut index = Index::read(&store.index())?;
-        for entry in &entries {
-            index.insert(entry.clone());
-        }
-        index.write(&store.index())?;
-        entries.iter().map(|entry| store.image(entry)).collect()
+        Ok(lock)
     }
 
     fn write_record(&self, layer: &StagedLayer) -> Result<(), StoreError> {

@@ -11,4 +11,5 @@ mod run;
 
 pub use namespace::namespace;
 pub use process::{ExecProcess, Privilege};
+pub(crate) use relay::Relay;
 pub use run::{ExecError, Mode, Target, run};

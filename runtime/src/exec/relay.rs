@@ -19,7 +19,7 @@ const END_OF_INPUT: u8 = 4;
 
 /// A terminal of a container, joined to ours until the process ends.
 #[derive(Debug)]
-pub(super) struct Relay {
+pub(crate) struct Relay {
     master: OwnedFd,
     /// Puts our own terminal back when this is dropped.
     _raw: Option<Raw>,
@@ -31,7 +31,7 @@ pub(super) struct Relay {
 
 impl Relay {
     /// Gives the terminal the size of ours, which becomes raw.
-    pub(super) fn begin(master: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn begin(master: OwnedFd) -> io::Result<Self> {
         rustix::fs::fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK)?;
         let raw = Raw::enter(rustix::stdio::stdin())?;
         let relay = Self { master, _raw: raw, waiting: Vec::new(), open: true };
@@ -48,7 +48,7 @@ impl Relay {
     }
 
     /// Moves bytes both ways until the process has ended and all that it said is shown.
-    pub(super) fn run(mut self, pidfd: &OwnedFd, signals: &OwnedFd) -> io::Result<ExitStatus> {
+    pub(crate) fn run(mut self, pidfd: &OwnedFd, signals: &OwnedFd) -> io::Result<ExitStatus> {
         loop {
             let (ended, said, typed) = self.wait(pidfd, signals)?;
             for signal in sys::process::pending_signals(signals.as_fd())? {

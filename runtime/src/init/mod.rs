@@ -25,18 +25,24 @@ mod steps;
 mod view;
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use rustix::process::Rlimit;
 
 use crate::exec::ExecProcess;
 use crate::failure::Failure;
-use crate::launch::{Launch, NamespaceKind};
+use crate::launch::{Launch, NamespaceKind, Upper};
 
 pub(crate) use entry::Standard;
 pub use view::view;
 
 /// What the exit code of a child is that has reported its failure; nobody looks at it.
 const REPORTED: i32 = 125;
+
+/// Mounts layers, attached nowhere; on failure the errno and what was attempted.
+pub(crate) fn overlay(lower: &[PathBuf], upper: &Upper) -> Result<OwnedFd, (i32, String)> {
+    rootfs::detached(lower, upper).map_err(|error| (error.errno, error.detail))
+}
 
 /// What the parent hands to a child that is to become PID 1 of a container.
 #[derive(Debug)]

@@ -67,6 +67,11 @@ pub(super) fn open_path(path: &Path) -> Result<OwnedFd, StepError> {
     rustix::fs::openat(CWD, path, flags, Mode::empty()).attempt(|| path.display().to_string())
 }
 
+/// Mounts layers, attached nowhere.
+pub(super) fn detached(lower: &[PathBuf], upper: &Upper) -> Result<OwnedFd, StepError> {
+    overlay(lower, upper, &open_path(Path::new("/"))?)
+}
+
 fn overlay(lower: &[PathBuf], upper: &Upper, top: &OwnedFd) -> Result<OwnedFd, StepError> {
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .attempt(|| "overlay".to_owned())?;
