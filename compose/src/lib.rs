@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod apply;
+pub mod build;
 pub mod cli;
 pub mod client;
 pub mod diagnostic;

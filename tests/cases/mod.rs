@@ -1,6 +1,7 @@
 //! The scenarios, a file for each topic.
 
 mod broken;
+mod build;
 mod commands;
 mod dev_stack;
 mod everyday;
@@ -19,6 +20,7 @@ use crate::Scenario;
 /// The topics, as their files are called.
 const FILES: &[&str] = &[
     "broken",
+    "build",
     "commands",
     "dev_stack",
     "everyday",
@@ -40,6 +42,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         mistakes.map(|name| Scenario::plain(format!("mistake_{name}"), mistakes::play)).collect();
     [
         broken::all(),
+        build::all(),
         commands::all(),
         dev_stack::all(),
         everyday::all(),

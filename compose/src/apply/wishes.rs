@@ -156,7 +156,7 @@ fn letters(permissions: DevicePermissions) -> String {
         .collect()
 }
 
-fn ulimit(limit: Ulimit) -> runtime::spec::Ulimit {
+pub(crate) fn ulimit(limit: Ulimit) -> runtime::spec::Ulimit {
     let value = |ceiling| match ceiling {
         Ceiling::At(value) => i64::try_from(value).unwrap_or(i64::MAX),
         Ceiling::Unlimited => -1,

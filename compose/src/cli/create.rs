@@ -1,5 +1,6 @@
 //! `compose create`.
 
+use super::build::{self, Voice};
 use super::context::Context;
 use super::error::CommandError;
 use super::session::Session;
@@ -30,9 +31,12 @@ pub fn run(
 ) -> Result<u8, CommandError> {
     context.require_root()?;
     let project = context.load_for(&args.services, terminal)?;
-    context.check_support(&project, &wanted(&project, &args.services, false), terminal)?;
+    let all = wanted(&project, &args.services, false);
+    context.check_support(&project, &all, terminal)?;
+    let when = args.change.when_to_build();
     let mut options = args.change.options(&project, args.services, context)?;
     options.start = false;
+    build::before(&project, &all, when, Voice::Full, context, terminal)?;
     let session = Session::new(context, project.name.as_str());
     carry_out(&session, &UpRequest { project, options }, terminal)
 }

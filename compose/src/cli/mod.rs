@@ -2,10 +2,11 @@
 //!
 //! A file for each command, with its arguments (their docs are the help texts) and a thin `run`.
 //! [`context`] has the flags before the command, [`terminal`] prints, [`error`] says what to do,
-//! [`session`] talks to the supervisor. No command starts a thread or an async runtime.
+//! [`session`] talks to the supervisor. No command starts an async runtime, and only `build` starts threads.
 
 pub mod alpha;
 pub mod attach;
+pub mod build;
 pub mod commit;
 pub mod completion;
 pub mod config;
@@ -80,6 +81,7 @@ enum Command {
     Attach(attach::AttachArgs),
     Commit(commit::CommitArgs),
     Completion(completion::CompletionArgs),
+    Build(build::BuildArgs),
     #[command(alias = "convert")]
     Config(config::ConfigArgs),
     Cp(cp::CpArgs),
@@ -124,6 +126,7 @@ impl Command {
             Self::Attach(_) => "attach",
             Self::Commit(_) => "commit",
             Self::Completion(_) => "completion",
+            Self::Build(_) => "build",
             Self::Config(_) => "config",
             Self::Cp(_) => "cp",
             Self::Create(_) => "create",
@@ -165,6 +168,7 @@ impl Command {
             Self::Attach(args) => attach::run(args, context, terminal),
             Self::Commit(args) => commit::run(args, context, terminal),
             Self::Completion(args) => completion::run(&args, context, terminal),
+            Self::Build(args) => build::run(args, context, terminal),
             Self::Config(args) => config::run(args, context, terminal),
             Self::Cp(args) => cp::run(args, context, terminal),
             Self::Create(args) => create::run(args, context, terminal),

@@ -8,6 +8,7 @@ use std::io::{IsTerminal, stdin, stdout};
 
 use attach::{End, Ends, Ways};
 
+use super::build::{self, Voice, When};
 use super::context::{Context, OrphanArgs, known_services};
 use super::error::{CommandError, FAILED};
 use super::session::{Session, code};
@@ -60,6 +61,9 @@ pub struct RunArgs {
     /// Do not show how images are fetched
     #[arg(long)]
     quiet_pull: bool,
+    /// Build the image first, even if it is here
+    #[arg(long)]
+    build: bool,
     /// Do not show how images are built
     #[arg(long)]
     quiet_build: bool,
@@ -94,6 +98,9 @@ pub fn run(args: RunArgs, context: &Context, terminal: &mut Terminal) -> Result<
     select(&mut project, &args.service)?;
     let wanted = wanted(&project, std::slice::from_ref(&args.service), args.no_deps);
     context.check_support(&project, &wanted, terminal)?;
+    let when = if args.build { When::Always } else { When::Missing };
+    let voice = if args.quiet_build || args.quiet { Voice::Quiet } else { Voice::Full };
+    build::before(&project, &wanted, when, voice, context, terminal).map_err(not_ours)?;
     let ends = Ends {
         input: args.interactive && !args.detach,
         terminal: !args.detach && !args.no_tty && stdin().is_terminal() && stdout().is_terminal(),

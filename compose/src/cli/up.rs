@@ -7,6 +7,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
+use super::build::{self, Voice, When};
 use super::context::{Context, OrphanArgs};
 use super::error::CommandError;
 use super::session::Session;
@@ -75,8 +76,8 @@ pub struct ChangeArgs {
     /// When to fetch images; there is no registry yet, so `always` is refused
     #[arg(long, value_enum, value_name = "WHEN")]
     pull: Option<Pull>,
-    /// Build images first; refused, as there is no builder yet
-    #[arg(long, hide = true, conflicts_with = "no_build")]
+    /// Build the images of services first, even if they are here
+    #[arg(long, conflicts_with = "no_build")]
     build: bool,
     /// Do not build images, even if they are missing
     #[arg(long)]
@@ -200,10 +201,18 @@ impl ChangeArgs {
 }
 
 impl ChangeArgs {
+    /// When images are built.
+    #[must_use]
+    pub const fn when_to_build(&self) -> When {
+        match (self.build, self.no_build) {
+            (true, _) => When::Always,
+            (_, true) => When::Never,
+            _ => When::Missing,
+        }
+    }
+
     fn refuse_what_is_not_there(&self) -> Result<(), CommandError> {
-        let message = if self.build {
-            "--build: images cannot be built yet"
-        } else if self.pull == Some(Pull::Always) {
+        let message = if self.pull == Some(Pull::Always) {
             "--pull always: images cannot be fetched from a registry yet"
         } else {
             return Ok(());
@@ -260,10 +269,14 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
     let UpArgs { services, detach, wait, wait_timeout, change, watch, no_start, no_deps, .. } =
         args;
     let timeout = args.timeout;
-    context.check_support(&project, &wanted(&project, &services, no_deps), terminal)?;
+    let all = wanted(&project, &services, no_deps);
+    context.check_support(&project, &all, terminal)?;
     let named = watch.exit_code_from.iter().chain(&watch.attach).chain(&watch.no_attach);
     known(&project, named)?;
+    let when = change.when_to_build();
     let mut options = change.options(&project, services, context)?;
+    let voice = if args.quiet_build { Voice::Quiet } else { Voice::Full };
+    build::before(&project, &all, when, voice, context, terminal)?;
     options.dependencies = !no_deps;
     options.start = !no_start;
     options.timeout_seconds = timeout;

@@ -36,8 +36,12 @@ use Verdict::{Ignored, Refused};
 #[rustfmt::skip]
 static SERVICE: &[Row] = &[
     Row { attribute: "provider", verdict: Refused, used: |s| s.provider.is_some(), help: "run the program yourself and remove the service" },
-    Row { attribute: "build", verdict: Refused, used: |s| s.build.is_some() && s.image.is_none(), help: "build the image elsewhere, bring it in with `compose image load`, and name it with `image`" },
-    Row { attribute: "build", verdict: Ignored, used: |s| s.build.is_some() && s.image.is_some(), help: "the image that `image` names is used; bring it in with `compose image load`" },
+    Row { attribute: "build.cache_from", verdict: Ignored, used: |s| built(s, |build| !build.cache_from.is_empty()), help: "the cache of this machine is used" },
+    Row { attribute: "build.cache_to", verdict: Refused, used: |s| built(s, |build| !build.cache_to.is_empty()), help: "the cache stays on this machine; remove the key" },
+    Row { attribute: "build.platforms", verdict: Refused, used: |s| built(s, |build| build.platforms.len() > 1), help: "an image is built for one platform at a time; name one" },
+    Row { attribute: "build.provenance", verdict: Refused, used: |s| built(s, |build| is_on(build.provenance.as_ref())), help: "no attestations are made; write false, or remove the key" },
+    Row { attribute: "build.sbom", verdict: Refused, used: |s| built(s, |build| is_on(build.sbom.as_ref())), help: "no attestations are made; write false, or remove the key" },
+    Row { attribute: "build.isolation", verdict: Ignored, used: |s| built(s, |build| build.isolation.as_ref().is_some_and(|isolation| isolation != "default")), help: "it is for Windows" },
     Row { attribute: "pull_policy", verdict: Ignored, used: |s| matches!(s.pull_policy, Some(PullPolicy::Always | PullPolicy::Every(_) | PullPolicy::Refresh)), help: "images are not fetched; bring a new one in with `compose image load`" },
     Row { attribute: "pull_refresh_after", verdict: Ignored, used: |s| s.kept.contains_key("pull_refresh_after"), help: "images are not fetched" },
     Row { attribute: "platform", verdict: Ignored, used: |s| s.platform.is_some(), help: "the image that is here is used, whatever its platform" },
@@ -76,6 +80,14 @@ static SERVICE: &[Row] = &[
     Row { attribute: "deploy.resources.reservations.cpus", verdict: Ignored, used: |s| s.deploy.as_ref().is_some_and(|deploy| deploy.reserved_nano_cpus.is_some()), help: "it is for clusters; use `cpu_shares`" },
     Row { attribute: "deploy.resources.reservations.generic_resources", verdict: Ignored, used: |s| s.kept.contains_key("deploy.resources.reservations.generic_resources"), help: "they are for clusters" },
 ];
+
+fn built(service: &Service, odd: impl Fn(&super::Build) -> bool) -> bool {
+    service.build.as_ref().is_some_and(odd)
+}
+
+fn is_on(attestation: Option<&String>) -> bool {
+    attestation.is_some_and(|value| !matches!(value.as_str(), "" | "false" | "0"))
+}
 
 fn foreign_log(service: &Service) -> bool {
     let driver = service.logging.as_ref().and_then(|logging| logging.driver.as_deref());
@@ -176,7 +188,8 @@ mod tests {
     #[test]
     fn says_what_where_and_what_to_do() {
         let mut service = Service::new("web".parse().unwrap());
-        service.build = Some(Build::default());
+        let cache_to = vec!["type=registry,ref=x".to_owned()];
+        service.build = Some(Build { cache_to, ..Build::default() });
         service.logging = Some(Logging { driver: Some("syslog".into()), ..Logging::default() });
         let file = std::path::Path::new("/p/compose.yaml");
         let mut places = Places::default();
@@ -188,7 +201,7 @@ mod tests {
         assert_eq!(
             shown,
             [
-                (Severity::Error, "`build` of the service `web` cannot be carried out"),
+                (Severity::Error, "`build.cache_to` of the service `web` cannot be carried out"),
                 (Severity::Warning, "`logging` of the service `web` is not carried out"),
             ]
         );

@@ -276,9 +276,9 @@ mod tests {
 
     #[test]
     fn the_environment_goes_before_arguments_and_keeps_its_order() {
-        let mut state = State::default();
-        state.args =
+        let args =
             HashMap::from([("A".to_owned(), "arg".to_owned()), ("B".to_owned(), "arg".to_owned())]);
+        let mut state = State { args, ..State::default() };
         state.set_env("A", "env");
         state.set_env("C", "x=y");
         state.set_env("A", "new");

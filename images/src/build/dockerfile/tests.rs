@@ -137,3 +137,44 @@ fn all_mistakes_are_told_with_their_places() {
     );
     assert_eq!(Dockerfile::parse("# nothing").unwrap_err()[0].message, "there is no FROM");
 }
+
+/// Files in the manner of well-known projects, written for this test.
+#[test]
+fn files_as_people_write_them_are_read() {
+    let corpus = include_str!("corpus.txt");
+    let files: Vec<(&str, &str)> =
+        corpus.split("=== ").skip(1).filter_map(|part| part.split_once('\n')).collect();
+    assert!(files.len() >= 28, "{}", files.len());
+    for (name, text) in files {
+        for text in [text.to_owned(), text.replace('\n', "\r\n"), format!("\u{feff}{text}")] {
+            let file =
+                Dockerfile::parse(&text).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
+            for stage in &file.stages {
+                assert_eq!(&text[stage.base.place.clone()], stage.base.text, "{name}");
+                for one in &stage.instructions {
+                    let word = one.source.split(' ').next().unwrap();
+                    assert!(
+                        text[one.span.clone()].to_uppercase().starts_with(word),
+                        "{name}: {one:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+proptest::proptest! {
+    /// Nothing that a file can say makes the parser panic, and every place is in the file.
+    #[test]
+    fn any_text_is_read_or_refused(text in "(FROM |RUN |COPY |ENV |ARG |<<E|E\n|\\\\\n|#|=|\"|'|--|\\[|\\$|\\{|\\}| |\t|\n|a|é|/){0,40}") {
+        match Dockerfile::parse(&text) {
+            Ok(file) => assert!(!file.stages.is_empty()),
+            Err(problems) => {
+                assert!(!problems.is_empty());
+                for problem in problems {
+                    assert!(text.get(problem.span.clone()).is_some(), "{problem:?} in {text:?}");
+                }
+            }
+        }
+    }
+}

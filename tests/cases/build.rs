@@ -1,0 +1,114 @@
+//! `build`: from a Dockerfile to a running container.
+
+use std::process::Command;
+
+use scenarios::{Stage, Verdict};
+
+use crate::Scenario;
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario::plain("build_makes_what_up_runs", runs),
+        Scenario::plain("build_again_is_found_and_a_change_recreates", changes),
+        Scenario::plain("build_on_the_image_of_another_service", contexts),
+        Scenario::plain("build_that_fails_is_told_where", fails),
+    ]
+}
+
+/// Brings an image called `base` in: a static busybox with its links.
+fn base(stage: &Stage) -> Verdict {
+    let script = "mkdir -p root/bin root/etc root/tmp && cp /bin/busybox root/bin/ && \
+        for name in sh cat echo env sleep id ip ls wget; do ln -s busybox root/bin/$name; done && \
+        echo 'root:x:0:0::/root:/bin/sh' > root/etc/passwd && tar -C root -cf base.tar . && rm -r root";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).current_dir(&stage.folder);
+    stage.run(command, None).success()?;
+    stage.compose(["image", "import", "base.tar", "base"]).success()?;
+    Ok(())
+}
+
+fn runs(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  web:\n    build:\n      context: app\n      args: {GREETING: hello}\n      secrets: [token]\n      \
+         labels: {own: label}\n      tags: [extra:tag]\nsecrets:\n  token: {file: token}\n",
+    )?;
+    stage.file("token", "s3cret")?;
+    stage.file(
+        "app/Dockerfile",
+        "FROM base AS made\nARG GREETING\nRUN --mount=type=secret,id=token echo \"$GREETING $(cat /run/secrets/token)\" > /said\n\
+         RUN ip route > /routes\nFROM made\nCOPY . /app/\nENV A=1\nWORKDIR /app\nCMD cat /said file && echo \"A=$A\" && sleep 600\n",
+    )?;
+    stage.file("app/file", "from the context\n")?;
+    stage.file("app/hidden", "x")?;
+    stage.file("app/.dockerignore", "hidden\n")?;
+    stage.compose(["up", "--detach"]).success()?;
+    let logs = || stage.compose(["logs", "--no-log-prefix"]).success();
+    scenarios::eventually(std::time::Duration::from_secs(10), || {
+        Ok(logs()?.says("hello s3cret")?.says("from the context")?.says("A=1")?)
+    })?;
+    let inside = |line: &str| stage.compose(["exec", "-T", "web", "sh", "-c", line]).success();
+    inside("test -e hidden || echo absent")?.says("absent")?;
+    inside("cat /routes")?.says("default via")?;
+    let own = format!("{}-web", stage.project);
+    stage.compose(["image", "inspect", &own]).success()?.says("\"own\": \"label\"")?;
+    stage.compose(["image", "inspect", "extra:tag"]).success()?;
+    stage.compose(["down"]).success()?;
+    stage.check_nothing_left()
+}
+
+fn changes(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file("compose.yaml", "services:\n  web:\n    build: .\n    stop_grace_period: 0s\n")?;
+    stage
+        .file("Dockerfile", "FROM base\nCOPY page /page\nRUN cat /page > /copy\nCMD sleep 600\n")?;
+    stage.file("page", "one")?;
+    stage.compose(["up", "--detach"]).success()?;
+    let first = stage.field("web", "ID")?;
+    stage.compose(["build"]).success()?.complains("cached")?;
+    stage.compose(["up", "--detach", "--build"]).success()?;
+    assert_eq!(stage.field("web", "ID")?, first);
+    stage.file("page", "two")?;
+    stage.compose(["up", "--detach"]).success()?;
+    assert_eq!(stage.field("web", "ID")?, first);
+    stage.compose(["up", "--detach", "--build"]).success()?;
+    assert_ne!(stage.field("web", "ID")?, first);
+    stage.compose(["exec", "-T", "web", "cat", "/copy"]).success()?.says("two")?;
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn contexts(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  app:\n    build:\n      dockerfile_inline: |\n        FROM shared\n        CMD cat /shared\n      \
+         additional_contexts: {shared: 'service:common'}\n  common:\n    build:\n      dockerfile_inline: |\n        \
+         FROM base\n        RUN echo from the other > /shared\n        CMD sleep 600\n",
+    )?;
+    stage.compose(["run", "--rm", "-T", "app"]).success()?.says("from the other")?;
+    let printed = stage.compose(["build", "--print"]).success()?.says("target:common")?;
+    let bake: serde_json::Value = serde_json::from_str(&printed.stdout)?;
+    assert_eq!(bake["group"]["default"]["targets"], serde_json::json!(["common", "app"]));
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn fails(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file("compose.yaml", "services:\n  web:\n    build: .\n")?;
+    stage.file("Dockerfile", "FROM base\nRUN echo what went wrong && \\\n  exit 7\n")?;
+    stage
+        .compose(["up", "--detach"])
+        .code(1)?
+        .complains("what went wrong")?
+        .complains("the command has ended with exit code 7")?
+        .complains("Dockerfile:2:1")?
+        .complains("compose build --debug-on-failure web")?;
+    stage.file("Dockerfile", "FORM base\nRUN true\n")?;
+    stage.compose(["build", "--check"]).code(1)?.complains("did you mean FROM?")?;
+    stage.compose(["up", "--detach", "--no-build"]).code(1)?;
+    assert!(stage.containers()?.is_empty());
+    Ok(())
+}
