@@ -30,6 +30,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("attach_joins_what_runs", attach),
         Scenario::plain("attach_lets_go_by_keys", detach),
         Scenario::plain("why_and_doctor_say_what_is_wrong", why),
+        Scenario::plain("progress_goes_where_it_is_asked_to", progress),
         Scenario::plain("completion_knows_the_services", completion),
     ]
 }
@@ -485,6 +486,21 @@ services:
     tty.finish(Duration::from_secs(20))?.success()?;
     assert_eq!(stage.field("shell", "State")?, "running");
     stage.compose(["down", "-t", "0"]).success()?;
+    Ok(())
+}
+
+fn progress(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", ONE)?;
+    let up = stage.compose(["up", "-d"]).success()?.complains("Started")?;
+    assert_eq!(up.stdout, "");
+    let mut down = stage.compose_command(["down"]);
+    down.env("COMPOSE_STATUS_STDOUT", "1");
+    let down = stage.run(down, None).success()?.says("Removed")?;
+    assert_eq!(down.stderr, "");
+    stage.compose(["--progress", "quiet", "up", "-d"]).success()?;
+    let json = stage.compose(["--progress", "json", "stop"]).success()?;
+    json.complains("\"status\":\"Done\"")?;
+    stage.compose(["down"]).success()?;
     Ok(())
 }
 

@@ -54,6 +54,16 @@ pub struct Terminal {
     colour_err: bool,
     begun: Instant,
     dry_run: bool,
+    progress_to: ProgressTo,
+}
+
+/// Where progress goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ProgressTo {
+    /// Standard error, beside what is a result.
+    Error,
+    /// Standard output, as `COMPOSE_STATUS_STDOUT` asks for.
+    Output,
 }
 
 #[derive(Debug)]
@@ -87,8 +97,13 @@ impl Terminal {
         };
         let live = || Mode::Live(Live { board: Board::new(title), drawn: 0 });
         let err = io::stderr().is_terminal();
+        let asked = std::env::var("COMPOSE_STATUS_STDOUT");
+        let (progress_to, moves) = match asked.as_deref() {
+            Ok("1" | "true" | "yes") => (ProgressTo::Output, io::stdout().is_terminal()),
+            _ => (ProgressTo::Error, err),
+        };
         let mode = match progress {
-            ProgressMode::Auto if err && !dumb && ansi != Ansi::Never && !dry_run => live(),
+            ProgressMode::Auto if moves && !dumb && ansi != Ansi::Never && !dry_run => live(),
             ProgressMode::Tty => live(),
             ProgressMode::Auto | ProgressMode::Plain => Mode::Plain,
             ProgressMode::Json => Mode::Json,
@@ -100,6 +115,7 @@ impl Terminal {
             colour_err: colour(err),
             begun: Instant::now(),
             dry_run,
+            progress_to,
         }
     }
 
@@ -158,19 +174,21 @@ impl Terminal {
 
     /// Redraws what changes with time alone.
     pub fn tick(&mut self) {
+        let to = self.progress_to;
         let now = self.begun.elapsed();
         let colour = self.colour_err;
         if let Mode::Live(live) = &mut self.mode {
-            write_err(&live.redraw(b"", now, colour));
+            write_progress(to, &live.redraw(b"", now, colour));
         }
     }
 
     /// Leaves the progress as it is on the screen; what follows is written below it.
     pub fn settle(&mut self) {
+        let to = self.progress_to;
         let now = self.begun.elapsed();
         let colour = self.colour_err;
         if let Mode::Live(live) = &mut self.mode {
-            write_err(&live.finish(now, colour));
+            write_progress(to, &live.finish(now, colour));
         }
     }
 
@@ -180,6 +198,7 @@ impl Terminal {
     ///
     /// When standard output does not take it; without words if its reader has left.
     pub fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), CommandError> {
+        let to = self.progress_to;
         let text = text.as_ref();
         let now = self.begun.elapsed();
         let colour = self.colour_err;
@@ -187,9 +206,9 @@ impl Terminal {
         if live.drawn == 0 {
             return write_out(text);
         }
-        write_err(&live.erase());
+        write_progress(to, &live.erase());
         let result = write_out(text);
-        write_err(&live.redraw(b"", now, colour));
+        write_progress(to, &live.redraw(b"", now, colour));
         result
     }
 
@@ -278,24 +297,28 @@ impl Terminal {
     }
 
     fn step(&mut self, step: &Step) {
+        let to = self.progress_to;
         let now = self.begun.elapsed();
         let colour = self.colour_err;
         match &mut self.mode {
             Mode::Live(live) => {
                 live.board.step(step, now);
-                write_err(&live.redraw(b"", now, colour));
+                write_progress(to, &live.redraw(b"", now, colour));
             }
-            Mode::Plain => write_err(plain_line(step, self.dry_run).as_bytes()),
-            Mode::Json => write_err(json_line(step, self.dry_run).as_bytes()),
+            Mode::Plain => write_progress(to, plain_line(step, self.dry_run).as_bytes()),
+            Mode::Json => write_progress(to, json_line(step, self.dry_run).as_bytes()),
             Mode::Quiet => {}
         }
     }
 
     fn above(&mut self, text: &[u8]) {
+        let to = self.progress_to;
         let now = self.begun.elapsed();
         let colour = self.colour_err;
         match &mut self.mode {
-            Mode::Live(live) if live.drawn > 0 => write_err(&live.redraw(text, now, colour)),
+            Mode::Live(live) if live.drawn > 0 => {
+                write_progress(to, &live.redraw(text, now, colour))
+            }
             _ => write_err(text),
         }
     }
@@ -421,6 +444,17 @@ fn write_out(text: &[u8]) -> Result<(), CommandError> {
 }
 
 /// Progress that cannot be written is no reason to stop what it is about.
+fn write_progress(to: ProgressTo, text: &[u8]) {
+    match to {
+        ProgressTo::Error => write_err(text),
+        ProgressTo::Output => {
+            let mut out = io::stdout().lock();
+            let _ = out.write_all(text).and_then(|()| out.flush());
+        }
+    }
+}
+
+/// What is said beside a result; who does not hear it has asked for that.
 fn write_err(text: &[u8]) {
     let _ = io::stderr().lock().write_all(text);
 }
