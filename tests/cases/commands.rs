@@ -604,6 +604,10 @@ services:
   web: {image: 'rootfs:/', command: [sh, -c, 'echo hello; exec sleep infinity']}
 ",
     )?;
+    let mut off = stage.compose_command(["up", "-d"]);
+    off.env("COMPOSE_MENU", "0");
+    let _up = stage.run(off, None).success()?;
+    stage.compose(["down"]).success()?;
     let mut up = stage.start_on_terminal(&stage.compose_command(["up"]))?;
     eventually(Duration::from_secs(30), || match up.said() {
         said if said.contains("hello") => Ok(()),

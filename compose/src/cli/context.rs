@@ -386,7 +386,7 @@ pub fn known_services(
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct OrphanArgs {
     /// Remove containers of services that the file does not have
-    #[arg(long, env = "COMPOSE_REMOVE_ORPHANS", hide_env = true)]
+    #[arg(long, env = "COMPOSE_REMOVE_ORPHANS", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub remove_orphans: bool,
 }
 

@@ -124,7 +124,7 @@ pub struct WatchArgs {
     #[arg(long)]
     timestamps: bool,
     /// Obey keys: `d` leaves everything running (on a terminal)
-    #[arg(long, env = "COMPOSE_MENU", hide_env = true, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    #[arg(long, env = "COMPOSE_MENU", hide_env = true, value_parser = clap::builder::BoolishValueParser::new(), value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     menu: bool,
 }
 
