@@ -122,6 +122,12 @@ fn attribute(key: &str, value: &str) -> Option<Node> {
 
 /// A port in the short form: what is accepted has a target that fits.
 pub fn port(text: &str) {
+    // Thousands of ports at once are no other code, and slow.
+    let long =
+        |part| canonical::port_range(part).is_some_and(|range| range.last - range.first > 64);
+    if text.split([':', '/']).any(long) {
+        return;
+    }
     let Some(ports) = attribute("ports", text) else { return };
     assert!(!ports.items().is_empty());
     for port in ports.items() {

@@ -334,7 +334,7 @@ fn complete_dependency(map: &schema::Map, node: &mut Node) {
     if let (true, Some(entries)) = (is_dependency && node.tag != Tag::Reset, node.as_map_mut())
         && !entries.contains("required")
     {
-        entries.set("required", Node::new(Value::Bool(true), span));
+        entries.set("required", Node::new(Value::Bool(true), span.implied()));
     }
 }
 

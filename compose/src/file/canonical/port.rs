@@ -70,7 +70,13 @@ impl Checker<'_> {
         match parse(&text) {
             Ok(short) => {
                 self.base_60(&text, item.span);
-                ports.extend(short.long(item.span));
+                let mut long = short.long(item.span);
+                if !text.contains('/') {
+                    let protocols = long.iter_mut().filter_map(Node::as_map_mut);
+                    let protocols = protocols.filter_map(|port| port.get_mut("protocol"));
+                    protocols.for_each(|protocol| protocol.span = protocol.span.implied());
+                }
+                ports.extend(long);
             }
             Err(error) => {
                 let finding = self.report.error(self.fault(&item, &error.message), error.message);

@@ -107,7 +107,8 @@ impl ShortMount {
         let flag = |flag: bool| Node::new(Value::Bool(flag), span);
         let bind = is_path(&self.source);
         let mut mount = Map::default();
-        mount.set("type", text(if bind { "bind" } else { "volume" }));
+        let kind = if bind { "bind" } else { "volume" };
+        mount.set("type", Node::text(kind, span.implied()));
         if !self.source.is_empty() {
             mount.set("source", text(&self.source));
         }
@@ -123,7 +124,7 @@ impl ShortMount {
             binding.set("propagation", text(propagation));
         }
         if bind {
-            binding.set("create_host_path", flag(true));
+            binding.set("create_host_path", Node::new(Value::Bool(true), span.implied()));
         }
         if !binding.is_empty() {
             mount.set("bind", Node::map(binding, span));

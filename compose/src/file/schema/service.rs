@@ -131,8 +131,9 @@ fn null_value(name: &Node) -> Node {
 
 fn started(name: &Node) -> Node {
     let mut map = Entries::default();
-    map.set("condition", Node::text("service_started", name.span));
-    map.set("required", Node::new(super::super::node::Value::Bool(true), name.span));
+    let span = name.span.implied();
+    map.set("condition", Node::text("service_started", span));
+    map.set("required", Node::new(super::super::node::Value::Bool(true), span));
     Node::map(map, name.span)
 }
 
