@@ -20,9 +20,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use images::registry::Environment;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Project, ServiceName, Signal};
+use crate::model::{Project, PullPolicy, ServiceName, Signal};
 
 /// A project and what to do with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -158,6 +159,20 @@ pub struct UpOptions {
     pub parallel: Option<u32>,
     /// `--all-resources`: networks and volumes that no service uses are made as well.
     pub all_resources: bool,
+    /// When and how images are fetched.
+    pub pull: PullOptions,
+}
+
+/// When and how images are fetched.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PullOptions {
+    /// `--pull`: over what the services say.
+    pub policy: Option<PullPolicy>,
+    /// `--quiet-pull`: nothing is told of how far it is.
+    pub quiet: bool,
+    /// Where the one who asks has credentials, proxies and certificates.
+    pub environment: Environment,
 }
 
 impl Default for UpOptions {
@@ -175,6 +190,7 @@ impl Default for UpOptions {
             wait: None,
             parallel: None,
             all_resources: false,
+            pull: PullOptions::default(),
         }
     }
 }
@@ -352,4 +368,7 @@ pub struct RunOptions {
     pub use_aliases: bool,
     /// What to do with containers of services that the file does not have.
     pub orphans: Orphans,
+    /// When and how images are fetched.
+    #[serde(default)]
+    pub pull: PullOptions,
 }

@@ -50,7 +50,8 @@ impl Event {
 
     /// A step of the thing called `name`.
     pub fn step(kind: Kind, name: impl Into<String>, status: Status) -> Self {
-        Self::Step(Step { subject: Subject { kind, name: name.into() }, status, details: None })
+        let subject = Subject { kind, name: name.into() };
+        Self::Step(Step { subject, status, details: None, amount: None })
     }
 
     /// The end of a request that failed for one reason.
@@ -79,6 +80,18 @@ pub struct Step {
     /// A few words more, such as the cause of a recreate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<String>,
+    /// How much of it is done, of what takes long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Amount>,
+}
+
+/// How far something is that can be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Bytes that are done.
+    pub done: u64,
+    /// Bytes that there are.
+    pub total: u64,
 }
 
 /// A thing that steps are about.
@@ -103,6 +116,7 @@ pub enum Kind {
     Network,
     Volume,
     Image,
+    Layer,
     Container,
 }
 
@@ -144,6 +158,11 @@ pub enum Status {
     Committed,
     Exporting,
     Exported,
+    Pulling,
+    Pulled,
+    Pushing,
+    Pushed,
+    Exists,
     Skipped,
     Error,
 }
@@ -176,6 +195,8 @@ impl Status {
             | Self::Copying
             | Self::Committing
             | Self::Exporting
+            | Self::Pulling
+            | Self::Pushing
             | Self::Removing => Progress::Working,
             Self::Created
             | Self::Recreated
@@ -192,6 +213,9 @@ impl Status {
             | Self::Committed
             | Self::Exported
             | Self::Removed
+            | Self::Pulled
+            | Self::Pushed
+            | Self::Exists
             | Self::Skipped => Progress::Done,
             Self::Error => Progress::Failed,
         }
@@ -229,6 +253,11 @@ impl fmt::Display for Status {
             Self::Committed => "Committed",
             Self::Exporting => "Exporting",
             Self::Exported => "Exported",
+            Self::Pulling => "Pulling",
+            Self::Pulled => "Pulled",
+            Self::Pushing => "Pushing",
+            Self::Pushed => "Pushed",
+            Self::Exists => "Exists",
             Self::Skipped => "Skipped",
             Self::Error => "Error",
         })

@@ -4,9 +4,10 @@
 //! images from the rooms that keep them, behind the small trait [`Stores`] so
 //! that a planner test needs none of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::error::Error;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Project;
@@ -28,6 +29,8 @@ pub struct Observed {
     pub images: BTreeMap<String, String>,
     /// The words of the file that name no image, and why: reference to reason.
     pub no_images: BTreeMap<String, String>,
+    /// When the images that are here got their names, or their registries last confirmed them.
+    pub named: BTreeMap<String, Timestamp>,
     /// Container names that the project may want and that containers of other
     /// projects have.
     pub foreign_names: BTreeMap<String, NameHolder>,
@@ -84,19 +87,24 @@ pub trait Stores {
     /// When the store cannot be read.
     fn volumes(&self) -> Result<BTreeMap<String, ObservedVolume>, Self::Error>;
 
-    /// The image that `reference` stands for.
+    /// The image that `reference` stands for, if it is one for `platform`.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
-    fn image(&self, reference: &str) -> Result<ObservedImage, Self::Error>;
+    fn image(&self, reference: &str, platform: Option<&str>) -> Result<ObservedImage, Self::Error>;
 }
 
 /// What a name of an image stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObservedImage {
-    /// The image with this id.
-    Here(String),
+    /// An image.
+    Here {
+        /// Its id.
+        id: String,
+        /// When it got its name, or its registry last confirmed it.
+        named: Option<Timestamp>,
+    },
     /// One that is not here.
     Absent,
     /// Nothing that could be an image, for this reason.
@@ -130,9 +138,7 @@ pub fn observe<S: Stores>(
     stores: &S,
 ) -> Result<Observed, ObserveError<S::Error>> {
     let mut observed = observe_records(roots, project.name.as_str(), stores)?;
-    let mut references = BTreeSet::new();
     for service in project.services.values() {
-        references.insert(service.image_reference(&project.name));
         for number in 1..=service.replicas {
             let name = names::container_name(project, service, number);
             match names::holder(roots, &name) {
@@ -143,15 +149,39 @@ pub fn observe<S: Stores>(
             }
         }
     }
-    for reference in references {
-        let image = stores.image(&reference);
+    observe_images(project, stores, &mut observed)?;
+    Ok(observed)
+}
+
+/// Observes only which images of the project's services are here.
+///
+/// An image that is not for the platform which its service asks for is not here.
+///
+/// # Errors
+///
+/// [`ObserveError`] when the store cannot be read.
+pub fn observe_images<S: Stores>(
+    project: &Project,
+    stores: &S,
+    observed: &mut Observed,
+) -> Result<(), ObserveError<S::Error>> {
+    let mut wanted: BTreeMap<String, Option<&str>> = BTreeMap::new();
+    for service in project.services.values() {
+        let platform = wanted.entry(service.image_reference(&project.name)).or_default();
+        *platform = platform.or(service.platform.as_deref());
+    }
+    for (reference, platform) in wanted {
+        let image = stores.image(&reference, platform);
         match image.map_err(|source| ObserveError::Store { what: "images", source })? {
-            ObservedImage::Here(id) => drop(observed.images.insert(reference, id)),
+            ObservedImage::Here { id, named } => {
+                observed.named.extend(named.map(|named| (reference.clone(), named)));
+                observed.images.insert(reference, id);
+            }
             ObservedImage::Impossible(why) => drop(observed.no_images.insert(reference, why)),
             ObservedImage::Absent => {}
         }
     }
-    Ok(observed)
+    Ok(())
 }
 
 /// Observes what exists of the project called `project`, for commands that
@@ -176,6 +206,7 @@ pub fn observe_records<S: Stores>(
             .volumes()
             .map_err(|source| ObserveError::Store { what: "volumes", source })?,
         images: BTreeMap::new(),
+        named: BTreeMap::new(),
         no_images: BTreeMap::new(),
         foreign_names: BTreeMap::new(),
     })

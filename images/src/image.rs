@@ -8,6 +8,7 @@ use oci_spec::image::{Arch, Config, ImageConfiguration, Os};
 use serde::Deserialize;
 
 use crate::digest::Digest;
+use crate::platform::Platform;
 use crate::reference::Reference;
 
 /// The search path of a container whose image sets none.
@@ -25,6 +26,10 @@ pub struct Image {
     pub id: Digest,
     /// The digest of its manifest; equal to `id` for a plain directory, which has none.
     pub manifest: Digest,
+    /// The digest that the registry has under the name, when it came from one: that of an index if there is one.
+    pub source: Option<Digest>,
+    /// When it got its name, or its registry last confirmed it.
+    pub named: Option<Timestamp>,
     /// What to run and how.
     pub config: ImageConfiguration,
     /// How to tell whether it works, if it says.
@@ -119,6 +124,8 @@ impl Image {
             reference: None,
             id,
             manifest: id,
+            source: None,
+            named: None,
             config,
             health_check: None,
             layers: vec![directory],
@@ -126,6 +133,11 @@ impl Image {
             created: None,
             origin: Origin::Directory,
         }
+    }
+
+    /// What it says it is for.
+    pub fn platform(&self) -> Platform {
+        Platform::of(&self.config)
     }
 
     /// The execution part of the configuration; empty when the image has none.

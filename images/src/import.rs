@@ -94,12 +94,12 @@ impl Store {
         let config = workspace.stage_document(&config)?;
         let manifest = manifest_of(&config, manifest);
         let manifest = workspace.stage_document(&manifest)?;
-        let entry = Entry {
-            reference: import.reference.clone(),
-            manifest: manifest.digest,
-            media_type: MediaType::ImageManifest,
-            size: manifest.size,
-        };
+        let entry = Entry::local(
+            import.reference.clone(),
+            manifest.digest,
+            MediaType::ImageManifest,
+            manifest.size,
+        );
         let mut images = workspace.commit(&[layer], &[blob, config, manifest], vec![entry])?;
         Ok(images.remove(0))
     }

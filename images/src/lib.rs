@@ -1,4 +1,4 @@
-//! Images without a registry: the store, names, and what comes out of archives.
+//! Images: the store, names, archives, and registries.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,6 +28,8 @@ mod manifest;
 mod platform;
 mod record;
 mod reference;
+pub mod registry;
+mod select;
 mod store;
 mod words;
 

@@ -141,18 +141,11 @@ impl Store {
         let mut entries = Vec::new();
         for candidate in candidates {
             let Candidate { names, manifest, media_type, config, layers } = candidate;
-            let entry = Entry {
-                reference: None,
-                manifest: manifest.digest,
-                media_type,
-                size: manifest.size,
-            };
+            let entry = Entry::local(None, manifest.digest, media_type, manifest.size);
             if names.is_empty() {
                 entries.push(entry.clone());
             }
-            entries.extend(
-                names.into_iter().map(|name| Entry { reference: Some(name), ..entry.clone() }),
-            );
+            entries.extend(names.into_iter().map(|name| entry.renamed(Some(name))));
             blobs.extend([manifest, config]);
             blobs.extend(layers.into_iter().map(|(blob, _)| blob));
         }

@@ -22,6 +22,14 @@ const DOCKER_LAYERS: [&str; 3] = [
 ];
 const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 
+/// What a registry may answer to the question for an image.
+pub(crate) const ACCEPTED: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
+];
+
 /// A document of an image is not what it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {

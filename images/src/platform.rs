@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use oci_spec::image::{Arch, Os};
+use oci_spec::image::{Arch, ImageConfiguration, Os};
+
+use crate::image::{Image, Origin};
 
 /// An operating system and an architecture, as in `linux/arm64/v8`.
 ///
@@ -45,9 +47,33 @@ impl Platform {
         self.variant.as_deref()
     }
 
+    /// Whether `image` is one for this platform, or does not say what it is for.
+    pub fn suits(&self, image: &Image) -> bool {
+        let found = Self::of(&image.config);
+        image.origin == Origin::Directory || !found.is_known() || self.accepts(&found)
+    }
+
+    /// What an image says about itself.
+    pub(crate) fn of(config: &ImageConfiguration) -> Self {
+        Self {
+            os: config.os().to_string(),
+            architecture: config.architecture().to_string(),
+            variant: config.variant().clone().filter(|variant| !variant.is_empty()),
+        }
+    }
+
+    /// Whether it says anything.
+    pub(crate) fn is_known(&self) -> bool {
+        !self.os.is_empty() && !self.architecture.is_empty()
+    }
+
     /// Whether an image for `found` is one for this platform. Without a variant, any will do.
     pub(crate) fn runs(&self, found: &oci_spec::image::Platform) -> bool {
-        let found = Self::from(found);
+        self.accepts(&Self::from(found))
+    }
+
+    /// As [`Self::runs`].
+    pub(crate) fn accepts(&self, found: &Self) -> bool {
         let variant =
             self.variant.is_none() || found.variant.is_none() || self.variant == found.variant;
         self.os == found.os && self.architecture == found.architecture && variant

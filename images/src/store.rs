@@ -8,6 +8,7 @@
 //! layers/HEX.json        its size
 //! layers/.tmp-XXXX/      what a writer has not finished
 //! cache/                 what builds remember: see `build/cache.rs`
+//! partial/HEX            a blob on its way from a registry, as far as it has come
 //! index.lock writers.lock
 //! ```
 //!
@@ -21,6 +22,7 @@ mod garbage;
 pub(crate) mod index;
 mod inspect;
 mod lock;
+pub(crate) mod partial;
 mod record;
 mod remove;
 pub(crate) mod workspace;
@@ -86,13 +88,20 @@ impl Store {
     }
 
     /// Where the blob with this digest is.
-    fn blob(&self, digest: Digest) -> PathBuf {
+    pub(crate) fn blob(&self, digest: Digest) -> PathBuf {
         self.root.join("blobs/sha256").join(digest.hex())
     }
 
     /// Whether the blob with this digest is here.
     pub(crate) fn has_blob(&self, digest: Digest) -> bool {
         self.blob(digest).is_file()
+    }
+
+    /// Bytes that are free on the file system of the store.
+    pub(crate) fn free(&self) -> Result<u64, StoreError> {
+        let found = rustix::fs::statvfs(&self.root)
+            .map_err(|errno| StoreError::access("look at", &self.root)(errno.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     fn index(&self) -> PathBuf {

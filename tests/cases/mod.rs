@@ -10,6 +10,7 @@ mod kills;
 mod limits;
 mod mistakes;
 mod network;
+mod registry;
 mod volumes;
 
 use std::fs;
@@ -29,6 +30,7 @@ const FILES: &[&str] = &[
     "limits",
     "mistakes",
     "network",
+    "registry",
     "volumes",
 ];
 
@@ -51,6 +53,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         limits::all(),
         mistakes,
         network::all(),
+        registry::all(),
         volumes::all(),
     ]
     .into_iter()

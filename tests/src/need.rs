@@ -12,6 +12,8 @@ pub enum Need {
     Images,
     /// The real clients: `mysql`, `redis-cli`, `svn`, `curl`.
     Clients,
+    /// A registry, and those who talk to it: `docker-registry`, `skopeo`, `openssl`, `htpasswd`.
+    Registry,
     /// A memory controller: limits are enforced.
     Memory,
 }
@@ -23,6 +25,7 @@ impl Need {
             Self::Root => "root",
             Self::Images => "images",
             Self::Clients => "clients",
+            Self::Registry => "registry",
             Self::Memory => "memory",
         }
     }
@@ -40,6 +43,7 @@ impl Need {
                 Some(_) => None,
             },
             Self::Clients => programs(&["mysql", "redis-cli", "svn", "curl", "script"]),
+            Self::Registry => programs(&["docker-registry", "skopeo", "openssl", "htpasswd"]),
             Self::Memory => {
                 let found =
                     ["/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory"]

@@ -6,8 +6,9 @@
 
 mod check;
 mod container;
-mod explain;
+pub mod explain;
 mod folders;
+pub mod image;
 mod mounts;
 mod network;
 mod ready;

@@ -9,6 +9,7 @@ use images::{FindError, Image};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::image::Fetching;
 use super::step;
 use crate::api::RunOptions;
 use crate::event::{Change, Event, Failure, Kind, Status};
@@ -27,6 +28,8 @@ pub struct Job {
     pub run: Option<RunOptions>,
     /// Steps side by side at most; none: as many as there are.
     pub parallel: Option<usize>,
+    /// How images are fetched, if any are.
+    pub fetching: Option<Fetching>,
 }
 
 /// A step that failed.
@@ -71,6 +74,11 @@ impl Walk {
     /// Tells of progress.
     pub fn report(&self, kind: Kind, name: &str, status: Status) {
         (self.report)(Event::step(kind, name, status));
+    }
+
+    /// Tells what somebody else has put into words.
+    pub fn report_event(&self, event: Event) {
+        (self.report)(event);
     }
 
     /// Tells what happened to a container, also those who wait for this plan only.

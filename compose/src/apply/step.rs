@@ -6,7 +6,7 @@ use std::rc::Rc;
 use tokio::sync::watch;
 
 use super::run::{StepFailure, Walk};
-use super::{container, explain, network, ready, removal, volume};
+use super::{container, explain, image, network, ready, removal, volume};
 use crate::event::{Failure, Kind, Status, Subject};
 use crate::model::{Place, Service, ServiceName};
 use crate::plan::{Action, Instance, StepId};
@@ -20,6 +20,9 @@ pub async fn carry_out(
     interrupts: watch::Receiver<u64>,
 ) -> Result<(), StepFailure> {
     match action {
+        Action::PullImage { service, image: name, platform, need } => {
+            image::pull(walk, service, name, platform.as_deref(), *need).await
+        }
         Action::CreateNetwork { key, name } => {
             told(walk, Kind::Network, name, [Status::Creating, Status::Created], async {
                 network::create(walk, key).map_err(|error| {

@@ -14,13 +14,18 @@ use crate::api::{
 };
 use crate::model::Project;
 use crate::observe::{self, Observed};
-use crate::plan::{self, Plan, PlanError};
+use crate::plan::{self, Action, Fetch, Plan, PlanError};
 use crate::supervisor::{OnDisk, refused};
 
 /// A request whose plan can be made without carrying it out.
 pub trait Plannable {
     /// What its files say, if they were read.
     fn project(&self) -> Option<&Project>;
+
+    /// Which images would be fetched before that.
+    fn fetch(&self, _: &Observed) -> Plan {
+        Plan::default()
+    }
 
     /// What the supervisor of the project `name` would do about it.
     ///
@@ -41,10 +46,18 @@ pub fn print(
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<(), CommandError> {
-    let observed = observe(name, request.project(), context)?;
+    let mut observed = observe(name, request.project(), context)?;
+    let fetched = request.fetch(&observed);
+    let plans = if fetched.is_empty() { Vec::new() } else { vec![fetched] };
+    // What is going to be fetched is taken as there.
+    for (_, step) in plans.iter().flat_map(Plan::numbered) {
+        if let Action::PullImage { image, .. } = &step.action {
+            observed.images.entry(image.clone()).or_insert_with(|| "(to be fetched)".to_owned());
+        }
+    }
     let plan = request.plan(name, &observed);
     let plan = plan.map_err(|error| CommandError::from(refused(&error)))?;
-    for line in plan.to_string().lines() {
+    for line in plans.iter().chain([&plan]).map(ToString::to_string).collect::<String>().lines() {
         terminal.print(format!("DRY-RUN MODE - {line}\n"))?;
     }
     Ok(())
@@ -76,6 +89,12 @@ impl Plannable for Request<Project, UpOptions> {
         Some(&self.project)
     }
 
+    fn fetch(&self, observed: &Observed) -> Plan {
+        let services = &plan::scope(&self.project, &self.options);
+        let policy = self.options.pull.policy;
+        plan::fetch(&self.project, observed, &Fetch { services, policy, now: Timestamp::now() })
+    }
+
     fn plan(&self, _: &str, observed: &Observed) -> Result<Plan, PlanError> {
         plan::up(&self.project, observed, &self.options, Timestamp::now())
     }
@@ -84,6 +103,18 @@ impl Plannable for Request<Project, UpOptions> {
 impl Plannable for Request<Project, RunOptions> {
     fn project(&self) -> Option<&Project> {
         Some(&self.project)
+    }
+
+    fn fetch(&self, observed: &Observed) -> Plan {
+        let Self { project, options } = self;
+        let wanted = UpOptions {
+            services: vec![options.service.clone()],
+            dependencies: options.dependencies,
+            ..UpOptions::default()
+        };
+        let services = &plan::scope(project, &wanted);
+        let policy = options.pull.policy;
+        plan::fetch(project, observed, &Fetch { services, policy, now: Timestamp::now() })
     }
 
     fn plan(&self, name: &str, observed: &Observed) -> Result<Plan, PlanError> {

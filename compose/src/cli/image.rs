@@ -8,6 +8,8 @@ mod inspect;
 mod load;
 mod ls;
 mod meter;
+mod pull;
+mod push;
 mod rm;
 mod tag;
 
@@ -32,6 +34,8 @@ enum Command {
     Load(load::LoadArgs),
     #[command(visible_alias = "list")]
     Ls(ls::LsArgs),
+    Pull(pull::PullArgs),
+    Push(push::PushArgs),
     #[command(visible_alias = "remove")]
     Rm(rm::RmArgs),
     Tag(tag::TagArgs),
@@ -58,6 +62,8 @@ pub fn run(
         Command::Inspect(args) => inspect::run(&args, &store, terminal),
         Command::Load(args) => load::run(&args, &store, terminal),
         Command::Ls(args) => ls::run(&args, &store, terminal),
+        Command::Pull(args) => pull::run(args, context, &store, terminal),
+        Command::Push(args) => push::run(args, context, &store, terminal),
         Command::Rm(args) => rm::run(&args, context, &store, terminal),
         Command::Tag(args) => tag::run(&args, &store),
     }

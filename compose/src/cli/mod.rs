@@ -2,7 +2,7 @@
 //!
 //! A file for each command, with its arguments (their docs are the help texts) and a thin `run`.
 //! [`context`] has the flags before the command, [`terminal`] prints, [`error`] says what to do,
-//! [`session`] talks to the supervisor. No command starts an async runtime, and only `build` starts threads.
+//! [`session`] talks to the supervisor. No command starts an async runtime, and only `build` and `transfer` start threads.
 
 pub mod alpha;
 pub mod attach;
@@ -22,8 +22,10 @@ pub mod exec;
 pub mod export;
 pub mod format;
 pub mod image;
+pub mod images;
 pub mod inside;
 pub mod kill;
+pub mod login;
 pub mod logs;
 pub mod ls;
 pub mod man;
@@ -32,19 +34,23 @@ pub mod pause;
 pub mod pick;
 pub mod port;
 pub mod ps;
+pub mod pull;
+pub mod push;
 pub mod restart;
 pub mod rm;
 pub mod run;
 pub mod scale;
 pub mod session;
 pub mod signals;
+pub mod size;
 pub mod start;
 pub mod stats;
 pub mod stop;
 pub mod terminal;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod top;
+pub mod transfer;
 pub mod up;
 pub mod version;
 pub mod volume;
@@ -92,7 +98,10 @@ enum Command {
     Exec(exec::ExecArgs),
     Export(export::ExportArgs),
     Image(image::ImageArgs),
+    Images(images::ImagesArgs),
     Kill(kill::KillArgs),
+    Login(login::LoginArgs),
+    Logout(login::LogoutArgs),
     Logs(logs::LogsArgs),
     Ls(ls::LsArgs),
     #[command(hide = true)]
@@ -101,6 +110,8 @@ enum Command {
     Pause(pause::PauseArgs),
     Port(port::PortArgs),
     Ps(ps::PsArgs),
+    Pull(pull::PullArgs),
+    Push(push::PushArgs),
     Restart(restart::RestartArgs),
     Rm(rm::RmArgs),
     Run(run::RunArgs),
@@ -136,7 +147,10 @@ impl Command {
             Self::Exec(_) => "exec",
             Self::Export(_) => "export",
             Self::Image(_) => "image",
+            Self::Images(_) => "images",
             Self::Kill(_) => "kill",
+            Self::Login(_) => "login",
+            Self::Logout(_) => "logout",
             Self::Logs(_) => "logs",
             Self::Ls(_) => "ls",
             Self::Man(_) => "man",
@@ -144,6 +158,8 @@ impl Command {
             Self::Pause(_) => "pause",
             Self::Port(_) => "port",
             Self::Ps(_) => "ps",
+            Self::Pull(_) => "pull",
+            Self::Push(_) => "push",
             Self::Restart(_) => "restart",
             Self::Rm(_) => "rm",
             Self::Run(_) => "run",
@@ -178,7 +194,10 @@ impl Command {
             Self::Exec(args) => exec::run(args, context, terminal),
             Self::Export(args) => export::run(args, context, terminal),
             Self::Image(args) => image::run(args, context, terminal),
+            Self::Images(args) => images::run(&args, context, terminal),
             Self::Kill(args) => kill::run(args, context, terminal),
+            Self::Login(args) => login::login(args, terminal),
+            Self::Logout(args) => login::logout(args, terminal),
             Self::Logs(args) => logs::run(args, context, terminal),
             Self::Ls(args) => ls::run(&args, context, terminal),
             Self::Man(args) => man::run(&args, context, terminal),
@@ -186,6 +205,8 @@ impl Command {
             Self::Pause(args) => pause::run(args, context, terminal),
             Self::Port(args) => port::run(args, context, terminal),
             Self::Ps(args) => ps::run(args, context, terminal),
+            Self::Pull(args) => pull::run(args, context, terminal),
+            Self::Push(args) => push::run(args, context, terminal),
             Self::Restart(args) => restart::run(args, context, terminal),
             Self::Rm(args) => rm::run(args, context, terminal),
             Self::Run(args) => run::run(args, context, terminal),

@@ -7,14 +7,15 @@ mod wishes;
 use std::io::{IsTerminal, stdin, stdout};
 
 use attach::{End, Ends, Ways};
+use images::registry::Environment;
 
 use super::build::{self, Voice, When};
 use super::context::{Context, OrphanArgs, known_services};
 use super::error::{CommandError, FAILED};
 use super::session::{Session, code};
 use super::terminal::Terminal;
-use super::up::wanted;
-use crate::api::{RunOptions, RunRequest, path};
+use super::up::{PullWhen, wanted};
+use crate::api::{PullOptions, RunOptions, RunRequest, path};
 use crate::event::{Change, Event, Failure};
 use crate::model::{Project, ServiceName};
 use crate::record::list;
@@ -70,6 +71,9 @@ pub struct RunArgs {
     /// Show nothing but what the container says
     #[arg(long, short)]
     quiet: bool,
+    /// When to fetch images, instead of what the services say
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pull: Option<PullWhen>,
 }
 
 fn container_name(text: &str) -> Result<String, String> {
@@ -125,6 +129,11 @@ pub fn run(args: RunArgs, context: &Context, terminal: &mut Terminal) -> Result<
         publish: publishes,
         use_aliases: args.use_aliases,
         orphans: args.orphans.resolve()?,
+        pull: PullOptions {
+            policy: args.pull.map(Into::into),
+            quiet: args.quiet_pull,
+            environment: Environment::of_process(),
+        },
     };
     let session = Session::new(context, project.name.as_str());
     begin(&RunRequest { project, options }, ends, &session, context, terminal)

@@ -305,6 +305,8 @@ impl Terminal {
                 live.board.step(step, now);
                 write_progress(to, &live.redraw(b"", now, colour));
             }
+            // How far something is would be a line again and again.
+            Mode::Plain if step.amount.is_some() => {}
             Mode::Plain => write_progress(to, plain_line(step, self.dry_run).as_bytes()),
             Mode::Json => write_progress(to, json_line(step, self.dry_run).as_bytes()),
             Mode::Quiet => {}
@@ -388,6 +390,12 @@ fn json_line(step: &Step, dry_run: bool) -> String {
         text: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         details: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        current: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        percent: Option<u64>,
     }
     let line = Line {
         dry_run,
@@ -399,6 +407,9 @@ fn json_line(step: &Step, dry_run: bool) -> String {
         },
         text: step.status.to_string(),
         details: step.details.as_deref(),
+        current: step.amount.map(|amount| amount.done),
+        total: step.amount.map(|amount| amount.total),
+        percent: step.amount.map(|amount| amount.done.saturating_mul(100) / amount.total.max(1)),
     };
     serde_json::to_string(&line).expect("a struct of strings") + "\n"
 }
@@ -466,7 +477,7 @@ mod tests {
 
     fn step(status: Status, details: Option<&str>) -> Step {
         let subject = Subject { kind: Kind::Container, name: "shop-web-1".into() };
-        Step { subject, status, details: details.map(str::to_owned) }
+        Step { subject, status, details: details.map(str::to_owned), amount: None }
     }
 
     #[test]

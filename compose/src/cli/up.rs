@@ -12,9 +12,11 @@ use super::context::{Context, OrphanArgs};
 use super::error::CommandError;
 use super::session::Session;
 use super::terminal::Terminal;
-use crate::api::{Recreate, UpOptions, UpRequest, Wait, path};
+use images::registry::Environment;
+
+use crate::api::{PullOptions, Recreate, UpOptions, UpRequest, Wait, path};
 use crate::logs::paint::Look;
-use crate::model::{Project, ServiceName};
+use crate::model::{Project, PullPolicy, ServiceName};
 
 /// Bring the project to what its file says: create, replace, start
 #[derive(Debug, clap::Args)]
@@ -73,9 +75,9 @@ pub struct ChangeArgs {
     /// Answer every question with yes
     #[arg(long, short)]
     yes: bool,
-    /// When to fetch images; there is no registry yet, so `always` is refused
+    /// When to fetch images, instead of what the services say
     #[arg(long, value_enum, value_name = "WHEN")]
-    pull: Option<Pull>,
+    pull: Option<PullWhen>,
     /// Build the images of services first, even if they are here
     #[arg(long, conflicts_with = "no_build")]
     build: bool,
@@ -86,11 +88,29 @@ pub struct ChangeArgs {
     orphans: OrphanArgs,
 }
 
+/// When images are fetched
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Pull {
+pub enum PullWhen {
+    /// Each time
     Always,
+    /// When they are not here
     Missing,
+    /// Never: they must be here
     Never,
+    /// Never: those that can be built are built
+    #[value(hide = true)]
+    Build,
+}
+
+impl From<PullWhen> for PullPolicy {
+    fn from(when: PullWhen) -> Self {
+        match when {
+            PullWhen::Always => Self::Always,
+            PullWhen::Missing => Self::Missing,
+            PullWhen::Never => Self::Never,
+            PullWhen::Build => Self::Build,
+        }
+    }
 }
 
 /// What an attached `up` shows and when it ends
@@ -164,7 +184,6 @@ impl ChangeArgs {
         services: Vec<ServiceName>,
         context: &Context,
     ) -> Result<UpOptions, CommandError> {
-        self.refuse_what_is_not_there()?;
         let scale: BTreeMap<ServiceName, u32> =
             self.scales.into_iter().map(|scale| (scale.service, scale.replicas)).collect();
         known(project, services.iter())?;
@@ -195,6 +214,11 @@ impl ChangeArgs {
             renew_anonymous_volumes: self.renew_anon_volumes,
             parallel: context.parallel(),
             all_resources: context.global().all_resources,
+            pull: PullOptions {
+                policy: self.pull.map(Into::into),
+                quiet: self.quiet_pull,
+                environment: Environment::of_process(),
+            },
             ..UpOptions::default()
         })
     }
@@ -209,17 +233,6 @@ impl ChangeArgs {
             (_, true) => When::Never,
             _ => When::Missing,
         }
-    }
-
-    fn refuse_what_is_not_there(&self) -> Result<(), CommandError> {
-        let message = if self.pull == Some(Pull::Always) {
-            "--pull always: images cannot be fetched from a registry yet"
-        } else {
-            return Ok(());
-        };
-        Err(CommandError::usage(message).help(
-            "`compose image import ROOTFS.tar NAME` and `compose image load` bring images in",
-        ))
     }
 }
 

@@ -15,8 +15,7 @@ pub enum PullPolicy {
     Missing,
     /// Never: it is built.
     Build,
-    /// When the one that is here is older than this.
+    /// When its registry was last asked about the one that is here longer ago than this: `daily`, `weekly`, `every_…`,
+    /// and `refresh`, which is `daily` unless `pull_refresh_after` says otherwise.
     Every(Duration),
-    /// When it is older than `pull_refresh_after` says.
-    Refresh,
 }

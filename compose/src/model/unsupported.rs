@@ -7,10 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::diagnostic::Diagnostic;
 
-use super::{
-    Device, FileSource, MountKind, Networking, Project, PullPolicy, Service, ServiceName,
-    UsernsMode,
-};
+use super::{Device, FileSource, MountKind, Networking, Project, Service, ServiceName, UsernsMode};
 
 /// What `up` does about an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +39,7 @@ static SERVICE: &[Row] = &[
     Row { attribute: "build.provenance", verdict: Refused, used: |s| built(s, |build| is_on(build.provenance.as_ref())), help: "no attestations are made; write false, or remove the key" },
     Row { attribute: "build.sbom", verdict: Refused, used: |s| built(s, |build| is_on(build.sbom.as_ref())), help: "no attestations are made; write false, or remove the key" },
     Row { attribute: "build.isolation", verdict: Ignored, used: |s| built(s, |build| build.isolation.as_ref().is_some_and(|isolation| isolation != "default")), help: "it is for Windows" },
-    Row { attribute: "pull_policy", verdict: Ignored, used: |s| matches!(s.pull_policy, Some(PullPolicy::Always | PullPolicy::Every(_) | PullPolicy::Refresh)), help: "images are not fetched; bring a new one in with `compose image load`" },
-    Row { attribute: "pull_refresh_after", verdict: Ignored, used: |s| s.kept.contains_key("pull_refresh_after"), help: "images are not fetched" },
-    Row { attribute: "platform", verdict: Ignored, used: |s| s.platform.is_some(), help: "the image that is here is used, whatever its platform" },
+    Row { attribute: "pull_refresh_after", verdict: Ignored, used: |s| s.kept.contains_key("pull_refresh_after") && s.pull_policy.is_none(), help: "only the policy `refresh` looks at it" },
     Row { attribute: "pre_start", verdict: Refused, used: |s| !s.pre_start.is_empty(), help: "make it a service of its own, with `condition: service_completed_successfully`" },
     Row { attribute: "gpus", verdict: Refused, used: |s| !s.gpus.is_empty(), help: "name the device nodes with `devices`" },
     Row { attribute: "deploy.resources.reservations.devices", verdict: Refused, used: |s| s.deploy.as_ref().is_some_and(|deploy| !deploy.devices.is_empty()), help: "name the device nodes with `devices`" },

@@ -27,6 +27,7 @@
 
 mod command;
 mod down;
+mod fetch;
 mod layout;
 mod refusal;
 mod resource;
@@ -44,7 +45,9 @@ use serde::{Deserialize, Serialize};
 
 pub use command::{kill, pause, restart, rm, start, stop, unpause};
 pub use down::down;
+pub use fetch::{Fetch, fetch};
 pub use refusal::{PlanError, Refusal};
+pub use scope::scope;
 pub use step::{
     Action, Cause, Condition, CreateContainer, Instance, Named, Need, PlannedJoin, Step, StepId,
     Target,

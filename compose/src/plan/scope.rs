@@ -16,6 +16,30 @@ pub(super) enum Standing {
     Dependency,
 }
 
+/// The services that `up` makes containers of: those named, or all, with what they depend on unless told otherwise.
+/// What is wrong with the dependencies is refused by the plan itself.
+pub fn scope(project: &Project, options: &UpOptions) -> BTreeSet<ServiceName> {
+    let named = |name: &ServiceName| options.services.is_empty() || options.services.contains(name);
+    let mut all: BTreeSet<ServiceName> =
+        project.services.keys().filter(|name| named(name)).cloned().collect();
+    let mut open: Vec<ServiceName> = all.iter().cloned().collect();
+    while let Some(service) = open.pop().filter(|_| options.dependencies) {
+        let Some(service) = project.services.get(&service) else { continue };
+        for name in service.depends_on.keys().filter(|name| project.services.contains_key(*name)) {
+            if all.insert(name.clone()) {
+                open.push(name.clone());
+            }
+        }
+    }
+    // One that is scaled to nothing needs no image.
+    let replicas = |name: &ServiceName| {
+        let written = project.services.get(name).map_or(0, |service| service.replicas);
+        options.scale.get(name).copied().unwrap_or(written)
+    };
+    all.retain(|name| replicas(name) > 0);
+    all
+}
+
 /// Which services a command is about, and how many containers each is to have.
 #[derive(Debug)]
 pub(super) struct Scope<'a> {

@@ -19,6 +19,17 @@ use crate::record::JoinKind;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Action {
+    /// Fetches an image from its registry.
+    PullImage {
+        /// A service that needs it.
+        service: ServiceName,
+        /// Its name.
+        image: String,
+        /// For which machine, if the file says.
+        platform: Option<String>,
+        /// What it means if it cannot be had.
+        need: Need,
+    },
     /// Makes a network, or the live part of one that a reboot has left without.
     CreateNetwork {
         /// Its key in the file.
@@ -220,6 +231,8 @@ pub enum Cause {
     Missing,
     /// It is there, up to date, and does not run.
     NotRunning,
+    /// It is there, and its registry was asked about it too long ago.
+    OutOfDate,
     /// The file says something else than it did.
     Changed {
         /// What.

@@ -37,6 +37,10 @@ fn set(f: &mut fmt::Formatter<'_>, steps: &BTreeSet<StepId>) -> fmt::Result {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::PullImage { image, need: Need::Required, .. } => write!(f, "pull image {image}"),
+            Self::PullImage { image, need: Need::Optional, .. } => {
+                write!(f, "pull image {image} if possible")
+            }
             Self::CreateNetwork { name, .. } => write!(f, "create network {name}"),
             Self::RemoveNetwork { name } => write!(f, "remove network {name}"),
             Self::CreateVolume { name, .. } => write!(f, "create volume {name}"),
@@ -70,6 +74,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Missing => f.write_str("missing"),
             Self::NotRunning => f.write_str("not running"),
+            Self::OutOfDate => f.write_str("out of date"),
             Self::Changed { change, place: None } => write!(f, "{change}"),
             Self::Changed { change, place: Some(place) } => write!(f, "{change}, {place}"),
             Self::DefinitionChanged { place: None } => f.write_str("definition changed"),

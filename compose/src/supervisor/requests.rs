@@ -1,21 +1,24 @@
 //! What the command line may ask for: each request is observe, plan, apply, until the plan is empty.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use images::registry::Cancel;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::Supervisor;
 use super::server::Reporter;
 use crate::api::{
-    ConnectRequest, DisconnectRequest, DownRequest, KillRequest, PauseRequest, Request,
-    RestartRequest, RmRequest, RunOptions, RunRequest, StartRequest, StopRequest, UnpauseRequest,
-    UpRequest,
+    ConnectRequest, DisconnectRequest, DownRequest, KillRequest, PauseRequest, PullOptions,
+    Request, RestartRequest, RmRequest, RunOptions, RunRequest, StartRequest, StopRequest,
+    UnpauseRequest, UpOptions, UpRequest,
 };
+use crate::apply::image::Fetching;
 use crate::apply::{self, Job};
 use crate::event::{Event, Failure};
-use crate::model::Project;
+use crate::model::{Project, ServiceName};
 use crate::observe::{self, Observed};
 use crate::plan::{self, Plan, PlanError, Refusal};
 use crate::record::ProjectRecord;
@@ -33,7 +36,13 @@ pub async fn up(supervisor: Rc<Supervisor>, request: UpRequest, reporter: Report
         return Event::failed(failure);
     }
     let limit = options.wait.and_then(crate::api::Wait::timeout);
-    let work = Work { project: Some(Rc::clone(&project)), run: None, parallel: options.parallel };
+    let services = plan::scope(&project, &options);
+    let work = Work {
+        project: Some(Rc::clone(&project)),
+        run: None,
+        parallel: options.parallel,
+        images: Some((services, options.pull.clone())),
+    };
     let converging = converge(&supervisor, &reporter, work, |observed| {
         plan::up(&project, observed, &options, began)
     });
@@ -178,8 +187,18 @@ pub async fn run(supervisor: Rc<Supervisor>, request: RunRequest, reporter: Repo
         },
     };
     let project = Rc::new(project);
-    let work =
-        Work { project: Some(Rc::clone(&project)), run: Some(options.clone()), parallel: None };
+    let wanted = UpOptions {
+        services: vec![options.service.clone()],
+        dependencies: options.dependencies,
+        ..UpOptions::default()
+    };
+    let services = plan::scope(&project, &wanted);
+    let work = Work {
+        project: Some(Rc::clone(&project)),
+        run: Some(options.clone()),
+        parallel: None,
+        images: Some((services, options.pull.clone())),
+    };
     once(&supervisor, &reporter, work, |observed| {
         plan::run(&project, observed, &options, &name, began)
     })
@@ -192,11 +211,13 @@ struct Work {
     project: Option<Rc<Project>>,
     run: Option<RunOptions>,
     parallel: Option<u32>,
+    /// The services whose images have to be here first, and how they come.
+    images: Option<(BTreeSet<ServiceName>, PullOptions)>,
 }
 
 impl Work {
     fn of(project: Option<Project>, parallel: Option<u32>) -> Self {
-        Self { project: project.map(Rc::new), run: None, parallel }
+        Self { project: project.map(Rc::new), run: None, parallel, images: None }
     }
 }
 
@@ -208,7 +229,10 @@ async fn converge(
     planner: impl Fn(&Observed) -> Result<Plan, PlanError>,
 ) -> Event {
     let _turn = supervisor.work.lock().await;
-    let mut changed = false;
+    let mut changed = match fetch(supervisor, reporter, &work).await {
+        Ok(changed) => changed,
+        Err(failed) => return failed,
+    };
     for round in 0..ROUNDS {
         let plan = match next_plan(supervisor, work.project.as_deref(), &planner) {
             Ok(plan) => plan,
@@ -240,14 +264,61 @@ async fn once(
     planner: impl Fn(&Observed) -> Result<Plan, PlanError>,
 ) -> Event {
     let _turn = supervisor.work.lock().await;
+    let fetched = match fetch(supervisor, reporter, &work).await {
+        Ok(changed) => changed,
+        Err(failed) => return failed,
+    };
     let plan = match next_plan(supervisor, work.project.as_deref(), &planner) {
         Ok(plan) => plan,
         Err(failures) => return Event::Failed { failures },
     };
     warn(reporter, &plan);
-    let changed = !plan.is_empty();
+    let changed = fetched || !plan.is_empty();
     let failed = carry_out(supervisor, reporter, work, plan).await;
     failed.unwrap_or(Event::Done { changed, exit_code: 0 })
+}
+
+/// Fetches the images that the services need. Returns whether any had to be asked for.
+///
+/// A client that leaves gives it up, and so does a command that stops things: what has been fetched is kept, and the
+/// next one goes on from there.
+async fn fetch(
+    supervisor: &Rc<Supervisor>,
+    reporter: &Reporter,
+    work: &Work,
+) -> Result<bool, Event> {
+    let (Some(project), Some((services, options))) = (&work.project, &work.images) else {
+        return Ok(false);
+    };
+    let mut observed = Observed::default();
+    observe::observe_images(project, &supervisor.stores(), &mut observed)
+        .map_err(|error| Event::failed(Failure::new(&error)))?;
+    let wanted = plan::Fetch { services, policy: options.policy, now: Timestamp::now() };
+    let plan = plan::fetch(project, &observed, &wanted);
+    if plan.is_empty() {
+        return Ok(false);
+    }
+    let registry = apply::image::registries(options.environment.clone()).map_err(Event::failed)?;
+    let fetching = Fetching { registry, cancel: Cancel::default(), quiet: options.quiet };
+    let cancel = fetching.cancel.clone();
+    let mut interrupts = supervisor.interrupts.subscribe();
+    let fetched = apply_with(supervisor, reporter, work.clone(), plan, Some(fetching));
+    let mut fetched = std::pin::pin!(fetched);
+    let failed = tokio::select! {
+        failed = &mut fetched => failed,
+        () = reporter.closed() => {
+            cancel.cancel();
+            fetched.await
+        }
+        Ok(()) = interrupts.changed() => {
+            cancel.cancel();
+            fetched.await
+        }
+    };
+    match failed {
+        Some(failed) => Err(failed),
+        None => Ok(true),
+    }
 }
 
 fn next_plan(
@@ -279,7 +350,7 @@ pub fn refused(error: &PlanError) -> Vec<Failure> {
 fn help(refusal: &Refusal) -> Option<String> {
     Some(match refusal {
         Refusal::ImageMissing { image, .. } => format!(
-            "import it: `compose image import ROOTFS.tar {image}`, or `compose image load -i ARCHIVE`"
+            "fetch it: `compose pull`; or bring it in: `compose image import ROOTFS.tar {image}`, `compose image load -i ARCHIVE`"
         ),
         Refusal::ImageImpossible { .. } => {
             "write NAME[:TAG] in small letters, or `rootfs:/DIRECTORY`; `compose image ls` shows what is here"
@@ -332,9 +403,20 @@ async fn apply_plan(
     work: Work,
     plan: Plan,
 ) -> Option<Event> {
+    apply_with(supervisor, reporter, work, plan, None).await
+}
+
+async fn apply_with(
+    supervisor: &Rc<Supervisor>,
+    reporter: &Reporter,
+    work: Work,
+    plan: Plan,
+    fetching: Option<Fetching>,
+) -> Option<Event> {
     let reporter = reporter.clone();
-    let Work { project, run, parallel } = work;
-    let job = Job { project, plan, run, parallel: parallel.map(|count| count as usize) };
+    let Work { project, run, parallel, images: _ } = work;
+    let parallel = parallel.map(|count| count as usize);
+    let job = Job { project, plan, run, parallel, fetching };
     let report = Box::new(move |event| reporter.send(&event));
     let applied = apply::run(Rc::clone(supervisor), job, report).await;
     let mut failures: Vec<Failure> =

@@ -36,6 +36,11 @@ impl Reporter {
     pub fn send(&self, event: &Event) {
         let _ = self.answer.send(Bytes::from(event.to_line()));
     }
+
+    /// Ends when the client has left.
+    pub async fn closed(&self) {
+        self.answer.closed().await;
+    }
 }
 
 /// Serves connections until the task is dropped.

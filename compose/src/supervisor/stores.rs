@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use images::FindError;
+use images::{FindError, Platform};
 
 use super::Supervisor;
 use crate::event::Failure;
@@ -61,9 +61,16 @@ impl Stores for OnDisk<'_> {
             .collect())
     }
 
-    fn image(&self, reference: &str) -> Result<ObservedImage, StoresError> {
+    fn image(&self, reference: &str, platform: Option<&str>) -> Result<ObservedImage, StoresError> {
+        // One that is none has been refused when the file was read, or is by its registry.
+        let platform = platform.and_then(|text| text.parse::<Platform>().ok());
         match self.images.find(reference) {
-            Ok(Some(image)) => Ok(ObservedImage::Here(image.id.to_string())),
+            Ok(Some(image)) if platform.is_some_and(|wanted| !wanted.suits(&image)) => {
+                Ok(ObservedImage::Absent)
+            }
+            Ok(Some(image)) => {
+                Ok(ObservedImage::Here { id: image.id.to_string(), named: image.named })
+            }
             Ok(None) => Ok(ObservedImage::Absent),
             Err(FindError::Store(error)) => Err(FindError::Store(error).into()),
             Err(error) => Ok(ObservedImage::Impossible(Failure::new(&error).message)),

@@ -21,11 +21,8 @@ pub(super) fn export(
     let config = workspace.stage_document(&state.configuration(latest))?;
     let manifest = manifest_of(&config, state.layers.clone());
     let manifest = workspace.stage_document(&manifest)?;
-    let entry = |reference: Option<Reference>| Entry {
-        reference,
-        manifest: manifest.digest,
-        media_type: MediaType::ImageManifest,
-        size: manifest.size,
+    let entry = |reference: Option<Reference>| {
+        Entry::local(reference, manifest.digest, MediaType::ImageManifest, manifest.size)
     };
     let mut entries: Vec<Entry> = names.iter().cloned().map(|name| entry(Some(name))).collect();
     if entries.is_empty() {

@@ -11,16 +11,11 @@ use crate::manifest::{
 };
 use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::select::{DEEPEST, best, fits, is_image, platforms};
 use crate::store::index::{CONTAINERD_NAME, OCI_NAME};
 
 const LAYOUT: &str = "oci-layout";
 const INDEX: &str = "index.json";
-
-/// Marks a manifest that says something about an image and is none. Source: buildkit `docs/attestations`.
-const ATTESTATION: &str = "vnd.docker.reference.type";
-
-/// How deep indexes may lead to indexes.
-const DEEPEST: usize = 4;
 
 /// All images in the layout, or `None` if there is no layout.
 pub(super) fn candidates(
@@ -41,7 +36,7 @@ pub(super) fn candidates(
     let fitting: Vec<&Descriptor> =
         images.iter().copied().filter(|one| fits(platform, one)).collect();
     if fitting.is_empty() && !images.is_empty() {
-        return Err(no_platform(platform, &images));
+        return Err(no_platform(platform, platforms(images.into_iter())));
     }
     let candidates = fitting.into_iter().map(|one| candidate(staged, platform, one, DEEPEST));
     candidates.collect::<Result<_, _>>().map(Some)
@@ -62,14 +57,8 @@ fn candidate(
     if kind(media_type).map_err(|source| wrong(&name, source))? == Kind::Index {
         let depth = depth.checked_sub(1).ok_or_else(|| wrong(&name, DocumentError::Ambiguous))?;
         let index = parse_index(&bytes, media_type).map_err(|source| wrong(&name, source))?;
-        let images: Vec<&Descriptor> =
-            index.manifests().iter().filter(|one| is_image(one)).collect();
-        let best = images
-            .iter()
-            .copied()
-            .filter(|one| fits(platform, one))
-            .max_by_key(|one| closeness(platform, one));
-        let best = best.ok_or_else(|| no_platform(platform, &images))?;
+        let best = best(platform, index.manifests())
+            .map_err(|available| no_platform(platform, available))?;
         let mut found = candidate(staged, platform, best, depth)?;
         found.names.extend(names(descriptor));
         return Ok(found);
@@ -105,26 +94,8 @@ fn wrong(name: &str, source: DocumentError) -> LoadError {
     LoadError::Document { name: name.to_owned(), source }
 }
 
-fn is_image(descriptor: &Descriptor) -> bool {
-    let annotations = descriptor.annotations().as_ref();
-    !annotations.is_some_and(|all| all.contains_key(ATTESTATION))
-}
-
-fn fits(platform: &Platform, descriptor: &Descriptor) -> bool {
-    descriptor.platform().as_ref().is_none_or(|found| platform.runs(found))
-}
-
-/// Larger is better.
-fn closeness(platform: &Platform, descriptor: &Descriptor) -> u8 {
-    descriptor.platform().as_ref().map_or(0, |found| platform.closeness(found))
-}
-
-fn no_platform(platform: &Platform, images: &[&Descriptor]) -> LoadError {
-    let available = images
-        .iter()
-        .filter_map(|one| one.platform().as_ref())
-        .map(|one| Platform::from(one).to_string());
-    LoadError::Platform { wanted: platform.to_string(), available: available.collect() }
+fn no_platform(platform: &Platform, available: Vec<String>) -> LoadError {
+    LoadError::Platform { wanted: platform.to_string(), available }
 }
 
 /// The name in the annotations. One that is only a tag, as buildx writes it, names nothing.

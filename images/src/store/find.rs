@@ -119,6 +119,12 @@ impl Store {
         }
     }
 
+    /// All lines of the index.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>, StoreError> {
+        let _lock = self.lock_index(Mode::Shared)?;
+        Ok(Index::read(&self.index())?.entries)
+    }
+
     /// All images, one for each name, those without a name last; and those that are damaged, apart, because they
     /// must not keep the others from being seen.
     ///
@@ -215,6 +221,8 @@ impl Store {
         }
         Ok(Image {
             reference: entry.reference.clone(),
+            named: entry.named,
+            source: entry.source,
             id,
             manifest: entry.manifest,
             health_check: config.health_check(),
@@ -224,6 +232,16 @@ impl Store {
             size,
             origin: Origin::Store,
         })
+    }
+
+    /// Whether everything that the image on a line needs is there, its blobs included.
+    pub(crate) fn is_whole(&self, entry: &Entry) -> bool {
+        let blobs = || -> Result<bool, StoreError> {
+            let manifest = self.manifest(entry)?;
+            let mut layers = manifest.layers().iter();
+            Ok(layers.all(|layer| digest_of(layer).is_ok_and(|digest| self.has_blob(digest))))
+        };
+        self.image(entry).is_ok() && blobs().unwrap_or(false)
     }
 
     pub(crate) fn manifest(&self, entry: &Entry) -> Result<ImageManifest, StoreError> {
@@ -259,7 +277,10 @@ fn is_opaque(layer: &Path) -> bool {
 fn is_named(entry: &Entry, wanted: &Reference) -> bool {
     let Some(name) = &entry.reference else { return false };
     match wanted.digest() {
-        Some(digest) => name.same_repository(wanted) && entry.manifest == digest,
+        Some(digest) => {
+            let digests = [Some(entry.manifest), entry.source];
+            name.same_repository(wanted) && digests.contains(&Some(digest))
+        }
         None => name == wanted,
     }
 }

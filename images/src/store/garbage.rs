@@ -32,6 +32,11 @@ impl Store {
         }
     }
 
+    /// Keeps everything from being deleted for as long as the lock lives.
+    pub(crate) fn hold(&self) -> Result<Lock, StoreError> {
+        Lock::wait(&self.writers_lock(), Mode::Shared)
+    }
+
     pub(super) fn writers_lock(&self) -> PathBuf {
         self.root.join("writers.lock")
     }
@@ -42,6 +47,7 @@ impl Store {
     /// Garbage is first renamed away, and the renames are written to disk: a layer that is half deleted must not be
     /// found under its name by anybody, not even after a power cut.
     fn sweep(&self, used: &Used, _alone: &Lock) -> Result<(), StoreError> {
+        self.sweep_partials(false)?;
         let leftovers = self.leftovers()?;
         let mut garbage = self.unused(&self.root.join("blobs/sha256"), &used.blobs)?;
         garbage.extend(self.unused(&self.layers(), &used.layers)?);

@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use jiff::Timestamp;
 use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 
 use super::durable::replace_file;
@@ -21,10 +22,19 @@ pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// The annotation with a reference of any kind. Source: OCI image-spec 1.1, annotations.md.
 pub(crate) const OCI_NAME: &str = "org.opencontainers.image.ref.name";
 
+/// The annotation with the digest that a registry had under the name: that of an index, if there is one.
+const SOURCE: &str = "io.compose.image.source";
+/// The annotation that says when the image got, or was confirmed to have, its name.
+const NAMED: &str = "io.compose.image.named";
+
 /// One line of the index.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) reference: Option<Reference>,
+    /// What the registry has under the name, when it came from one.
+    pub(crate) source: Option<Digest>,
+    /// When the name was given, or confirmed by its registry.
+    pub(crate) named: Option<Timestamp>,
     pub(crate) manifest: Digest,
     pub(crate) media_type: MediaType,
     pub(crate) size: u64,
@@ -78,7 +88,7 @@ impl Index {
             self.entries.retain(|entry| entry.manifest != manifest || entry.reference.is_some());
         }
         if let Some(displaced) = displaced.filter(|displaced| !self.has(displaced.manifest)) {
-            self.entries.push(Entry { reference: None, ..displaced });
+            self.entries.push(displaced.renamed(None));
         }
     }
 
@@ -95,6 +105,23 @@ impl Index {
 }
 
 impl Entry {
+    /// An image made or loaded here, under a name or none.
+    pub(crate) fn local(
+        reference: Option<Reference>,
+        manifest: Digest,
+        media_type: MediaType,
+        size: u64,
+    ) -> Self {
+        let named = reference.is_some().then(Timestamp::now);
+        Self { reference, source: None, named, manifest, media_type, size }
+    }
+
+    /// The same image with another name.
+    pub(crate) fn renamed(&self, reference: Option<Reference>) -> Self {
+        let named = reference.is_some().then(Timestamp::now);
+        Self { reference, named, source: None, ..self.clone() }
+    }
+
     /// What a person can call it by.
     pub(super) fn name(&self) -> String {
         self.reference.as_ref().map_or_else(|| self.manifest.to_string(), Reference::familiar)
@@ -107,11 +134,15 @@ impl Entry {
             .as_ref()
             .parse::<Digest>()
             .map_err(|error| invalid(error.to_string()))?;
-        let name = descriptor.annotations().as_ref().and_then(|all| all.get(CONTAINERD_NAME));
+        let annotation = |key: &str| descriptor.annotations().as_ref().and_then(|all| all.get(key));
+        let name = annotation(CONTAINERD_NAME);
         let reference = name.map(|name| name.parse()).transpose();
         Ok(Self {
             reference: reference
                 .map_err(|error: crate::ReferenceError| invalid(error.to_string()))?,
+            // Both only say more; an older store has neither.
+            source: annotation(SOURCE).and_then(|text| text.parse().ok()),
+            named: annotation(NAMED).and_then(|text| text.parse().ok()),
             manifest,
             media_type: descriptor.media_type().clone(),
             size: descriptor.size(),
@@ -120,12 +151,19 @@ impl Entry {
 
     fn to_descriptor(&self) -> Descriptor {
         let mut descriptor = descriptor(self.media_type.clone(), self.size, self.manifest);
-        if let Some(reference) = &self.reference {
-            let name = reference.to_string();
-            let keys = [CONTAINERD_NAME, OCI_NAME];
-            descriptor.set_annotations(Some(HashMap::from(
-                keys.map(|key| (key.to_owned(), name.clone())),
-            )));
+        let name = self.reference.as_ref().map(Reference::to_string);
+        let annotations = [
+            (CONTAINERD_NAME, name.clone()),
+            (OCI_NAME, name),
+            (SOURCE, self.source.map(|digest| digest.to_string())),
+            (NAMED, self.named.map(|named| named.to_string())),
+        ];
+        let annotations: HashMap<String, String> = annotations
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect();
+        if !annotations.is_empty() {
+            descriptor.set_annotations(Some(annotations));
         }
         descriptor
     }
@@ -143,12 +181,8 @@ mod tests {
     use super::*;
 
     fn entry(name: Option<&str>, content: &str) -> Entry {
-        Entry {
-            reference: name.map(|name| name.parse().unwrap()),
-            manifest: Digest::of(content.as_bytes()),
-            media_type: MediaType::ImageManifest,
-            size: 1,
-        }
+        let name = name.map(|name| name.parse().unwrap());
+        Entry::local(name, Digest::of(content.as_bytes()), MediaType::ImageManifest, 1)
     }
 
     fn lines(index: &Index) -> Vec<(String, String)> {

@@ -26,13 +26,14 @@ impl Store {
             (self.names(&index, image.id), self.configuration(image.id)?.json)
         };
         let key = |key: &str| config.get(key).cloned();
+        let digest = image.source.unwrap_or(image.manifest);
         let mut digests: Vec<String> =
-            names.iter().map(|name: &Reference| name.at(image.manifest).familiar()).collect();
+            names.iter().map(|name: &Reference| name.at(digest).familiar()).collect();
         digests.sort();
         digests.dedup();
         Ok(Some(json!({
             "Id": image.id,
-            "RepoTags": names.iter().map(Reference::familiar).collect::<Vec<_>>(),
+            "RepoTags": names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect::<Vec<_>>(),
             "RepoDigests": digests,
             "Comment": key("comment").unwrap_or_else(|| json!("")),
             "Created": key("created").unwrap_or_else(|| json!("")),

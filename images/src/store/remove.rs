@@ -88,10 +88,8 @@ impl Store {
         let _lock = self.lock_index(Mode::Exclusive)?;
         let mut index = Index::read(&self.index())?;
         let found = self.select(&index, name)?.cloned();
-        let entry = Entry {
-            reference: Some(target.clone()),
-            ..found.ok_or_else(|| TagError::NotFound(name.to_owned()))?
-        };
+        let found = found.ok_or_else(|| TagError::NotFound(name.to_owned()))?;
+        let entry = found.renamed(Some(target.clone()));
         index.insert(entry.clone());
         index.write(&self.index())?;
         Ok(self.image(&entry)?)
@@ -168,7 +166,7 @@ impl Store {
             index.entries.retain(|entry| !self.is(entry, image.id));
         } else {
             // Stays without a name if this was the last one.
-            index.insert(Entry { reference: None, ..entry });
+            index.insert(entry.renamed(None));
         }
         Ok((index, Removed { untagged: leaving, deleted }))
     }

@@ -79,6 +79,13 @@ impl<'a> Workspace<'a> {
         Ok(path)
     }
 
+    /// As [`Self::new_layer`]; what an earlier attempt left under the name is removed.
+    pub(crate) fn fresh_layer(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let path = self.path.join(name);
+        sys::remove::remove_tree(&path).map_err(StoreError::access("delete", &path))?;
+        self.new_layer(name)
+    }
+
     /// A file for a blob.
     pub(crate) fn new_blob(&self, name: &str) -> Result<(PathBuf, File), StoreError> {
         let path = self.path.join(name);

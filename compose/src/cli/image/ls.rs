@@ -4,9 +4,9 @@ use images::{Image, Reference, Store};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::meter::size;
 use crate::cli::error::CommandError;
 use crate::cli::ps::Format;
+use crate::cli::size::size;
 use crate::cli::terminal::Terminal;
 use crate::cli::terminal::table::{Table, since};
 use crate::event::Failure;

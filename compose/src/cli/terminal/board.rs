@@ -6,7 +6,8 @@ use anstyle::{AnsiColor, Style};
 use indexmap::IndexMap;
 
 use super::paint;
-use crate::event::{Progress, Status, Step, Subject};
+use crate::cli::size::size;
+use crate::event::{Amount, Progress, Status, Step, Subject};
 
 const DONE: Style = AnsiColor::Green.on_default();
 const WORKING: Style = AnsiColor::Cyan.on_default();
@@ -25,6 +26,7 @@ pub struct Board {
 struct Row {
     status: Status,
     details: Option<String>,
+    amount: Option<Amount>,
     since: Duration,
     until: Option<Duration>,
 }
@@ -46,11 +48,13 @@ impl Board {
         let row = self.rows.entry(step.subject.clone()).or_insert_with(|| Row {
             status: step.status,
             details: None,
+            amount: None,
             since: now,
             until: None,
         });
         row.status = step.status;
         row.details.clone_from(&step.details);
+        row.amount = step.amount;
         row.until = (step.status.progress() != Progress::Working).then_some(now);
     }
 
@@ -106,8 +110,11 @@ impl Row {
         let name: String = name.chars().take(names).collect();
         let status = self.status.to_string();
         let room = width.saturating_sub(REST + names + 2);
-        let details: String =
-            self.details.iter().flat_map(|details| details.chars()).take(room).collect();
+        let details = match (self.amount, &self.details) {
+            (Some(amount), _) if self.until.is_none() => bar(amount),
+            (_, details) => details.clone().unwrap_or_default(),
+        };
+        let details: String = details.chars().take(room).collect();
         let gap = if details.is_empty() { "" } else { "  " };
         format!(
             " {} {name:names$}  {} {}{gap}{details}\n",
@@ -116,6 +123,14 @@ impl Row {
             paint(TIME, &format!("{time:>7}"), colour),
         )
     }
+}
+
+/// How far it is, as a bar and in bytes.
+fn bar(Amount { done, total }: Amount) -> String {
+    const WIDTH: usize = 20;
+    let share = u128::from(done.min(total)) * WIDTH as u128 / u128::from(total.max(1));
+    let full = usize::try_from(share).unwrap_or(WIDTH);
+    format!("[{}{}] {} of {}", "#".repeat(full), ".".repeat(WIDTH - full), size(done), size(total))
 }
 
 #[cfg(test)]
@@ -127,7 +142,7 @@ mod tests {
         let mut board = Board::new("up");
         for (name, status, at) in steps {
             let subject = Subject { kind: Kind::Container, name: (*name).to_owned() };
-            let step = Step { subject, status: *status, details: None };
+            let step = Step { subject, status: *status, details: None, amount: None };
             board.step(&step, Duration::from_millis(*at));
         }
         board
@@ -145,6 +160,22 @@ mod tests {
          ✔ Container p-db-1    Started       0.2s
          ⠋ Container p-web-10  Waiting       2.0s
         ");
+    }
+
+    #[test]
+    fn what_can_be_counted_has_a_bar() {
+        let mut board = Board::new("pull");
+        let subject = Subject { kind: Kind::Layer, name: "0123456789ab".to_owned() };
+        let amount = Some(Amount { done: 25_000_000, total: 100_000_000 });
+        let mut step = Step { subject, status: Status::Pulling, details: None, amount };
+        board.step(&step, Duration::ZERO);
+        insta::assert_snapshot!(board.render(Duration::ZERO, 24, 100, false), @r"
+        [+] pull 0/1
+         ⠋ Layer 0123456789ab  Pulling       0.0s  [#####...............] 25.0MB of 100MB
+        ");
+        (step.status, step.amount) = (Status::Pulled, None);
+        board.step(&step, Duration::from_secs(1));
+        assert!(!board.render(Duration::ZERO, 24, 100, false).contains('#'));
     }
 
     #[test]

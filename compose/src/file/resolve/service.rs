@@ -371,7 +371,11 @@ fn pull_policy(fields: &mut Fields<'_, '_>) -> Option<PullPolicy> {
         "never" => PullPolicy::Never,
         "missing" | "if_not_present" => PullPolicy::Missing,
         "build" => PullPolicy::Build,
-        "refresh" => PullPolicy::Refresh,
+        "refresh" => {
+            let after = fields.get("pull_refresh_after").and_then(Node::as_str);
+            let after = after.and_then(|text| Nanoseconds::parse(text).ok());
+            PullPolicy::Every(after.map_or(day, Nanoseconds::duration))
+        }
         "daily" => PullPolicy::Every(day),
         "weekly" => PullPolicy::Every(day * 7),
         _ => match text.strip_prefix("every_").map(Nanoseconds::parse) {

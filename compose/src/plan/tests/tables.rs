@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::sketch::{name, project};
 use super::world::World;
 use crate::api::{
-    DownOptions, KillOptions, Orphans, Recreate, RestartOptions, RmOptions, RunOptions,
-    StartOptions, StopOptions, UpOptions, Wait,
+    DownOptions, KillOptions, Orphans, PullOptions, Recreate, RestartOptions, RmOptions,
+    RunOptions, StartOptions, StopOptions, UpOptions, Wait,
 };
 use crate::model::Project;
 use crate::plan::{self, Plan};
@@ -358,6 +358,7 @@ fn run_brings_what_the_service_needs() {
         publish: false,
         use_aliases: false,
         orphans: Orphans::Warn,
+        pull: PullOptions::default(),
     };
     #[rustfmt::skip]
     let table: [(&str, RunOptions, &[&str]); 2] = [

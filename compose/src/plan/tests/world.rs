@@ -153,6 +153,9 @@ impl World {
                 }
             }
             Action::RemoveGarbage { id } => self.observed.garbage.retain(|one| one.id != *id),
+            Action::PullImage { image, .. } => {
+                self.observed.images.insert(image.clone(), format!("fetched {image}"));
+            }
             Action::RemoveImage { reference } => {
                 self.observed.images.remove(reference);
             }

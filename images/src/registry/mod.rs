@@ -1,0 +1,52 @@
+//! Registries: fetching images, and giving them away.
+//!
+//! ```no_run
+//! use images::registry::{Cancel, Environment, Pull, Registry};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = images::Store::open("/var/lib/compose/images".as_ref())?;
+//! let registry = Registry::new(Environment::of_process())?;
+//! let reference = "mysql:8.4".parse()?;
+//! let pull = Pull { reference: &reference, platform: None, cancel: &Cancel::default(), report: &|_| {} };
+//! println!("{}", registry.pull(&store, &pull)?.image.id);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Everything here blocks the thread that calls it, and is meant to be called by several at once. `settings`,
+//! `credentials`, `environment` and `tls` say who is who, `connect` and `client` talk, `pull` (with `fetch`) and `push`
+//! know what is to be said.
+//!
+//! Source: OCI distribution-spec 1.1; github.com/distribution/distribution `docs/spec`.
+//!
+//! # Why
+//!
+//! A connection has an event loop of its own and is used by one thread. A layer is read, verified, decompressed and
+//! unpacked by threads that wait for each other anyway; reading straight from the socket saves them a queue.
+
+mod body;
+mod cancel;
+mod client;
+mod connect;
+mod credentials;
+mod environment;
+mod error;
+mod fetch;
+mod progress;
+mod pull;
+mod push;
+mod settings;
+mod slots;
+mod tls;
+mod token;
+
+pub use cancel::Cancel;
+pub use client::Registry;
+pub use connect::{ConnectError, Patience};
+pub use credentials::{Credentials, CredentialsError, Kept, forget, keep};
+pub use environment::Environment;
+pub use error::RegistryError;
+pub use progress::{LayerStatus, Progress};
+pub use pull::{Pull, PullError, Pulled};
+pub use push::{Push, PushError, Pushed};
+pub use settings::SettingsError;
+pub use tls::CertificateError;

@@ -1,0 +1,101 @@
+//! Pulls that are killed at random moments: the store stays valid, the next pull goes on, and nothing is left over.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails; its victim speaks"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::server::{Parts, Server};
+use common::{import, names, tar};
+use images::registry::{Cancel, Environment, Pull, Registry};
+use images::{Digest, Force, Store};
+
+const STORE: &str = "IMAGES_TEST_KILLED_STORE";
+const NAME: &str = "IMAGES_TEST_KILLED_NAME";
+
+fn pull(store: &Store, name: &str) -> images::Image {
+    let registry = Registry::new(Environment::default()).unwrap();
+    let (reference, cancel) = (name.parse().unwrap(), Cancel::default());
+    let pull = Pull { reference: &reference, platform: None, cancel: &cancel, report: &|_| {} };
+    registry.pull(store, &pull).unwrap().image
+}
+
+/// What the killed process does: a pull and a removal, over and over.
+fn victim(store: &Path, name: &str) {
+    let store = Store::open(store).unwrap();
+    println!("ready");
+    loop {
+        pull(&store, name);
+        store.remove(name, Force::No, |_| None).unwrap();
+    }
+}
+
+#[test]
+fn a_killed_pull_is_taken_up_by_the_next() {
+    if let (Some(store), Ok(name)) = (std::env::var_os(STORE), std::env::var(NAME)) {
+        return victim(store.as_ref(), &name);
+    }
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let root = dir.path().join("images");
+    let layer = |number: u8| {
+        let files: Vec<(String, Vec<u8>)> =
+            (0..60u8).map(|n| (format!("d{number}/f{n}"), vec![n; 2000])).collect();
+        let files: Vec<(&str, &[u8])> =
+            files.iter().map(|(name, content)| (name.as_str(), &content[..])).collect();
+        tar(&files)
+    };
+    let parts = Parts::new(&[layer(1), layer(2), layer(3), layer(4)]);
+    let server = Server::start(move |asked| parts.answer(asked));
+    let name = server.name("victim");
+    let store = Store::open(&root).unwrap();
+    let kept = import(&store, "kept", &tar(&[("f", b"1")]));
+    for round in 0..100u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_killed_pull_is_taken_up_by_the_next", "--nocapture"])
+            .env(STORE, &root)
+            .env(NAME, &name)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().ends_with("ready")));
+        // A moment that differs from round to round, in steps of less than one pull takes.
+        let until = Instant::now() + Duration::from_micros((round * 1_737) % 60_000);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        assert_eq!(store.find("kept").unwrap().as_ref(), Some(&kept), "round {round}");
+        for image in store.list().unwrap().images {
+            assert!(image.layers.iter().all(|layer| layer.is_dir()), "round {round}");
+        }
+        for blob in names(&root, "blobs/sha256") {
+            let bytes = fs::read(root.join("blobs/sha256").join(&blob)).unwrap();
+            assert_eq!(Digest::of(&bytes).hex(), blob, "round {round}");
+        }
+        // The next one finishes what was begun, and clears what was left.
+        let image = pull(&store, &name);
+        assert_eq!(image.layers.len(), 4);
+        for (number, layer) in (1..=4).zip(image.layers.iter().rev()) {
+            let files = fs::read_dir(layer.join(format!("d{number}"))).unwrap();
+            assert_eq!(files.count(), 60, "round {round}");
+        }
+        let left = names(&root, "layers");
+        assert!(!left.iter().any(|name| name.starts_with(".tmp")), "round {round}: {left:?}");
+        store.remove(&name, Force::No, |_| None).unwrap();
+        assert_eq!(names(&root, "layers").len(), 2, "round {round}");
+        assert_eq!(names(&root, "blobs/sha256").len(), 3, "round {round}");
+    }
+}

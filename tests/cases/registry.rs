@@ -1,0 +1,167 @@
+//! Images from and to a real registry: Debian's `docker-registry`, plain, with passwords, and with TLS.
+
+use std::fs;
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use scenarios::command::Running;
+use scenarios::{Need, Stage, Verdict, eventually};
+
+use crate::Scenario;
+
+const NEEDS: &[Need] = &[Need::Root, Need::Registry];
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario::needing("images_travel_through_a_registry", NEEDS, travels),
+        Scenario::needing("a_registry_with_passwords", NEEDS, passwords),
+        Scenario::needing("a_registry_with_tls", NEEDS, tls),
+    ]
+}
+
+/// Starts a registry at `address`, with `more` in its settings.
+fn registry(
+    stage: &Stage,
+    address: &str,
+    more: &str,
+) -> Result<Running, Box<dyn std::error::Error>> {
+    let data = stage.folder.with_file_name("registry");
+    let settings = format!(
+        "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: {address}\n{more}",
+        data.display()
+    );
+    stage.file("registry.yml", &settings)?;
+    let mut command = stage.command("docker-registry");
+    command.args(["serve", "registry.yml"]);
+    let running = stage.start(command)?;
+    eventually(Duration::from_secs(20), || {
+        let _listens = TcpStream::connect(address)?;
+        Ok(())
+    })?;
+    Ok(running)
+}
+
+/// Ends it: nothing of a scenario may be left.
+fn end(registry: Running) -> Verdict {
+    registry.signal(nix::sys::signal::Signal::SIGKILL)?;
+    let _ended = registry.finish(Duration::from_secs(20))?;
+    Ok(())
+}
+
+/// An image with one program that needs nothing else: ldconfig(8) is linked statically.
+fn image(stage: &Stage, name: &str) -> Verdict {
+    stage.file("root/data", "hello from the image\n")?;
+    fs::copy("/sbin/ldconfig", stage.folder.join("root/ldconfig"))?;
+    // With gzip, which all formats of images know.
+    stage.client("tar", &["-C", "root", "-czf", "root.tar", "."]).success()?;
+    let words =
+        ["image", "import", "root.tar", name, "--change", r#"CMD ["/ldconfig", "--version"]"#];
+    stage.compose(words).success()?;
+    Ok(())
+}
+
+fn travels(stage: &Stage) -> Verdict {
+    let registry = registry(stage, "127.0.0.1:5000", "")?;
+    image(stage, "localhost:5000/team/app:1")?;
+    stage.compose(["image", "push", "localhost:5000/team/app:1"]).success()?.complains("Pushed")?;
+    // What is there is not sent again.
+    let again = stage.compose(["image", "push", "localhost:5000/team/app:1"]).success()?;
+    again.complains("Exists")?;
+    // Others can read it, and write it in Docker's own format.
+    let remote = "docker://localhost:5000/team/app:1";
+    let seen = stage.client("skopeo", &["inspect", "--tls-verify=false", remote]).success()?;
+    seen.says("\"Os\": \"linux\"")?;
+    let copy = ["copy", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false"];
+    let to = "docker://localhost:5000/team/app:docker";
+    stage.client("skopeo", &[&copy[..], &["--format", "v2s2", remote, to]].concat()).success()?;
+    stage.compose(["image", "rm", "localhost:5000/team/app:1"]).success()?;
+
+    // What is missing is fetched by whoever needs it.
+    stage.file(
+        "compose.yaml",
+        "services:\n  app:\n    image: localhost:5000/team/app:docker\n  never:\n    image: localhost:5000/team/app:1\n    pull_policy: never\n",
+    )?;
+    stage.compose(["run", "--rm", "app"]).success()?.says("ldconfig")?;
+    stage.compose(["create", "never"]).code(1)?.complains("there is no image")?;
+    stage
+        .compose(["--dry-run", "create", "--pull", "always", "never"])
+        .success()?
+        .says("pull image localhost:5000/team/app:1 (requested)")?;
+    stage.compose(["create", "--pull", "always", "never"]).success()?.complains("Pulled")?;
+    stage.compose(["images"]).success()?.says("localhost:5000/team/app")?;
+    let json = stage.compose(["--progress", "json", "pull", "app"]).success()?;
+    json.complains(
+        r#"{"id":"Image localhost:5000/team/app:docker","status":"Working","text":"Pulling"}"#,
+    )?;
+    stage.compose(["pull", "--quiet"]).success()?;
+    stage.compose(["image", "pull", "localhost:5000/team/none"]).code(1)?.complains("has no")?;
+    stage.compose(["down"]).success()?;
+    end(registry)
+}
+
+fn passwords(stage: &Stage) -> Verdict {
+    let made = stage.client("htpasswd", &["-Bbn", "me", "secret"]).success()?;
+    stage.file("passwords", &made.stdout)?;
+    let auth = format!(
+        "auth:\n  htpasswd: {{realm: test, path: {}}}\n",
+        stage.folder.join("passwords").display()
+    );
+    let registry = registry(stage, "127.0.0.1:5000", &auth)?;
+    image(stage, "localhost:5000/app")?;
+    let push = ["image", "push", "localhost:5000/app"];
+    stage.compose(push).code(1)?.complains("compose login localhost:5000")?;
+    let login =
+        || stage.compose_command(["login", "-u", "me", "--password-stdin", "localhost:5000"]);
+    let wrong = stage.run(login(), Some("wrong\n")).code(1)?;
+    wrong.complains("refuses a login to `me`")?;
+    stage.run(login(), Some("secret\n")).success()?.says("Login Succeeded")?;
+    stage.compose(push).success()?;
+    // The one who asks the supervisor is the one whose credentials count.
+    stage.compose(["image", "rm", "localhost:5000/app"]).success()?;
+    stage.file("compose.yaml", "services:\n  app:\n    image: localhost:5000/app\n")?;
+    stage.compose(["create"]).success()?.complains("Pulled")?;
+    stage.compose(["down"]).success()?;
+    stage.compose(["logout", "localhost:5000"]).success()?.says("Removed")?;
+    stage.compose(["pull"]).code(1)?.complains("somebody without a name")?;
+    stage.compose(["pull", "--ignore-pull-failures"]).success()?;
+    end(registry)
+}
+
+fn tls(stage: &Stage) -> Verdict {
+    let openssl = |words: &str| -> Verdict {
+        let words: Vec<&str> = words.split(' ').collect();
+        stage.client("openssl", &words).success()?;
+        Ok(())
+    };
+    openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.crt",
+    )?;
+    openssl(
+        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=registry -keyout own.key -out own.csr",
+    )?;
+    stage.file("names", "subjectAltName=IP:192.0.2.2\n")?;
+    openssl(
+        "x509 -req -days 2 -in own.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile names -out own.crt",
+    )?;
+    let at = |name: &str| stage.folder.join(name).display().to_string();
+    let more = format!("  tls: {{certificate: {}, key: {}}}\n", at("own.crt"), at("own.key"));
+    let registry = registry(stage, "192.0.2.2:5443", &more)?;
+    image(stage, "192.0.2.2:5443/app")?;
+    let push = || stage.compose_command(["image", "push", "192.0.2.2:5443/app"]);
+    stage.run(push(), None).code(1)?.complains("cannot speak TLS")?;
+    let trusting = |mut command: Command| {
+        command.env("SSL_CERT_FILE", at("ca.crt"));
+        command
+    };
+    stage.run(trusting(push()), None).success()?;
+    stage.compose(["image", "rm", "192.0.2.2:5443/app"]).success()?;
+    let pull = || stage.compose_command(["image", "pull", "192.0.2.2:5443/app"]);
+    stage.run(trusting(pull()), None).success()?.says("192.0.2.2:5443/app:latest")?;
+    // Or nobody is asked who they are.
+    stage.file("registries.json", r#"{"insecure-registries": ["192.0.2.0/24"]}"#)?;
+    let mut careless = pull();
+    careless.env("COMPOSE_REGISTRIES", at("registries.json"));
+    stage.run(careless, None).success()?;
+    end(registry)
+}
