@@ -71,6 +71,8 @@ fn reaping(stage: &Stage) -> Verdict {
         "services: {parent: {image: 'rootfs:/', init: true, command: sleep infinity}}",
     )?;
     stage.compose(["up", "--detach"]).success()?;
+    let shown = stage.compose(["exec", "-T", "parent", "cat", "/proc/1/cmdline"]).success()?.stdout;
+    assert_eq!(shown.trim_end_matches('\0'), "init -- sleep infinity");
     // Children whose parent is gone before them become children of process 1.
     stage
         .compose([

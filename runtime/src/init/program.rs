@@ -14,6 +14,9 @@ use super::error::{Attempt, StepError};
 /// Where programs are looked for in a container that does not say it.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What the reaper is called where processes are listed.
+const REAPER: &str = "init --";
+
 /// Parts the reaper, which stays PID 1, from the process that becomes the program.
 ///
 /// Both go on through the same steps: the reaper is as confined as the program, and runs it from an image of ours that
@@ -32,6 +35,8 @@ pub(super) fn fork_reaper(entry: &mut Entry) -> Result<(), StepError> {
         return own_group(entry);
     };
     entry.role = Role::Reaper(program);
+    // Best effort: without it the container would see how its keeper was started.
+    let _ = sys::memory::show_as(&format!("{REAPER} {}", entry.process.args.join(" ")));
     Ok(())
 }
 

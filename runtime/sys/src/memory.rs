@@ -1,4 +1,4 @@
-//! Memory that a process which only waits can do without.
+//! Memory of our own that others can see: as a size, and as the words a process was started with.
 
 use std::ffi::c_void;
 use std::fs;
@@ -32,6 +32,37 @@ pub fn give_back() -> io::Result<()> {
     Ok(())
 }
 
+/// Replaces the words that others see of this process (`/proc/PID/cmdline`, proc_pid_cmdline(5)): a copy of a process that
+/// has become something else does not bear the words of the first one. Longer words are cut off.
+///
+/// [`std::env::args`] gives the new words from then on.
+///
+/// # Errors
+///
+/// When `/proc/self/stat` cannot be read.
+pub fn show_as(words: &str) -> io::Result<()> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let (start, end) = arguments(&stat).ok_or(io::ErrorKind::InvalidData)?;
+    let shown = words.bytes().chain(std::iter::repeat(0)).take((end - start).saturating_sub(1));
+    for (address, byte) in (start..end).zip(shown.chain([0])) {
+        let place = std::ptr::with_exposed_provenance_mut::<u8>(address);
+        // SAFETY: the kernel has put the words of execve(2) between these addresses, on the stack of the first thread,
+        // which is writable and stays mapped as long as the process lives. Nothing in this program holds a reference to
+        // them: the standard library copies each word when it is asked for it.
+        unsafe { place.write_volatile(byte) };
+    }
+    Ok(())
+}
+
+/// The fields 48 and 49 of proc_pid_stat(5), between which the words lie; counted behind the name of the program, which may
+/// hold anything.
+fn arguments(stat: &str) -> Option<(usize, usize)> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(48 - 3);
+    let (start, end) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    (0 < start && start < end).then_some((start, end))
+}
+
 /// The addresses of a line of proc_pid_maps(5) that maps code of a file.
 fn code(line: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();
@@ -60,6 +91,33 @@ mod tests {
         ] {
             assert_eq!(code(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_copy_shows_other_words() {
+        let shown = || fs::read_to_string("/proc/self/cmdline").unwrap();
+        let first = std::env::args().next().unwrap();
+        assert!(shown().starts_with(&first));
+        let whole = shown().len();
+        // In a child, as the words of this process are not ours to change.
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "memory::tests::shows_other_words", "--ignored", "--nocapture"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(shown().len(), whole);
+    }
+
+    #[test]
+    #[ignore = "the child of a_copy_shows_other_words"]
+    fn shows_other_words() {
+        let before = fs::read("/proc/self/cmdline").unwrap().len();
+        show_as("init").unwrap();
+        let shown = fs::read("/proc/self/cmdline").unwrap();
+        assert_eq!(shown.split(|byte| *byte == 0).next(), Some(&b"init"[..]));
+        assert!(shown.len() <= before && shown[4..].iter().all(|byte| *byte == 0), "{shown:?}");
+        show_as(&"x".repeat(before * 2)).unwrap();
+        assert!(fs::read("/proc/self/cmdline").unwrap().len() <= before);
     }
 
     #[test]
