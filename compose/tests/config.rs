@@ -88,33 +88,6 @@ fn conformance() -> Option<PathBuf> {
     found
 }
 
-/// Cases in which we differ from docker compose on purpose.
-const DIFFERENT: [(&str, &str); 5] = [
-    ("cg-loader-extendsnil", "an empty base leaves no `extends` in the output"),
-    ("cg-loader-xservice", "keys that begin with `x-` are names where users choose the keys"),
-    ("sy-envfile-bad-2", "a variable without a name is refused"),
-    ("sy-interp-keys", "keys are no templates, so their `$` is not doubled on output"),
-    ("sy-type-14-mem-limit-1e6", "1e6 is a million bytes and not dropped"),
-];
-
-#[test]
-fn prints_what_docker_compose_prints() {
-    let Some(folder) = conformance() else { return };
-    let output = Command::new("python3")
-        .arg(folder.join("run.py"))
-        .args(["--compose", env!("CARGO_BIN_EXE_compose"), "--quiet"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let failed: Vec<&str> = said
-        .lines()
-        .filter_map(|line| line.strip_prefix("FAIL ")?.rsplit('/').next())
-        .filter(|case| DIFFERENT.iter().all(|(known, _)| known != case))
-        .collect();
-    assert!(said.contains(" passed, "), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(failed.is_empty(), "{failed:?}\n{said}");
-}
-
 /// Cases whose names of resources come from variables that are not set: an empty name is not
 /// printed, and no name means another one.
 const NAMELESS: [&str; 3] =

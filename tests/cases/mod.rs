@@ -3,6 +3,7 @@
 mod broken;
 mod build;
 mod commands;
+mod conformance;
 mod dev_stack;
 mod everyday;
 mod hello;
@@ -23,6 +24,7 @@ const FILES: &[&str] = &[
     "broken",
     "build",
     "commands",
+    "conformance",
     "dev_stack",
     "everyday",
     "hello",
@@ -46,6 +48,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         broken::all(),
         build::all(),
         commands::all(),
+        conformance::all(),
         dev_stack::all(),
         everyday::all(),
         hello::all(),

@@ -14,6 +14,8 @@ pub enum Need {
     Clients,
     /// A registry, and those who talk to it: `docker-registry`, `skopeo`, `openssl`, `htpasswd`.
     Registry,
+    /// The recorded answers of docker compose in `../shared/conformance`, and `python3` to compare with them.
+    Conformance,
     /// A memory controller: limits are enforced.
     Memory,
 }
@@ -26,6 +28,7 @@ impl Need {
             Self::Images => "images",
             Self::Clients => "clients",
             Self::Registry => "registry",
+            Self::Conformance => "conformance",
             Self::Memory => "memory",
         }
     }
@@ -44,6 +47,12 @@ impl Need {
             },
             Self::Clients => programs(&["mysql", "redis-cli", "svn", "curl", "script"]),
             Self::Registry => programs(&["docker-registry", "skopeo", "openssl", "htpasswd"]),
+            Self::Conformance => match conformance() {
+                None => Some(
+                    "there is no ../shared/conformance, and CONFORMANCE names no other".to_owned(),
+                ),
+                Some(_) => programs(&["python3"]),
+            },
             Self::Memory => {
                 let found =
                     ["/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory"]
@@ -61,6 +70,13 @@ impl Need {
         std::env::var("TEST_REQUIRE")
             .is_ok_and(|words| words.split(',').any(|word| word.trim() == self.word()))
     }
+}
+
+/// The folder of the conformance runner: `CONFORMANCE`, else `shared/conformance` beside the checkout.
+pub fn conformance() -> Option<PathBuf> {
+    let given = std::env::var_os("CONFORMANCE").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance");
+    [given, Some(beside)].into_iter().flatten().find(|path| path.join("run.py").is_file())
 }
 
 /// The archive that `scripts/images` made.

@@ -370,7 +370,11 @@ fn target() -> PathBuf {
 }
 
 /// The binary: `COMPOSE_BIN`, else what was built last for release or for debugging.
-fn binary() -> Result<PathBuf, String> {
+///
+/// # Errors
+///
+/// When none was built.
+pub fn binary() -> Result<PathBuf, String> {
     if let Some(path) = std::env::var_os("COMPOSE_BIN") {
         return Ok(PathBuf::from(path));
     }

@@ -37,7 +37,7 @@ pub struct ConfigArgs {
     /// Print the names of the networks
     #[arg(long, group = "list")]
     networks: bool,
-    /// Print the names of the models
+    /// Print the models of the services
     #[arg(long, group = "list")]
     models: bool,
     /// Print the images of the services
@@ -143,17 +143,16 @@ pub fn run(
 
 /// What was asked for.
 fn text(args: &ConfigArgs, document: &Document) -> Result<String, CommandError> {
-    let lists = [
-        (args.services, "services"),
-        (args.volumes, "volumes"),
-        (args.networks, "networks"),
-        (args.models, "models"),
-    ];
+    let lists =
+        [(args.services, "services"), (args.volumes, "volumes"), (args.networks, "networks")];
     if let Some((_, kind)) = lists.into_iter().find(|(asked, _)| *asked) {
         return Ok(list::lines(document.keys(kind)));
     }
     if args.images {
         return Ok(list::lines(document.images().into_values()));
+    }
+    if args.models {
+        return Ok(list::lines(document.models()));
     }
     if args.profiles {
         return Ok(list::lines(document.profiles()));

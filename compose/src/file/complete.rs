@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::canonical::{PORT, ULIMIT};
+use super::canonical::{PORT, ULIMIT, Variables};
 use super::node::{Map, Node, Value};
 use super::report::Report;
 use super::schema::{List, ListMerge, Object, Shape};
@@ -21,7 +21,10 @@ fn check_at(report: &mut Report, node: &Node, key: Option<Span>, shape: &Shape) 
         }
         Shape::Long(long) => check_object(report, node, key, long.object),
         Shape::Map(map) => {
-            for (_, entry) in node.entries() {
+            for (name, entry) in node.entries() {
+                if !map.null_values && map.value.leaves_open(&entry.node) {
+                    nothing(report, name, &entry.node, map.value);
+                }
                 check_at(report, &entry.node, Some(entry.key), map.value);
             }
         }
@@ -49,9 +52,19 @@ fn check_object(report: &mut Report, node: &Node, key: Option<Span>, object: &'s
     }
     for (name, entry) in map.iter() {
         if let Some(field) = object.field(name) {
+            if field.shape.leaves_open(&entry.node) {
+                nothing(report, name, &entry.node, &field.shape);
+            }
             check_at(report, &entry.node, Some(entry.key), &field.shape);
         }
     }
+}
+
+fn nothing(report: &mut Report, name: &str, node: &Node, shape: &Shape) {
+    report
+        .error(node.span, format!("`{name}` must be {}, not nothing", shape.expected()))
+        .says("this is nothing")
+        .help("remove the key, or give it a value");
 }
 
 fn check_list(report: &mut Report, node: &Node, list: &List) {
@@ -73,18 +86,23 @@ fn check_list(report: &mut Report, node: &Node, list: &List) {
 }
 
 /// Puts in what stands where the files say nothing.
-pub(super) fn defaults(project: &mut Node) {
+pub(super) fn defaults(project: &mut Node, variables: Variables) {
     let Some(services) = project.as_map_mut().and_then(|map| map.get_mut("services")) else {
         return;
     };
     let Some(services) = services.as_map_mut() else { return };
     for (_, entry) in services.iter_mut() {
         let Some(service) = entry.node.as_map_mut() else { continue };
-        service_defaults(service);
+        service_defaults(service, variables);
     }
 }
 
-fn service_defaults(service: &mut Map) {
+fn service_defaults(service: &mut Map, variables: Variables) {
+    let all = match variables {
+        Variables::FilledIn => Value::Int(-1),
+        Variables::Kept => Value::Text("all".into()),
+    };
+    let count_default = |request: &mut Node| count_default(request, all.clone());
     if let Some(build) = service.get_mut("build") {
         default_text(build, "context", ".");
     }
@@ -100,6 +118,9 @@ fn service_defaults(service: &mut Map) {
         }
         default_text(device, "permissions", "rwm");
     });
+    if variables == Variables::Kept {
+        each(service.get_mut("env_file"), required_default);
+    }
     each(service.get_mut("gpus"), count_default);
     let deploy = service.get_mut("deploy").and_then(Node::as_map_mut);
     let resources = deploy.and_then(|map| map.get_mut("resources")).and_then(Node::as_map_mut);
@@ -132,12 +153,22 @@ fn secret_default(grant: &mut Node) {
     }
 }
 
-fn count_default(request: &mut Node) {
+/// Once an environment file is read, nobody sees this any more.
+fn required_default(file: &mut Node) {
+    let span = file.span;
+    if let Some(map) = file.as_map_mut()
+        && !map.contains("required")
+    {
+        map.set("required", Node::new(Value::Bool(true), span));
+    }
+}
+
+fn count_default(request: &mut Node, all: Value) {
     let span = request.span;
     if let Some(map) = request.as_map_mut()
         && !map.contains("count")
         && !map.contains("device_ids")
     {
-        map.set("count", Node::new(Value::Int(-1), span));
+        map.set("count", Node::new(all, span));
     }
 }

@@ -11,12 +11,12 @@ use crate::diagnostic::Diagnostic;
 
 use super::canonical::Variables;
 use super::env_file::Required;
-use super::environment::Environment;
 use super::interpolate;
 use super::locate::{self, Located};
 use super::node::{Map, Node};
 use super::paths::Base;
 use super::read::{DOCUMENT, Reader, Scope};
+use super::remote::Remotes;
 use super::render::{self, Nulls};
 use super::report::Report;
 use super::template::Mention;
@@ -92,11 +92,13 @@ impl Document {
         &self.environment
     }
 
-    /// What `config` prints: the whole document, each object in the order of its table.
+    /// What `config` prints: the whole document, each object in the order of its table; by the
+    /// order of keys if variables were not filled in.
     pub fn to_value(&self, nulls: Nulls) -> Json {
-        let order =
-            if self.skip.interpolation { render::Order::Name } else { render::Order::Table };
-        render::document(&self.tree, order, nulls)
+        if self.skip.interpolation {
+            return render::written(&self.tree, nulls);
+        }
+        render::document(&self.tree, nulls)
     }
 
     /// One service as `config` prints it in JSON; nothing if there is none of this name.
@@ -121,6 +123,14 @@ impl Document {
                 let image = image.map_or_else(|| format!("{}-{name}", self.name), str::to_owned);
                 (name.to_string(), image)
             })
+            .collect()
+    }
+
+    /// The models that services use, by what they are and not by their keys.
+    pub fn models(&self) -> BTreeSet<String> {
+        let models = self.tree.get("models").into_iter().flat_map(Node::entries);
+        models
+            .filter_map(|(_, entry)| Some(entry.node.get("model")?.as_str()?.to_owned()))
             .collect()
     }
 
@@ -183,6 +193,7 @@ fn reader<'r>(report: &'r mut Report, options: &LoadOptions, located: &Located) 
         report,
         variables,
         home: located.environment.get("HOME").map(PathBuf::from),
+        remotes: Remotes::from_environment(&located.environment),
         extended: HashMap::new(),
         circular: HashSet::new(),
         ahead: HashMap::new(),
@@ -205,7 +216,7 @@ fn read(report: &mut Report, options: &LoadOptions) -> Option<Document> {
     let ahead = read_ahead(report, options, &located);
     let name = project_name(report, options, &located, &ahead)?;
     located.environment.set("COMPOSE_PROJECT_NAME", name.as_str());
-    let Located { files, project_dir, environment, profiles, .. } = &located;
+    let Located { files, project_dir, environment, .. } = &located;
     let scope = Scope {
         dir: project_dir.clone(),
         environment: Rc::new(environment.clone()),
@@ -224,14 +235,14 @@ fn read(report: &mut Report, options: &LoadOptions) -> Option<Document> {
     };
     reader.settle(&mut tree, &scope, false);
     let home = reader.home.clone();
-    complete::defaults(&mut tree);
+    complete::defaults(&mut tree, reader.variables);
     complete::check(report, &tree, &DOCUMENT);
     if !options.skip.paths {
         let base = Base { dir: project_dir.clone(), home };
         super::paths::resolve(&mut tree, &base);
     }
     check::values(report, &tree);
-    let disabled = finish(report, options, &mut tree, profiles, &name, environment);
+    let disabled = finish(report, options, &mut tree, &located, &name);
     Some(Document {
         report: RefCell::default(),
         tree,
@@ -249,18 +260,21 @@ fn finish(
     report: &mut Report,
     options: &LoadOptions,
     tree: &mut Node,
-    profiles: &[String],
+    located: &Located,
     name: &str,
-    environment: &Environment,
 ) -> Map {
+    let Located { profiles, environment, .. } = located;
     let span = tree.span;
     if let Some(map) = tree.as_map_mut() {
+        let written = options.skip.normalization && located.name.is_none();
         let span = match map.get("name") {
             Some(written) if written.as_str() == Some(name) => written.span,
             _ => span.implied(),
         };
-        map.set("name", Node::text(name, span));
-        if !map.contains("services") {
+        if !written || !map.contains("name") {
+            map.set("name", Node::text(name, span));
+        }
+        if !options.skip.interpolation && !map.contains("services") {
             map.set("services", Node::map(Map::default(), span));
         }
     }
@@ -331,7 +345,7 @@ fn project_name(
     let name = name_in_files(report, options, located, ahead)
         .map(|name| locate::normalized_name(&name))
         .filter(|name| !name.is_empty())
-        .or_else(|| directory(&located.project_dir).filter(|name| !name.is_empty()))
+        .or_else(|| directory(&located.named_dir).filter(|name| !name.is_empty()))
         .or_else(|| directory(&options.working_dir).filter(|name| !name.is_empty()));
     if name.is_none() {
         report

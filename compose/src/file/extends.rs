@@ -6,7 +6,6 @@ use std::rc::Rc;
 
 use super::canonical;
 use super::interpolate::interpolate;
-use super::merge;
 use super::node::{Map, Node, Tag, Value};
 use super::paths::{self, Base};
 use super::read::{Extended, Reader, Scope};
@@ -168,7 +167,7 @@ fn foreign(
     chain: &mut Vec<Link>,
 ) -> Option<Node> {
     let base = Base { dir: from.to_owned(), home: reader.home.clone() };
-    let path = PathBuf::from(base.path(file));
+    let path = reader.local(file, &base, *file_place)?;
     let extended = open(reader, &path, *file_place, scope)?;
     let dir = paths::directory(&path);
     let base = Base { dir: dir.clone(), home: reader.home.clone() };
@@ -266,5 +265,5 @@ fn unknown<'k>(
 }
 
 fn lay_over(reader: &mut Reader<'_>, base: Node, service: Node) -> Node {
-    merge::merge(reader.report, base, service, &SHAPE)
+    reader.merge(base, service, &SHAPE)
 }

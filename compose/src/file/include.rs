@@ -9,7 +9,6 @@ use super::dotenv;
 use super::env_file;
 use super::environment::Environment;
 use super::locate::absolute;
-use super::merge;
 use super::node::{Node, Value};
 use super::paths::{Base, directory};
 use super::read::{DOCUMENT, Reader, Scope};
@@ -42,7 +41,7 @@ pub(super) fn apply(
         imported = Some(match imported {
             Some(earlier) => {
                 conflicts(reader, &earlier, &project);
-                merge::merge(reader.report, earlier, project, &DOCUMENT)
+                reader.merge(earlier, project, &DOCUMENT)
             }
             None => project,
         });
@@ -50,7 +49,7 @@ pub(super) fn apply(
     match imported {
         Some(imported) => {
             conflicts(reader, &imported, &document);
-            merge::merge(reader.report, imported, document, &DOCUMENT)
+            reader.merge(imported, document, &DOCUMENT)
         }
         None => document,
     }
@@ -59,21 +58,25 @@ pub(super) fn apply(
 /// The application that one item names.
 fn one(reader: &mut Reader<'_>, item: &Node, scope: &Scope) -> Option<Node> {
     let base = Base { dir: scope.dir.clone(), home: reader.home.clone() };
-    let texts = |key: &str| -> Vec<(String, Span)> {
+    let texts = |key: &str| -> Vec<(&str, Span)> {
         let list = item.get(key).map(Node::items).unwrap_or_default();
-        list.iter()
-            .filter_map(|node| node.as_str().map(|text| (base.path(text), node.span)))
-            .collect()
+        list.iter().filter_map(|node| node.as_str().map(|text| (text, node.span))).collect()
     };
     let paths = texts("path");
-    let Some((main, place)) = paths.first() else {
+    let env_files: Vec<(String, Span)> =
+        texts("env_file").into_iter().map(|(text, place)| (base.path(text), place)).collect();
+    let Some((_, place)) = paths.first() else {
         reader
             .report
             .error(item.span, "`include` does not say which file")
             .help("add `path: FILE`");
         return None;
     };
-    let (main, place) = (PathBuf::from(main), *place);
+    let place = *place;
+    let files: Option<Vec<PathBuf>> =
+        paths.iter().map(|(text, place)| reader.local(text, &base, *place)).collect();
+    let files = files?;
+    let main = files.first()?.clone();
     let dir = match item.get("project_directory").and_then(Node::as_str) {
         Some(dir) => PathBuf::from(base.path(dir)),
         None => directory(&main),
@@ -81,15 +84,14 @@ fn one(reader: &mut Reader<'_>, item: &Node, scope: &Scope) -> Option<Node> {
     if !acyclic(reader, &main, place, scope) {
         return None;
     }
-    let environment = environment(reader, item, &texts("env_file"), &dir, scope);
+    let environment = environment(reader, item, &env_files, &dir, scope);
     let inner = Scope { dir, environment, chain: scope.chain.clone() };
-    let files: Vec<PathBuf> = paths.into_iter().map(|(path, _)| PathBuf::from(path)).collect();
     let mut project = reader.files(&files, &inner, Some(&Cause::Include(place)))?;
     if let Some(map) = project.as_map_mut() {
         map.remove("name");
         map.retain(|key, _| !key.starts_with("x-"));
     }
-    complete::defaults(&mut project);
+    complete::defaults(&mut project, reader.variables);
     reader.settle(&mut project, &inner, true);
     Some(project)
 }

@@ -6,10 +6,12 @@ use std::path::{Component, Path, PathBuf};
 use super::dotenv;
 use super::environment::Environment;
 use super::paths::directory;
+use super::remote::{self, Remotes};
 use super::report::Report;
 use super::{LoadOptions, env_file};
 
-const NAMES: [&str; 4] =
+/// The names of a compose file, the best first.
+pub(super) const NAMES: [&str; 4] =
     ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 const OVERRIDES: [&str; 4] = [
     "compose.override.yml",
@@ -24,6 +26,8 @@ pub(super) struct Located {
     pub(super) files: Vec<PathBuf>,
     /// The directory of the project.
     pub(super) project_dir: PathBuf,
+    /// The directory that names the project; another one if the files are remote.
+    pub(super) named_dir: PathBuf,
     /// The variables for the files.
     pub(super) environment: Environment,
     /// The name that was asked for, valid or not.
@@ -41,29 +45,33 @@ pub(super) fn locate(report: &mut Report, options: &LoadOptions) -> Option<Locat
     let explicit_env = explicit_env_files(options, &environment);
     let early_dir = match (&options.project_dir, options.files.first()) {
         (Some(dir), _) => absolute(&options.working_dir, dir),
-        (None, Some(file)) if file != Path::new("-") => {
+        (None, Some(file)) if !is_elsewhere(file) => {
             directory(&absolute(&options.working_dir, file))
         }
         _ => options.working_dir.clone(),
     };
     read_env(report, options, &explicit_env, &early_dir, &mut environment);
 
-    let files = compose_files(report, options, &environment)?;
-    let project_dir = match (&options.project_dir, files.first()) {
+    let named = compose_files(report, options, &environment)?;
+    let named_dir = match (&options.project_dir, named.first()) {
         (Some(dir), _) => absolute(&options.working_dir, dir),
-        (None, Some(file)) if file != Path::new("-") => directory(file),
+        (None, Some(file)) if !is_elsewhere(file) => directory(file),
         _ => options.working_dir.clone(),
     };
-    if project_dir != early_dir {
-        read_env(report, options, &explicit_env, &project_dir, &mut environment);
+    if named_dir != early_dir {
+        read_env(report, options, &explicit_env, &named_dir, &mut environment);
     }
+    let files = local_files(report, &named, &environment)?;
+    // The first remote file brings its folder with it.
+    let fetched = named.iter().zip(&files).find(|(named, local)| named != local);
+    let project_dir = fetched.map_or_else(|| named_dir.clone(), |(_, local)| directory(local));
     let name = options
         .project_name
         .clone()
         .or_else(|| environment.get("COMPOSE_PROJECT_NAME").cloned())
         .filter(|name| !name.is_empty());
     let profiles = profiles(options, &environment);
-    Some(Located { files, project_dir, environment, name, profiles })
+    Some(Located { files, project_dir, named_dir, environment, name, profiles })
 }
 
 fn profiles(options: &LoadOptions, environment: &BTreeMap<String, String>) -> Vec<String> {
@@ -137,7 +145,8 @@ fn compose_files(
     if let Some(list) = environment.get("COMPOSE_FILE").filter(|list| !list.is_empty()) {
         let separator = environment.get("COMPOSE_PATH_SEPARATOR").filter(|text| !text.is_empty());
         let separator = separator.map_or(":", String::as_str);
-        return Some(list.split(separator).map(|file| absolute(from, Path::new(file))).collect());
+        let files = split_list(list, separator);
+        return Some(files.into_iter().map(|file| absolute(from, Path::new(file))).collect());
     }
     let start = options.project_dir.as_ref().map_or(from.clone(), |dir| absolute(from, dir));
     let Some(dir) = start.ancestors().find(|dir| first_of(dir, &NAMES).is_some()) else {
@@ -165,13 +174,60 @@ fn compose_files(
     Some(files)
 }
 
+/// The files of `COMPOSE_FILE`. The colons of a URL do not separate.
+fn split_list<'t>(list: &'t str, separator: &str) -> Vec<&'t str> {
+    if remote::is_remote(list) {
+        return vec![list];
+    }
+    list.split(separator).collect()
+}
+
 fn first_of<'n>(dir: &Path, names: &[&'n str]) -> Option<&'n str> {
     names.iter().copied().find(|name| dir.join(name).is_file())
 }
 
-/// `path` against `base`, without `.` and `..`; `-` stays as it is.
+/// The files themselves: those of remotes are fetched.
+fn local_files(
+    report: &mut Report,
+    named: &[PathBuf],
+    environment: &BTreeMap<String, String>,
+) -> Option<Vec<PathBuf>> {
+    let remotes = Remotes::from_environment(environment);
+    let mut files = Vec::with_capacity(named.len());
+    for file in named {
+        match file.to_str().filter(|text| remote::is_remote(text)) {
+            None => files.push(file.clone()),
+            Some(text) => match remotes.fetch(text) {
+                Ok(local) => files.push(local),
+                Err(error) => {
+                    let message = format!("cannot read {text}: {}", chain(&error));
+                    report.error_without_place(message).help(error.help());
+                }
+            },
+        }
+    }
+    (files.len() == named.len()).then_some(files)
+}
+
+/// An error with its causes, on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// True for standard input and for files of remotes.
+fn is_elsewhere(file: &Path) -> bool {
+    file == Path::new("-") || file.to_str().is_some_and(remote::is_remote)
+}
+
+/// `path` against `base`, without `.` and `..`; what lies elsewhere stays as it is.
 pub(super) fn absolute(base: &Path, path: &Path) -> PathBuf {
-    if path == Path::new("-") { path.to_owned() } else { clean(&base.join(path)) }
+    if is_elsewhere(path) { path.to_owned() } else { clean(&base.join(path)) }
 }
 
 /// Takes `.` and `..` out of a path, by its text alone.

@@ -1,49 +1,150 @@
 //! Merges one document over another, by the rules of [`super::schema`].
 
-use super::canonical;
-use super::node::{Map, Node, Tag, Value};
+use std::rc::Rc;
+
+use super::canonical::{self, Variables};
+use super::node::{Entry, Map, Node, Tag, Value};
 use super::report::Report;
-use super::schema::{List, ListMerge, Object, ObjectMerge, Shape};
+use super::schema::{self, List, ListMerge, Object, ObjectMerge, Shape};
 use super::trace::{Cause, Trace};
 
-/// Lays `right` over `left`.
-///
-/// Both are in their long form, so that mappings merge key by key and lists one after the other;
-/// what a table says otherwise, and the tags `!reset` and `!override`, are seen to here.
-pub(crate) fn merge(report: &mut Report, left: Node, right: Node, shape: &Shape) -> Node {
-    match right.tag {
-        Tag::Reset => return right,
-        Tag::Override => return Node { tag: left.tag, ..over(report, &left, right) },
-        Tag::None => {}
+/// Lays one document over another.
+pub(crate) struct Merger<'r> {
+    pub(crate) report: &'r mut Report,
+    /// Whether all values are in their long form.
+    pub(crate) variables: Variables,
+}
+
+impl Merger<'_> {
+    /// Lays `right` over `left`.
+    ///
+    /// Both are in their long form, so that mappings merge key by key and lists one after the
+    /// other; what a table says otherwise, and the tags `!reset` and `!override`, are seen to here.
+    pub(crate) fn merge(&mut self, left: Node, right: Node, shape: &Shape) -> Node {
+        match right.tag {
+            Tag::Reset => return right,
+            Tag::Override => return Node { tag: left.tag, ..over(self.report, &left, right) },
+            Tag::None => {}
+        }
+        if left.tag == Tag::Reset {
+            return right;
+        }
+        let tag = left.tag;
+        let merged = match shape {
+            Shape::Object(object) | Shape::ObjectOrNull(object) => {
+                self.objects(left, right, object)
+            }
+            Shape::Long(long) => self.objects(left, right, long.object),
+            Shape::Map(map) => self
+                .keys(left, right, |merger, _, left, right| merger.merge(left, right, map.value)),
+            Shape::Pairs(_) | Shape::DistinctPairs(_) if self.variables == Variables::Kept => {
+                unique(self.report, lines(left), lines(right), schema::before_equals)
+            }
+            Shape::Pairs(_) | Shape::DistinctPairs(_) | Shape::Contexts => {
+                self.keys(left, right, |merger, _, left, right| over(merger.report, &left, right))
+            }
+            Shape::Options | Shape::DriverOptions | Shape::Ssh => {
+                self.keys(left, right, |merger, _, left, right| {
+                    if right.is_null() { left } else { over(merger.report, &left, right) }
+                })
+            }
+            Shape::List(list) => self.lists(one_or_many(left), one_or_many(right), list),
+            Shape::Ports => unique(self.report, left, right, canonical::port_key),
+            Shape::ExtraHosts => unique(self.report, lines(left), lines(right), text),
+            Shape::Command | Shape::HealthTest | Shape::Ulimit => over(self.report, &left, right),
+            _ if right.is_null() => left,
+            _ => over(self.report, &left, right),
+        };
+        if tag == Tag::None { merged } else { Node { tag, ..merged } }
     }
-    if left.tag == Tag::Reset {
-        return right;
+
+    fn lists(&mut self, left: Node, right: Node, list: &List) -> Node {
+        match list.merge {
+            ListMerge::Append | ListMerge::Distinct => joined(left, right),
+            ListMerge::Unique(key) => unique(self.report, left, right, key),
+            ListMerge::Merged(key) => {
+                let mut whole = joined(left, right);
+                if let Value::List(items) = &mut whole.value {
+                    let mut merged: indexmap::IndexMap<String, Node> = indexmap::IndexMap::new();
+                    for item in items.drain(..) {
+                        let key = key(&item);
+                        let item = match merged.get_mut(&key) {
+                            Some(slot) => {
+                                let earlier = std::mem::replace(slot, Node::null(item.span));
+                                self.merge(earlier, item, list.item)
+                            }
+                            None => item,
+                        };
+                        merged.insert(key, item);
+                    }
+                    items.extend(merged.into_values());
+                }
+                whole
+            }
+        }
     }
-    let tag = left.tag;
-    let merged = match shape {
-        Shape::Object(object) | Shape::ObjectOrNull(object) => {
-            merge_object(report, left, right, object)
+
+    fn objects(&mut self, left: Node, right: Node, object: &'static Object) -> Node {
+        if object.merge == ObjectMerge::SameDriver {
+            let driver = |node: &Node| node.get("driver").and_then(Node::as_str).map(str::to_owned);
+            if let (Some(left_driver), Some(right_driver)) = (driver(&left), driver(&right))
+                && left_driver != right_driver
+            {
+                return over(self.report, &left, right);
+            }
         }
-        Shape::Long(long) => merge_object(report, left, right, long.object),
-        Shape::Map(map) => merge_keys(report, left, right, |report, _, left, right| {
-            merge(report, left, right, map.value)
-        }),
-        Shape::Pairs(_) => {
-            merge_keys(report, left, right, |report, _, left, right| over(report, &left, right))
+        self.keys(left, right, |merger, key, left, right| match object.field(key) {
+            Some(field) => merger.merge(left, right, &field.shape),
+            None => merger.any(left, right),
+        })
+    }
+
+    /// Merges key by key; keys that only one side has stay as they are.
+    fn keys(
+        &mut self,
+        left: Node,
+        right: Node,
+        mut merge_values: impl FnMut(&mut Self, &str, Node, Node) -> Node,
+    ) -> Node {
+        let span = left.span;
+        let (mut merged, over) = match (left.value, right.value) {
+            (Value::Map(merged), Value::Map(over)) => (merged, over),
+            (left, Value::Null) => return Node::new(left, span),
+            (_, value) => return Node { value, ..right },
+        };
+        for (key, entry) in over {
+            match merged.get_mut(&key) {
+                Some(slot) => {
+                    let left = std::mem::replace(slot, Node::null(span));
+                    *slot = merge_values(self, &key, left, entry.node);
+                }
+                None => merged.insert(key, entry.key, entry.node),
+            }
         }
-        Shape::Options | Shape::Ssh => merge_keys(report, left, right, |report, _, left, right| {
-            if right.is_null() { left } else { over(report, &left, right) }
-        }),
-        Shape::List(list) => merge_lists(report, left, right, list),
-        Shape::Ports => unique(report, left, right, canonical::port_key),
-        Shape::ExtraHosts => {
-            unique(report, left, right, |line| line.as_str().unwrap_or_default().into())
+        Node::map(merged, span)
+    }
+
+    /// Merges extensions: mappings key by key, lists one after the other, scalars by the right one.
+    fn any(&mut self, left: Node, right: Node) -> Node {
+        match (&left.value, &right.value) {
+            (Value::Map(_), Value::Map(_)) => {
+                self.keys(left, right, |merger, _, left, right| merger.any(left, right))
+            }
+            (Value::List(_), Value::List(_)) => joined(left, right),
+            (_, Value::Null) => left,
+            (Value::Map(_) | Value::List(_), _) | (_, Value::Map(_) | Value::List(_)) => {
+                self.report
+                    .error(
+                        right.span,
+                        format!("{} cannot be merged over {}", right.kind(), left.kind()),
+                    )
+                    .also(left.span, "merged over this")
+                    .help("`!override` replaces a value instead of merging it");
+                left
+            }
+            _ => over(self.report, &left, right),
         }
-        Shape::Command | Shape::HealthTest | Shape::Ulimit => over(report, &left, right),
-        _ if right.is_null() => left,
-        _ => over(report, &left, right),
-    };
-    if tag == Tag::None { merged } else { Node { tag, ..merged } }
+    }
 }
 
 /// `right`, which knows that it stands in the place of `left`.
@@ -54,51 +155,28 @@ fn over(report: &mut Report, left: &Node, mut right: Node) -> Node {
     right
 }
 
-fn merge_object(report: &mut Report, left: Node, right: Node, object: &'static Object) -> Node {
-    if object.merge == ObjectMerge::SameDriver {
-        let driver = |node: &Node| node.get("driver").and_then(Node::as_str).map(str::to_owned);
-        if let (Some(left_driver), Some(right_driver)) = (driver(&left), driver(&right))
-            && left_driver != right_driver
-        {
-            return over(report, &left, right);
-        }
+/// A single item, which stays as it is written if variables are not filled in, as a list.
+fn one_or_many(node: Node) -> Node {
+    match node.value {
+        Value::Text(_) => Node::list(vec![node.clone()], node.span),
+        _ => node,
     }
-    merge_keys(report, left, right, |report, key, left, right| match object.field(key) {
-        Some(field) => merge(report, left, right, &field.shape),
-        None => merge_any(report, left, right),
-    })
 }
 
-/// Merges key by key; keys that only one side has stay as they are.
-fn merge_keys(
-    report: &mut Report,
-    left: Node,
-    right: Node,
-    mut merge_values: impl FnMut(&mut Report, &str, Node, Node) -> Node,
-) -> Node {
-    let span = left.span;
-    let (mut merged, over) = match (left.value, right.value) {
-        (Value::Map(merged), Value::Map(over)) => (merged, over),
-        (left, Value::Null) => return Node::new(left, span),
-        (_, value) => return Node { value, ..right },
+/// `KEY=VALUE` for each key of a mapping; a key without value is bare.
+fn lines(node: Node) -> Node {
+    let Value::Map(entries) = node.value else { return node };
+    let mut entries: Vec<(Rc<str>, Entry)> = entries.into_iter().collect();
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let line = |(key, entry): (Rc<str>, Entry)| match canonical::text_of(&entry.node.value) {
+        Some(value) => Node::text(format!("{key}={value}"), entry.node.span),
+        None => Node::text(key, entry.key),
     };
-    for (key, entry) in over {
-        match merged.get_mut(&key) {
-            Some(slot) => {
-                let left = std::mem::replace(slot, Node::null(span));
-                *slot = merge_values(report, &key, left, entry.node);
-            }
-            None => merged.insert(key, entry.key, entry.node),
-        }
-    }
-    Node::map(merged, span)
+    Node::list(entries.into_iter().map(line).collect(), node.span)
 }
 
-fn merge_lists(report: &mut Report, left: Node, right: Node, list: &List) -> Node {
-    match list.merge {
-        ListMerge::Append | ListMerge::Distinct => joined(left, right),
-        ListMerge::Unique(key) => unique(report, left, right, key),
-    }
+fn text(node: &Node) -> String {
+    node.as_str().unwrap_or_default().to_owned()
 }
 
 fn joined(left: Node, right: Node) -> Node {
@@ -159,9 +237,7 @@ pub(crate) fn deduplicate(report: &mut Report, node: &mut Node, shape: &Shape) {
             }
         }
         Shape::Ports => replace_with(node, |ports| once_each(report, ports, canonical::port_key)),
-        Shape::ExtraHosts => replace_with(node, |hosts| {
-            once_each(report, hosts, |line| line.as_str().unwrap_or_default().into())
-        }),
+        Shape::ExtraHosts => replace_with(node, |hosts| once_each(report, hosts, text)),
         _ => {}
     }
 }
@@ -179,28 +255,6 @@ fn deduplicate_object(report: &mut Report, node: &mut Node, object: &'static Obj
 fn replace_with(node: &mut Node, change: impl FnOnce(Node) -> Node) {
     let taken = std::mem::replace(node, Node::null(node.span));
     *node = change(taken);
-}
-
-/// Merges extensions: mappings key by key, lists one after the other, scalars by the right one.
-fn merge_any(report: &mut Report, left: Node, right: Node) -> Node {
-    match (&left.value, &right.value) {
-        (Value::Map(_), Value::Map(_)) => {
-            merge_keys(report, left, right, |report, _, left, right| merge_any(report, left, right))
-        }
-        (Value::List(_), Value::List(_)) => joined(left, right),
-        (_, Value::Null) => left,
-        (Value::Map(_) | Value::List(_), _) | (_, Value::Map(_) | Value::List(_)) => {
-            report
-                .error(
-                    right.span,
-                    format!("{} cannot be merged over {}", right.kind(), left.kind()),
-                )
-                .also(left.span, "merged over this")
-                .help("`!override` replaces a value instead of merging it");
-            left
-        }
-        _ => over(report, &left, right),
-    }
 }
 
 /// Takes out what `!reset` has left.

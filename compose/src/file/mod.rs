@@ -25,8 +25,10 @@ mod locate;
 mod merge;
 mod node;
 mod normalize;
+mod order;
 mod paths;
 mod read;
+mod remote;
 mod render;
 mod report;
 mod resolve;
@@ -76,6 +78,8 @@ pub struct LoadOptions {
     pub profiles: Vec<String>,
     /// The environment of the process.
     pub environment: BTreeMap<String, String>,
+    /// `--all-resources`: networks, volumes and the like that no service uses are kept.
+    pub all_resources: bool,
     /// The services that are wanted, with what they depend on. None: all.
     pub services: Vec<String>,
     /// Phases that are left out.

@@ -74,8 +74,12 @@ fn normalize_build(build: &mut Node) {
         build.set("dockerfile", Node::text("Dockerfile", span.implied()));
     }
     // An argument that is not set anywhere is the Dockerfile's own business.
-    if let Some(arguments) = build.get_mut("args").and_then(Node::as_map_mut) {
-        arguments.retain(|_, value| !value.is_null());
+    match build.get_mut("args").map(|arguments| &mut arguments.value) {
+        Some(Value::Map(arguments)) => arguments.retain(|_, value| !value.is_null()),
+        Some(Value::List(lines)) => {
+            lines.retain(|line| line.as_str().is_some_and(|line| line.contains('=')));
+        }
+        _ => {}
     }
 }
 

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::canonical::volume::is_path;
 use super::locate::clean;
 use super::node::{Node, Value};
+use super::remote;
 
 /// Against what paths are resolved.
 #[derive(Debug, Clone)]
@@ -68,7 +68,9 @@ pub(super) fn resolve_service(service: &mut Node, base: &Base) {
     each(at(service, &["build", "ssh"]), |key| text(key, &[], path));
     items(at(service, &["env_file"]), |file| text(file, &["path"], path));
     items(at(service, &["label_file"]), |file| text(file, &[], path));
-    text(service, &["extends", "file"], path);
+    text(service, &["extends", "file"], |file| {
+        if remote::is_remote(file) { file.to_owned() } else { base.path(file) }
+    });
     items(at(service, &["develop", "watch"]), |rule| text(rule, &["path"], path));
     items(at(service, &["volumes"]), |mount| {
         if mount.get("type").and_then(Node::as_str) == Some("bind") {
@@ -78,8 +80,21 @@ pub(super) fn resolve_service(service: &mut Node, base: &Base) {
 }
 
 fn bind_source(source: &str, base: &Base) -> String {
-    let windows = !source.starts_with(['.', '/', '~']) && is_path(source);
-    if windows { source.to_owned() } else { base.path(source) }
+    if is_windows_path(source) { source.to_owned() } else { base.path(source) }
+}
+
+/// `C:\…`, `C:/…` or `\\…`; anything else, `C:x` too, is relative to the project.
+fn is_windows_path(text: &str) -> bool {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some('\\') => text.starts_with("\\\\"),
+        Some(letter) => {
+            letter.is_alphabetic()
+                && chars.next() == Some(':')
+                && matches!(chars.next(), Some('\\' | '/'))
+        }
+        None => false,
+    }
 }
 
 /// The local driver can bind a directory: `o: bind` and `device: ./data`.
@@ -87,7 +102,7 @@ fn resolve_volume(volume: &mut Node, base: &Base) {
     let driver = volume.get("driver").and_then(Node::as_str);
     let options = volume.get("driver_opts").and_then(|options| options.get("o"));
     let binds = options.and_then(Node::as_str) == Some("bind");
-    if binds && driver.is_none_or(|driver| driver == "local") {
+    if binds && driver == Some("local") {
         let dir = || base.dir.to_string_lossy().into_owned();
         text(volume, &["driver_opts", "device"], |device| {
             if device.is_empty() { dir() } else { base.path(device) }

@@ -7,12 +7,13 @@ use std::rc::Rc;
 use super::canonical::{self, Variables};
 use super::environment::Environment;
 use super::interpolate::interpolate;
-use super::merge;
+use super::merge::{self, Merger};
 use super::node::{Map, Node, Value};
 use super::paths::Base;
+use super::remote::{self, Remotes};
 use super::report::Report;
 use super::schema::{PROJECT, Shape};
-use super::source::{FileId, Sources};
+use super::source::{FileId, Sources, Span};
 use super::trace::Cause;
 use super::{env_file, extends, include, paths, text, yaml};
 
@@ -23,6 +24,7 @@ pub(super) struct Reader<'r> {
     pub(super) report: &'r mut Report,
     pub(super) variables: Variables,
     pub(super) home: Option<PathBuf>,
+    pub(super) remotes: Remotes,
     /// The services of files that are extended, as they were written.
     pub(super) extended: HashMap<PathBuf, Option<Rc<Extended>>>,
     /// Services whose `extends` goes in a circle.
@@ -65,7 +67,7 @@ impl Reader<'_> {
                 scope.chain.push(path.clone());
                 let Some(document) = self.document(document, path, &scope) else { continue };
                 merged = Some(match merged {
-                    Some(left) => merge::merge(self.report, left, document, &DOCUMENT),
+                    Some(left) => self.merge(left, document, &DOCUMENT),
                     None => document,
                 });
             }
@@ -74,6 +76,11 @@ impl Reader<'_> {
         merge::remove_reset(self.report, &mut merged);
         merge::deduplicate(self.report, &mut merged, &DOCUMENT);
         Some(merged)
+    }
+
+    /// Lays `right` over `left`.
+    pub(super) fn merge(&mut self, left: Node, right: Node, shape: &Shape) -> Node {
+        Merger { report: self.report, variables: self.variables }.merge(left, right, shape)
     }
 
     /// The documents of a file, as they were written. `from` is what names the file.
@@ -93,6 +100,21 @@ impl Reader<'_> {
             Err(error) => {
                 let named = from.and_then(Cause::place);
                 text::refuse(self.report, error, named, from.cloned());
+                None
+            }
+        }
+    }
+
+    /// The file that `text` names: a path, or a file of a remote, which is fetched.
+    pub(super) fn local(&mut self, text: &str, base: &Base, place: Span) -> Option<PathBuf> {
+        if !remote::is_remote(text) {
+            return Some(PathBuf::from(base.path(text)));
+        }
+        match self.remotes.fetch(text) {
+            Ok(path) => Some(path),
+            Err(error) => {
+                let message = format!("cannot read {text}: {}", locate::chain(&error));
+                self.report.error(place, message).help(error.help());
                 None
             }
         }

@@ -4,7 +4,8 @@ use serde_json::{Map as JsonMap, Number, Value as Json};
 
 use super::canonical::PORT;
 use super::node::{Map, Node, Value};
-use super::schema::{Empty, Field, Object, PROJECT, SERVICE, Shape};
+use super::order;
+use super::schema::{Empty, Field, JsonKeys, Object, PROJECT, SERVICE, Shape};
 
 /// Whether keys that JSON output always has are put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,34 +16,33 @@ pub enum Nulls {
     Shown,
 }
 
-/// The order of keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    /// That of the tables of the schema.
-    Table,
-    /// By name, everywhere.
-    Name,
-}
-
 struct Renderer {
-    order: Order,
     nulls: Nulls,
 }
 
-/// The whole document.
-pub(super) fn document(tree: &Node, order: Order, nulls: Nulls) -> Json {
-    let renderer = Renderer { order, nulls };
-    renderer.object(tree, &PROJECT)
+/// The whole document, each object in the order of its table; but JSON has its top level in the
+/// order of the keys.
+pub(super) fn document(tree: &Node, nulls: Nulls) -> Json {
+    let mut document = Renderer { nulls }.object(tree, &PROJECT);
+    if let (Nulls::Shown, Json::Object(entries)) = (nulls, &mut document) {
+        entries.sort_keys();
+    }
+    document
+}
+
+/// The whole document as it is written, in the order of the keys.
+pub(super) fn written(tree: &Node, nulls: Nulls) -> Json {
+    Renderer { nulls }.plain(tree)
 }
 
 /// One service, as in JSON output.
 pub(super) fn service(service: &Node) -> Json {
-    Renderer { order: Order::Table, nulls: Nulls::Shown }.object(service, &SERVICE)
+    Renderer { nulls: Nulls::Shown }.object(service, &SERVICE)
 }
 
 /// Any value by its shape.
 pub(super) fn value(node: &Node, shape: &Shape) -> Json {
-    Renderer { order: Order::Table, nulls: Nulls::Hidden }.shape(node, shape)
+    Renderer { nulls: Nulls::Hidden }.shape(node, shape)
 }
 
 impl Renderer {
@@ -53,9 +53,16 @@ impl Renderer {
             (Shape::ObjectOrNull(object), Value::Map(_)) => self.object(node, object),
             (Shape::Long(long), Value::Map(_)) => self.object(node, long.object),
             (Shape::Map(map), Value::Map(entries)) => {
-                sorted(entries, |node| self.shape(node, map.value))
+                self.sorted(entries, |node| self.shape(node, map.value))
             }
-            (Shape::Pairs(_) | Shape::Options, Value::Map(entries)) => sorted(entries, plain),
+            (
+                Shape::Pairs(_)
+                | Shape::DistinctPairs(_)
+                | Shape::Contexts
+                | Shape::Options
+                | Shape::DriverOptions,
+                Value::Map(entries),
+            ) => self.sorted(entries, |node| self.plain(node)),
             (Shape::List(list), Value::List(items)) => {
                 items.iter().map(|item| self.shape(item, list.item)).collect()
             }
@@ -70,13 +77,14 @@ impl Renderer {
             (Shape::Ssh, Value::Map(keys)) => ssh(keys),
             (Shape::Bytes | Shape::BytesText, Value::Int(bytes)) => Json::from(bytes.to_string()),
             (Shape::Mode, Value::Int(mode)) => Json::from(format!("0{mode:03o}")),
-            (Shape::Number, Value::Int(_) | Value::Float(_)) => number(node),
+            (Shape::Number, Value::Int(_) | Value::Float(_)) => self.number(node),
             (Shape::Ulimit, Value::Map(entries)) => {
                 let keys = ["soft", "hard"].into_iter();
-                let part = |key: &str| entries.get(key).map(|node| (key.to_owned(), plain(node)));
+                let part =
+                    |key: &str| entries.get(key).map(|node| (key.to_owned(), self.plain(node)));
                 Json::Object(keys.filter_map(part).collect())
             }
-            _ => plain(node),
+            _ => self.plain(node),
         }
     }
 
@@ -84,7 +92,7 @@ impl Renderer {
         match &node.value {
             Value::Map(map) => self.fields(map, object),
             Value::Null => self.fields(&Map::default(), object),
-            _ => plain(node),
+            _ => self.plain(node),
         }
     }
 
@@ -93,21 +101,74 @@ impl Renderer {
             .fields
             .iter()
             .filter_map(|field| {
-                Some((field.name.to_owned(), self.field(map.get(field.name), field)?))
+                let value = self.field(map.get(field.name), field)?;
+                Some((self.spelled(field.name, object), value))
             })
             .collect();
         if self.nulls == Nulls::Hidden || std::ptr::eq(object, &PROJECT) {
             let others = map.iter().filter(|(key, _)| object.field(key).is_none());
-            let mut others: Vec<_> = others.collect();
-            others.sort_by_key(|(key, _)| (*key).clone());
-            rendered.extend(
-                others.into_iter().map(|(key, entry)| (key.to_string(), plain(&entry.node))),
-            );
-        }
-        if self.order == Order::Name {
-            rendered.sort_keys();
+            let others =
+                others.map(|(key, entry)| (key.to_string(), self.plain(&entry.node))).collect();
+            rendered.extend(self.in_order(others));
         }
         Json::Object(rendered)
+    }
+
+    fn spelled(&self, name: &str, object: &Object) -> String {
+        let mut letters = name.chars();
+        match (self.nulls, object.json_keys, letters.next()) {
+            (Nulls::Shown, JsonKeys::Capitals, Some(first)) => {
+                first.to_uppercase().chain(letters).collect()
+            }
+            _ => name.to_owned(),
+        }
+    }
+
+    /// A mapping in the order of its keys.
+    fn sorted(&self, entries: &Map, render: impl Fn(&Node) -> Json) -> Json {
+        let rendered =
+            entries.iter().map(|(key, entry)| (key.to_string(), render(&entry.node))).collect();
+        Json::Object(self.in_order(rendered))
+    }
+
+    fn in_order(&self, entries: Vec<(String, Json)>) -> JsonMap<String, Json> {
+        let mut entries = entries;
+        match self.nulls {
+            Nulls::Shown => entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b)),
+            Nulls::Hidden => entries.sort_unstable_by(|(a, _), (b, _)| order::natural(a, b)),
+        }
+        entries.into_iter().collect()
+    }
+
+    /// A value without any shape.
+    fn plain(&self, node: &Node) -> Json {
+        match &node.value {
+            Value::Null => Json::Null,
+            Value::Bool(flag) => Json::Bool(*flag),
+            Value::Int(number) => integer(*number),
+            Value::Float(number) => Number::from_f64(*number).map_or(Json::Null, Json::Number),
+            Value::Text(text) | Value::Time(text) => Json::from(&**text),
+            Value::List(items) => items.iter().map(|item| self.plain(item)).collect(),
+            Value::Map(entries) => self.sorted(entries, |node| self.plain(node)),
+        }
+    }
+
+    /// A number in the precision of docker compose, which is single.
+    fn number(&self, node: &Node) -> Json {
+        match node.value {
+            Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+                #[expect(clippy::cast_possible_truncation, reason = "the fraction is zero")]
+                let whole = number as i64;
+                Json::from(whole)
+            }
+            Value::Float(number) => {
+                #[expect(clippy::cast_possible_truncation, reason = "single precision is wanted")]
+                let single = number as f32;
+                let shortest = single.to_string().parse().unwrap_or(number);
+                Number::from_f64(shortest).map_or(Json::Null, Json::Number)
+            }
+            _ => self.plain(node),
+        }
     }
 
     /// What is printed of a key; nothing if it says nothing.
@@ -129,29 +190,9 @@ impl Renderer {
     }
 }
 
-fn sorted(entries: &Map, render: impl Fn(&Node) -> Json) -> Json {
-    let mut rendered: JsonMap<String, Json> =
-        entries.iter().map(|(key, entry)| (key.to_string(), render(&entry.node))).collect();
-    rendered.sort_keys();
-    Json::Object(rendered)
-}
-
 /// Any value as it is.
 pub(super) fn any(node: &Node) -> Json {
-    plain(node)
-}
-
-/// A value without any shape.
-fn plain(node: &Node) -> Json {
-    match &node.value {
-        Value::Null => Json::Null,
-        Value::Bool(flag) => Json::Bool(*flag),
-        Value::Int(number) => integer(*number),
-        Value::Float(number) => Number::from_f64(*number).map_or(Json::Null, Json::Number),
-        Value::Text(text) | Value::Time(text) => Json::from(&**text),
-        Value::List(items) => items.iter().map(plain).collect(),
-        Value::Map(entries) => sorted(entries, plain),
-    }
+    Renderer { nulls: Nulls::Hidden }.plain(node)
 }
 
 fn integer(number: i128) -> Json {
@@ -159,24 +200,6 @@ fn integer(number: i128) -> Json {
         (Ok(number), _) => Json::from(number),
         (_, Ok(number)) => Json::from(number),
         _ => Json::from(number.to_string()),
-    }
-}
-
-/// A number in the precision of docker compose, which is single.
-fn number(node: &Node) -> Json {
-    match node.value {
-        Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
-            #[expect(clippy::cast_possible_truncation, reason = "the fraction is zero")]
-            let whole = number as i64;
-            Json::from(whole)
-        }
-        Value::Float(number) => {
-            #[expect(clippy::cast_possible_truncation, reason = "single precision is wanted")]
-            let single = number as f32;
-            let shortest = single.to_string().parse().unwrap_or(number);
-            Number::from_f64(shortest).map_or(Json::Null, Json::Number)
-        }
-        _ => plain(node),
     }
 }
 

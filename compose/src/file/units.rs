@@ -121,11 +121,12 @@ fn fraction(part: u64, whole: u64) -> String {
     format!(".{part:0width$}").trim_end_matches('0').to_owned()
 }
 
-/// An amount of bytes: a number with an optional unit of 1024 (`1.5g`, `64m`, `10kb`, `2 GiB`).
+/// An amount of bytes: a number with an optional unit of 1024 (`1.5g`, `64m`, `10kb`, `2 GiB`, `.5g`).
 pub(crate) fn bytes(text: &str) -> Option<i64> {
     let end = text.rfind(|c: char| c.is_ascii_digit() || c == '.').map_or(0, |at| at + 1);
     let (number, unit) = text.split_at(end);
-    if !number.starts_with(|c: char| c.is_ascii_digit()) {
+    let number = number.strip_prefix('+').unwrap_or(number);
+    if !number.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return None;
     }
     let number: f64 = number.parse().ok()?;
@@ -179,7 +180,7 @@ mod tests {
         #[rustfmt::skip]
         let table = [
             ("0", Some(0)), ("64m", Some(67_108_864)), ("1.5g", Some(1_610_612_736)), ("1kb", Some(1024)),
-            ("2 GiB", Some(2_147_483_648)), ("10b", Some(10)), ("1K", Some(1024)), ("1x", None),
+            ("2 GiB", Some(2_147_483_648)), (".5k", Some(512)), ("+1k", Some(1024)), (".", None), ("+", None), ("+-1", None), ("10b", Some(10)), ("1K", Some(1024)), ("1x", None),
             ("", None), ("m", None), ("-1", None), ("1 000", None), ("1i", None), ("9999999p", None),
         ];
         for (text, amount) in table {

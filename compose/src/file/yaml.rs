@@ -279,8 +279,7 @@ impl Reader<'_> {
         let merge = style == ScalarStyle::Plain && node.as_str() == Some("<<");
         let name: Rc<str> = match &node.value {
             Value::Text(text) => text.clone(),
-            Value::Bool(flag) => flag.to_string().into(),
-            Value::Null | Value::Int(_) | Value::Float(_) | Value::Time(_) => {
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Time(_) => {
                 let written = self.report.sources.slice(span).to_owned();
                 self.report
                     .error(span, format!("the key `{written}` is {}, not a string", node.kind()))

@@ -1,6 +1,6 @@
 //! `devices` and `gpus`.
 
-use crate::file::node::{Map, Node, Value};
+use crate::file::node::{Map, Node};
 use crate::file::schema::ShortError;
 
 /// What makes two devices the same: where they are seen.
@@ -15,7 +15,6 @@ pub(crate) fn long(node: &Node) -> Result<Node, ShortError> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, permissions) = match parts[..] {
         [source] => (source, source, "rwm"),
-        [source, second] if is_permissions(second) => (source, source, second),
         [source, target] => (source, target, "rwm"),
         [source, target, permissions] => (source, target, permissions),
         _ => {
@@ -23,15 +22,12 @@ pub(crate) fn long(node: &Node) -> Result<Node, ShortError> {
                 .help("write `HOST[:CONTAINER[:rwm]]`, as in `/dev/fuse`"));
         }
     };
+    let target = if target.is_empty() { source } else { target };
     let mut device = Map::default();
     for (name, value) in [("source", source), ("target", target), ("permissions", permissions)] {
         device.set(name, Node::text(value, node.span));
     }
     Ok(Node::map(device, node.span))
-}
-
-fn is_permissions(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'r' | b'w' | b'm'))
 }
 
 /// `gpus: all` in the long form.
@@ -42,6 +38,6 @@ pub(crate) fn all(node: &Node) -> Result<Node, ShortError> {
             .help("write `all`, or a list of requests"));
     }
     let mut request = Map::default();
-    request.set("count", Node::new(Value::Int(-1), node.span));
+    request.set("count", node.clone());
     Ok(Node::map(request, node.span))
 }

@@ -6,7 +6,7 @@ use crate::file::node::{Map, Node, Value};
 use crate::file::schema::Shape;
 use crate::file::source::Span;
 
-use super::Checker;
+use super::{Checker, Variables, text_of};
 
 impl Checker<'_> {
     /// A list of `HOST=ADDRESS`.
@@ -38,6 +38,12 @@ impl Checker<'_> {
                             .help("write `HOST=ADDRESS`");
                         continue;
                     };
+                    if host.is_empty() {
+                        self.report
+                            .error(item.span, format!("`{text}` has no host"))
+                            .help("write `HOST=ADDRESS`");
+                        continue;
+                    }
                     let addresses = address.split(',');
                     lines.extend(addresses.map(|address| line(host, address, item.span)));
                 }
@@ -65,13 +71,15 @@ impl Checker<'_> {
         match node.value {
             Value::Map(entries) => {
                 for (id, entry) in entries {
-                    let path = match entry.node.value {
-                        Value::Text(path) => path,
-                        Value::Null => "".into(),
-                        _ => {
-                            self.key(&id, |checker| checker.wrong_type(&entry.node, "a path"));
-                            continue;
-                        }
+                    let path = match &entry.node.value {
+                        Value::Null => String::new(),
+                        value => match text_of(value) {
+                            Some(path) => path,
+                            None => {
+                                self.key(&id, |checker| checker.wrong_type(&entry.node, "a path"));
+                                continue;
+                            }
+                        },
                     };
                     keys.insert(id, entry.key, Node::text(path, entry.node.span));
                 }
@@ -79,11 +87,14 @@ impl Checker<'_> {
             Value::List(items) => {
                 for item in self.items(items, &Shape::Text) {
                     let text = item.as_str().unwrap_or_default();
-                    let (id, path) = text.split_once('=').unwrap_or((text, ""));
-                    keys.insert(id, item.span, Node::text(path, item.span));
+                    let (id, path) = match text.split_once('=') {
+                        Some((id, path)) => (id, Value::Text(path.into())),
+                        None if self.variables == Variables::Kept => (text, Value::Null),
+                        None => (text, Value::Text("".into())),
+                    };
+                    keys.insert(id, item.span, Node::new(path, item.span));
                 }
             }
-            Value::Text(id) => keys.insert(id, span, Node::text("", span)),
             value => {
                 self.wrong_type(&Node::new(value, span), Shape::Ssh.expected());
                 return None;
@@ -94,7 +105,6 @@ impl Checker<'_> {
 }
 
 fn line(host: &str, address: &str, span: Span) -> Node {
-    let address = address.trim();
     let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    Node::text(format!("{}={}", host.trim(), bare.unwrap_or(address)), span)
+    Node::text(format!("{host}={}", bare.unwrap_or(address)), span)
 }

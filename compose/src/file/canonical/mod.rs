@@ -19,17 +19,19 @@ use std::rc::Rc;
 
 use super::node::{Entry, Map, Node, Tag, Value};
 use super::report::Report;
-use super::schema::{self, List, Long, Object, Shape};
+use super::schema::{self, Bare, List, Long, Object, Shape};
 use super::source::Span;
 
+use pairs::Nothing;
 pub(crate) use port::{PORT, key as port_key, range as port_range};
+pub(crate) use scalar::text_of;
 
 /// Whether variables were filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Variables {
     /// They were: every value must be what its attribute wants.
     FilledIn,
-    /// They were not: a value with a `$` is taken as it is.
+    /// They were not: a value with a `$` may mean anything, and every value stays as it is written.
     Kept,
 }
 
@@ -62,10 +64,11 @@ impl Checker<'_> {
         if tag == Tag::Reset {
             return Some(Node { value: Value::Null, ..node });
         }
-        if self.variables == Variables::Kept && node.as_str().is_some_and(|text| text.contains('$'))
-        {
-            return Some(node);
-        }
+        let written = match self.variables {
+            Variables::Kept if is_template(&node) && !has_short_form(shape) => return Some(node),
+            Variables::Kept if stays_as_written(shape) => Some(node.clone()),
+            _ => None,
+        };
         node.tag = Tag::None;
         let checked = match shape {
             Shape::List(list) => self.list(node, list),
@@ -77,13 +80,23 @@ impl Checker<'_> {
             Shape::ExtraHosts => self.extra_hosts(node),
             Shape::Ssh => self.ssh(node),
             Shape::Pairs(bare) => self.pairs(node, *bare),
-            Shape::Options => self.options(node),
+            Shape::DistinctPairs(bare) => {
+                self.distinct(&node);
+                self.pairs(node, *bare)
+            }
+            Shape::Contexts => {
+                self.named_contexts(&node);
+                self.pairs(node, Bare::Empty)
+            }
+            Shape::Options => self.options(node, Nothing::Allowed),
+            Shape::DriverOptions => self.options(node, Nothing::Refused),
             Shape::Command => self.command(node),
             Shape::HealthTest => self.health_test(node),
             Shape::Ulimit if node.as_map().is_some() => self.object(node, &ULIMIT),
             scalar => self.scalar(node, scalar),
         };
-        checked.map(|checked| Node { tag, ..checked })
+        let checked = checked?;
+        Some(Node { tag, ..written.unwrap_or(checked) })
     }
 
     /// The attribute that is looked at, as a user would name it.
@@ -144,6 +157,7 @@ impl Checker<'_> {
         let span = node.span;
         let items = match node.value {
             Value::List(items) => items,
+            Value::Text(_) if list.single && self.stays_single(list) => return Some(node),
             Value::Text(_) if list.single => vec![node],
             Value::Bool(_) | Value::Int(_) | Value::Float(_)
                 if list.single && matches!(list.item, Shape::Scalar) =>
@@ -158,6 +172,13 @@ impl Checker<'_> {
         };
         let items = self.items(items, list.item);
         Some(Node::list(items, span))
+    }
+
+    /// True if a single item that stands for a list is printed as it is written.
+    fn stays_single(&self, list: &List) -> bool {
+        let lifted = matches!(list.item, Shape::Long(_))
+            || matches!(self.attribute().as_str(), "dns" | "label_file" | "include" | "ignore");
+        self.variables == Variables::Kept && !lifted
     }
 
     fn items(&mut self, items: Vec<Node>, shape: &Shape) -> Vec<Node> {
@@ -186,7 +207,7 @@ impl Checker<'_> {
         let mut checked = Map::with_capacity(entries.len());
         for (key, entry) in entries {
             self.user_key(&key, entry.key, map.key);
-            if map.null_values && entry.node.is_null() {
+            if map.null_values && entry.node.is_null() || map.value.leaves_open(&entry.node) {
                 checked.insert(key, entry.key, entry.node);
                 continue;
             }
@@ -246,6 +267,10 @@ impl Checker<'_> {
                 }
                 continue;
             };
+            if field.shape.leaves_open(&entry.node) {
+                checked.insert(key, entry.key, entry.node);
+                continue;
+            }
             let span = entry.node.span;
             let node = self.key(&key, |checker| checker.shape(entry.node, &field.shape));
             // What was refused leaves nothing behind: the key is there, so nobody misses it.
@@ -284,6 +309,13 @@ impl Checker<'_> {
         self.report
             .warning(key, "`external.name` is deprecated")
             .help("write `external: true` and `name: …`");
+        let others =
+            external.iter().filter(|(name, _)| &***name != "name" && !name.starts_with("x-"));
+        for (name, other) in others {
+            self.report
+                .error(other.key, format!("`{name}` is not a key of `external`"))
+                .help("write `external: true`, and the other keys beside it");
+        }
         if let Some(Entry { key: name_key, node: name }) = external.entry("name").cloned() {
             if let Some(other) = entries.entry("name") {
                 let other = other.key;
@@ -302,6 +334,7 @@ impl Checker<'_> {
             Value::Map(_) => self.object(node, long.object),
             Value::Text(_) => match (long.short)(&node) {
                 Ok(long_form) => self.object(long_form, long.object),
+                Err(_) if self.variables == Variables::Kept && is_template(&node) => Some(node),
                 Err(error) => {
                     let place = self.fault(&node, &error.message);
                     let finding = self.report.error(place, error.message);
@@ -327,6 +360,31 @@ fn glued(text: &str) -> bool {
     })
 }
 
+fn is_template(node: &Node) -> bool {
+    node.as_str().is_some_and(|text| text.contains('$'))
+}
+
+/// True for what is brought into its long form even if variables are not filled in.
+const fn has_short_form(shape: &Shape) -> bool {
+    matches!(shape, Shape::List(_) | Shape::Long(_))
+}
+
+/// True for values of which the form does not matter as long as variables are not filled in.
+const fn stays_as_written(shape: &Shape) -> bool {
+    !matches!(
+        shape,
+        Shape::List(_)
+            | Shape::Map(_)
+            | Shape::Object(_)
+            | Shape::ObjectOrNull(_)
+            | Shape::Long(_)
+            | Shape::Ports
+            | Shape::Ssh
+            | Shape::Contexts
+            | Shape::External
+    )
+}
+
 /// `required` is true where a dependency says nothing.
 fn complete_dependency(map: &schema::Map, node: &mut Node) {
     let span = node.span;
@@ -347,4 +405,5 @@ pub(crate) static ULIMIT: Object = Object {
     required: &["soft", "hard"],
     others: schema::Others::Extensions,
     merge: schema::ObjectMerge::Keys,
+    json_keys: schema::JsonKeys::AsWritten,
 };

@@ -1,9 +1,28 @@
 //! `KEY: VALUE` and `KEY=VALUE`.
 
+use std::collections::HashMap;
+
 use crate::file::node::{Map, Node, Tag, Value};
 use crate::file::schema::{Bare, Shape};
+use crate::file::source::Span;
 
 use super::Checker;
+
+/// Whether a key of a mapping of options may have no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nothing {
+    Allowed,
+    Refused,
+}
+
+impl Nothing {
+    const fn expected(self) -> &'static str {
+        match self {
+            Self::Allowed => "a string, a number or nothing",
+            Self::Refused => "a string or a number",
+        }
+    }
+}
 
 impl Checker<'_> {
     pub(super) fn pairs(&mut self, node: Node, bare: Bare) -> Option<Node> {
@@ -65,7 +84,34 @@ impl Checker<'_> {
         checked
     }
 
-    pub(super) fn options(&mut self, node: Node) -> Option<Node> {
+    /// Refuses a list of `KEY=VALUE` in which an item is there twice.
+    pub(super) fn distinct(&mut self, node: &Node) {
+        let mut seen: HashMap<&str, Span> = HashMap::new();
+        for item in node.items() {
+            let Some(text) = item.as_str() else { continue };
+            if let Some(first) = seen.insert(text, item.span) {
+                self.report
+                    .error(item.span, format!("`{text}` is there twice"))
+                    .also(first, "first here")
+                    .help("remove one of them");
+            }
+        }
+    }
+
+    /// Refuses a list of contexts in which one has no name.
+    pub(super) fn named_contexts(&mut self, node: &Node) {
+        for item in node.items() {
+            let text = item.as_str().unwrap_or_default();
+            if item.as_str().is_some() && !text.contains('=') {
+                self.report
+                    .error(item.span, format!("the context `{text}` has no name"))
+                    .help("write `NAME=CONTEXT`");
+            }
+        }
+    }
+
+    /// A mapping of strings and numbers; `nothing` says whether a key may have no value.
+    pub(super) fn options(&mut self, node: Node, nothing: Nothing) -> Option<Node> {
         let span = node.span;
         let Value::Map(entries) = node.value else {
             self.wrong_type(&node, "a mapping");
@@ -74,14 +120,14 @@ impl Checker<'_> {
         let mut checked = Map::with_capacity(entries.len());
         for (key, entry) in entries {
             let value = match &entry.node.value {
-                Value::Null if entry.node.tag == Tag::None => Value::Text("".into()),
-                Value::Null => Value::Null,
+                Value::Null if entry.node.tag == Tag::Reset => Value::Null,
+                Value::Null if nothing == Nothing::Allowed => Value::Text("".into()),
                 Value::Text(_) | Value::Int(_) | Value::Float(_) => {
                     Value::Text(self.text(&entry.node).unwrap_or_default().into())
                 }
                 _ => {
                     self.key(&key, |checker| {
-                        checker.wrong_type(&entry.node, "a string, a number or nothing");
+                        checker.wrong_type(&entry.node, nothing.expected());
                     });
                     continue;
                 }

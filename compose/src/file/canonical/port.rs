@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use crate::file::node::{Map, Node, Tag, Value};
-use crate::file::schema::{Empty, Field, Object, ObjectMerge, Others, Shape, ShortError};
+use crate::file::schema::{Empty, Field, JsonKeys, Object, ObjectMerge, Others, Shape, ShortError};
 use crate::file::source::Span;
 use crate::model::PortRange;
 
-use super::{Checker, Step};
+use super::{Checker, Step, Variables};
 
 pub(crate) static PORT: Object = Object {
     name: "a port",
@@ -16,13 +16,14 @@ pub(crate) static PORT: Object = Object {
         port_field("mode", Shape::Text),
         port_field("host_ip", Shape::Text),
         port_field("target", Shape::Integer),
-        port_field("published", Shape::TextLike),
+        port_field("published", Shape::TextOrInteger),
         port_field("protocol", Shape::Text),
         port_field("app_protocol", Shape::Text),
     ],
     required: &["target"],
     others: Others::Extensions,
     merge: ObjectMerge::Keys,
+    json_keys: JsonKeys::AsWritten,
 };
 
 const fn port_field(name: &'static str, shape: Shape) -> Field {
@@ -36,6 +37,11 @@ impl Checker<'_> {
             self.wrong_type(&node, "a list");
             return None;
         };
+        let templates = items.iter().any(super::is_template);
+        if self.variables == Variables::Kept && templates {
+            // One of them may stand for several; which is not known yet.
+            return Some(Node::list(items, span));
+        }
         let mut ports = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             if item.tag == Tag::Reset {
@@ -53,10 +59,6 @@ impl Checker<'_> {
         let text = match &item.value {
             Value::Map(_) => {
                 ports.extend(self.object(item, &PORT));
-                return;
-            }
-            Value::Text(text) if self.variables == super::Variables::Kept && text.contains('$') => {
-                ports.push(item);
                 return;
             }
             Value::Text(text) => text.to_string(),
@@ -124,6 +126,9 @@ fn parse(text: &str) -> Result<ShortPort, ShortError> {
     };
     let target = range(target_text)
         .ok_or_else(|| ShortError::new(format!("`{target_text}` is not a container port")))?;
+    if target.first == 0 {
+        return Err(ShortError::new("0 is not a container port"));
+    }
     let published = match published.filter(|text| !text.is_empty()) {
         Some(text) => Some(
             range(text).ok_or_else(|| ShortError::new(format!("`{text}` is not a host port")))?,

@@ -2,7 +2,7 @@
 
 use crate::file::node::{Node, Value};
 use crate::file::scalar::go_float;
-use crate::file::schema::Shape;
+use crate::file::schema::{Pattern, Shape};
 use crate::file::source::Span;
 use crate::file::units::{self, Nanoseconds};
 use crate::file::words;
@@ -19,6 +19,19 @@ impl Checker<'_> {
             (Shape::TextLike, Value::Text(_) | Value::Int(_) | Value::Float(_))
             | (Shape::Scalar, Value::Text(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_)) => {
                 Value::Text(self.text(&node)?.into())
+            }
+            (Shape::TextOrInteger, Value::Text(_) | Value::Int(_))
+            | (Shape::TextOrFlag, Value::Text(_) | Value::Bool(_)) => {
+                Value::Text(self.text(&node)?.into())
+            }
+            (Shape::Pattern(pattern), Value::Text(text)) => {
+                self.pattern(&node, text, pattern);
+                return Some(node);
+            }
+            (Shape::Bounded(least, most), value) => {
+                let number = self.integer(&node, value, shape)?;
+                self.bounds(&node, number, (*least, *most));
+                Value::Int(number)
             }
             (Shape::Flag | Shape::External, Value::Bool(_)) => return Some(node),
             (Shape::Flag | Shape::External, Value::Text(text)) => {
@@ -105,6 +118,28 @@ impl Checker<'_> {
             self.not_a_number(node, shape.expected());
         }
         number
+    }
+
+    fn bounds(&mut self, node: &Node, number: i128, (least, most): (i128, i128)) {
+        if number < least || number > most {
+            let attribute = self.attribute();
+            let message = match most {
+                most if most > i128::from(u32::MAX) => {
+                    format!("`{attribute}` must be at least {least}, not {number}")
+                }
+                _ => format!("`{attribute}` must be from {least} to {most}, not {number}"),
+            };
+            self.report.error(node.span, message).help("write a number within these bounds");
+        }
+    }
+
+    fn pattern(&mut self, node: &Node, text: &str, pattern: &Pattern) {
+        if !(pattern.found_in)(text) {
+            let attribute = self.attribute();
+            self.report
+                .error(node.span, format!("`{attribute}` cannot be `{text}`"))
+                .help(format!("write {}", pattern.forms));
+        }
     }
 
     fn not_a_number(&mut self, node: &Node, expected: &str) {
@@ -253,7 +288,7 @@ impl Checker<'_> {
 }
 
 /// A single value as text; nothing for null and collections.
-pub(super) fn text_of(value: &Value) -> Option<String> {
+pub(crate) fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::Text(text) => Some((**text).to_owned()),
         Value::Bool(flag) => Some(flag.to_string()),

@@ -94,7 +94,7 @@ impl ShortMount {
             "Z" => self.selinux = Some("Z"),
             _ => {
                 if let Some(path) = option.strip_prefix("subpath=") {
-                    self.subpath = Some(path.to_owned());
+                    self.subpath = Some(path.to_owned()).filter(|path| !path.is_empty());
                 } else if let Some(known) = PROPAGATIONS.iter().find(|known| **known == option) {
                     self.propagation = Some(known);
                 }

@@ -7,10 +7,10 @@ pub(super) static DEPLOY: Object = object("`deploy`", &[
     field("mode", Shape::Text),
     shown("replicas", Shape::Integer),
     field("labels", Shape::Pairs(Bare::Empty)),
-    field("update_config", Shape::Object(&ROLLOUT)),
-    field("rollback_config", Shape::Object(&ROLLOUT)),
+    shown("update_config", Shape::Object(&ROLLOUT)),
+    shown("rollback_config", Shape::Object(&ROLLOUT)),
     Field { name: "resources", shape: Shape::Object(&RESOURCES), empty: Empty::Always },
-    field("restart_policy", Shape::Object(&RESTART_POLICY)),
+    shown("restart_policy", Shape::Object(&RESTART_POLICY)),
     Field { name: "placement", shape: Shape::Object(&PLACEMENT), empty: Empty::Always },
     field("endpoint_mode", Shape::Text),
 ]);
@@ -27,8 +27,8 @@ static ROLLOUT: Object = object("the way of an update", &[
 
 #[rustfmt::skip]
 static RESOURCES: Object = object("`resources`", &[
-    field("limits", Shape::Object(&LIMITS)),
-    field("reservations", Shape::Object(&RESERVATIONS)),
+    shown("limits", Shape::Object(&LIMITS)),
+    shown("reservations", Shape::Object(&RESERVATIONS)),
 ]);
 
 #[rustfmt::skip]
@@ -58,11 +58,11 @@ static DISCRETE: Object = object("a discrete resource", &[
 ]);
 
 static REQUEST_FIELDS: &[Field] = &[
-    field("capabilities", list(&Shape::Text, ListMerge::Append)),
+    field("capabilities", list(&Shape::Text, ListMerge::Distinct)),
     field("driver", Shape::Text),
     field("count", Shape::Count),
-    field("device_ids", list(&Shape::Text, ListMerge::Append)),
-    field("options", Shape::Pairs(Bare::Empty)),
+    field("device_ids", list(&Shape::Text, ListMerge::Distinct)),
+    field("options", Shape::DistinctPairs(Bare::Empty)),
 ];
 
 static DEVICE_REQUEST_STRICT: Object =

@@ -83,7 +83,14 @@ impl Definitions {
             Shape::TextOrNull => json!({ "type": ["string", "null"] }),
             Shape::TextLike => json!({ "type": ["string", "number"] }),
             Shape::Scalar => json!({ "type": ["string", "number", "boolean"] }),
+            Shape::TextOrInteger => json!({ "type": ["string", "integer"] }),
+            Shape::TextOrFlag => json!({ "type": ["string", "boolean"] }),
+            Shape::Pattern(pattern) => matching(&[], pattern.expression),
             Shape::Flag => flag(),
+            Shape::Bounded(least, most) => any_of([
+                json!({ "type": "integer", "minimum": least, "maximum": most }),
+                matching(&[], r"^[+-]?[0-9]+$"),
+            ]),
             Shape::Integer => matching(&["integer"], r"^[+-]?[0-9]+$"),
             Shape::Number => {
                 matching(&["number"], r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$")
@@ -104,8 +111,12 @@ impl Definitions {
                 any_of([json!({ "type": "string" }), list_of(json!({ "type": "string" }))])
             }
             Shape::List(list) => self.list(list),
-            Shape::Pairs(_) => pairs(json!({ "type": ["string", "number", "boolean", "null"] })),
+            Shape::Contexts => pairs(json!({ "type": "string" })),
+            Shape::Pairs(_) | Shape::DistinctPairs(_) => {
+                pairs(json!({ "type": ["string", "number", "boolean", "null"] }))
+            }
             Shape::Options => mapping(json!({ "type": ["string", "number", "null"] })),
+            Shape::DriverOptions => mapping(json!({ "type": ["string", "number"] })),
             Shape::Map(map) => self.map(map),
             Shape::Object(object) => self.object(object),
             Shape::ObjectOrNull(object) => any_of([self.object(object), json!({ "type": "null" })]),
@@ -122,9 +133,7 @@ impl Definitions {
                     json!({ "type": ["string", "array"], "items": { "type": "string" } });
                 pairs(addresses)
             }
-            Shape::Ssh => {
-                any_of([json!({ "type": "string" }), pairs(json!({ "type": ["string", "null"] }))])
-            }
+            Shape::Ssh => pairs(json!({ "type": ["string", "null"] })),
             Shape::Ulimit => any_of([self.shape(&Shape::Integer), self.object(&ULIMIT)]),
             Shape::External => {
                 let named = mapping(json!({ "type": "string" }));

@@ -15,7 +15,7 @@ pub(crate) use json::json_schema;
 pub(crate) use service::SERVICE;
 pub(crate) use top::{INCLUDE, PROJECT};
 
-use super::node::Node;
+use super::node::{Node, Tag};
 
 /// A mapping with known keys.
 #[derive(Debug)]
@@ -30,6 +30,17 @@ pub(crate) struct Object {
     pub(crate) others: Others,
     /// How two of them become one.
     pub(crate) merge: ObjectMerge,
+    /// How JSON spells its keys.
+    pub(crate) json_keys: JsonKeys,
+}
+
+/// How JSON spells the keys of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JsonKeys {
+    /// As files do.
+    AsWritten,
+    /// With a capital letter, because docker compose gives these no name for JSON.
+    Capitals,
 }
 
 /// Keys that are not in the table.
@@ -86,12 +97,20 @@ pub(crate) enum Shape {
     TextOrNull,
     /// A string or a number, read as text.
     TextLike,
+    /// A string or an integer, read as text.
+    TextOrInteger,
+    /// A string or a boolean, read as text.
+    TextOrFlag,
     /// A string, number or boolean, read as text.
     Scalar,
+    /// A string in which one of these forms can be found.
+    Pattern(&'static Pattern),
     /// A boolean; as text only if it came from a variable.
     Flag,
     /// An integer, also as text.
     Integer,
+    /// An integer within these bounds, also as text.
+    Bounded(i128, i128),
     /// A number, also as text.
     Number,
     /// An amount of bytes: an integer, or text with a unit.
@@ -116,8 +135,14 @@ pub(crate) enum Shape {
     List(List),
     /// `KEY: VALUE` or a list of `KEY=VALUE`.
     Pairs(Bare),
-    /// A mapping of strings and numbers.
+    /// As `Pairs`, but an item that is twice in a list is a mistake.
+    DistinctPairs(Bare),
+    /// `NAME: CONTEXT` or a list of `NAME=CONTEXT`: places from which a build may copy.
+    Contexts,
+    /// A mapping of strings and numbers, or nothing for a key.
     Options,
+    /// A mapping of strings and numbers.
+    DriverOptions,
     /// A mapping whose keys are chosen by the user.
     Map(Map),
     /// A mapping with known keys.
@@ -157,6 +182,19 @@ pub(crate) enum ListMerge {
     /// One after the other; of two items with the same key the later one takes the place of the
     /// earlier one.
     Unique(fn(&Node) -> String),
+    /// One after the other; of two items with the same key the later one is merged over the
+    /// earlier one.
+    Merged(fn(&Node) -> String),
+}
+
+/// What a string must have in it.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    pub(crate) found_in: fn(&str) -> bool,
+    /// The same as a regular expression, for editors.
+    pub(crate) expression: &'static str,
+    /// The forms, in words.
+    pub(crate) forms: &'static str,
 }
 
 /// What a bare `KEY` means in a list of `KEY=VALUE`.
@@ -224,14 +262,23 @@ impl Object {
 }
 
 impl Shape {
+    /// True for a value that is nothing although something is needed: over another file that leaves
+    /// what is there, so that only the merged whole shows whether it is a mistake.
+    pub(crate) fn leaves_open(&self, node: &Node) -> bool {
+        let allowed = matches!(self, Self::TextOrNull | Self::ObjectOrNull(_) | Self::Command);
+        node.is_null() && node.tag == Tag::None && !allowed
+    }
+
     /// What is expected, in words with an article.
     pub(crate) fn expected(&self) -> &'static str {
         match self {
-            Self::Text | Self::TextOrNull => "a string",
+            Self::Text | Self::TextOrNull | Self::Pattern(_) => "a string",
             Self::TextLike => "a string or a number",
+            Self::TextOrInteger => "a string or an integer",
+            Self::TextOrFlag => "a string or a boolean",
             Self::Scalar => "a string, a number or a boolean",
             Self::Flag => "`true` or `false`",
-            Self::Integer => "an integer",
+            Self::Integer | Self::Bounded(..) => "an integer",
             Self::Number => "a number",
             Self::Bytes | Self::BytesText => "an amount of bytes like `64m`",
             Self::Duration => "a duration like `1m30s`",
@@ -242,9 +289,16 @@ impl Shape {
             Self::HealthTest => "a string or a list that begins with `CMD`, `CMD-SHELL` or `NONE`",
             Self::List(List { single: true, .. }) => "a string or a list",
             Self::List(_) | Self::Ports => "a list",
-            Self::Pairs(_) | Self::ExtraHosts | Self::Ssh => "a mapping or a list of `KEY=VALUE`",
+            Self::Ssh => "a mapping or a list of `ID=PATH`",
+            Self::Pairs(_) | Self::DistinctPairs(_) | Self::Contexts | Self::ExtraHosts => {
+                "a mapping or a list of `KEY=VALUE`"
+            }
             Self::Map(Map { from_list: Some(_), .. }) => "a mapping or a list of names",
-            Self::Options | Self::Map(_) | Self::Object(_) | Self::ObjectOrNull(_) => "a mapping",
+            Self::Options
+            | Self::DriverOptions
+            | Self::Map(_)
+            | Self::Object(_)
+            | Self::ObjectOrNull(_) => "a mapping",
             Self::Long(long) => long.forms,
             Self::Ulimit => "a number, or a mapping with `soft` and `hard`",
             Self::External => "`true` or `false`",
@@ -263,7 +317,14 @@ const fn shown(name: &'static str, shape: Shape) -> Field {
 }
 
 const fn object(name: &'static str, fields: &'static [Field]) -> Object {
-    Object { name, fields, required: &[], others: Others::Extensions, merge: ObjectMerge::Keys }
+    Object {
+        name,
+        fields,
+        required: &[],
+        others: Others::Extensions,
+        merge: ObjectMerge::Keys,
+        json_keys: JsonKeys::AsWritten,
+    }
 }
 
 const fn list(item: &'static Shape, merge: ListMerge) -> Shape {
@@ -277,7 +338,7 @@ const fn one_or_list(item: &'static Shape, merge: ListMerge) -> Shape {
 const UNIQUE: ListMerge = ListMerge::Unique(before_equals);
 
 /// The key of `KEY=VALUE`, or the whole text.
-fn before_equals(node: &Node) -> String {
+pub(crate) fn before_equals(node: &Node) -> String {
     let text = node.as_str().unwrap_or_default();
     text.split('=').next().unwrap_or(text).to_owned()
 }

@@ -5,8 +5,8 @@ use super::super::node::{Map as Entries, Node};
 use super::build::{BUILD, ULIMITS};
 use super::deploy::{DEPLOY, DEVICE_REQUESTS};
 use super::{
-    Bare, Empty, Field, ListMerge, Long, Map, Object, ObjectMerge, Others, Shape, ShortError,
-    UNIQUE, field, list, object, one_or_list, shown,
+    Bare, Empty, Field, JsonKeys, ListMerge, Long, Map, Object, ObjectMerge, Others, Pattern,
+    Shape, ShortError, UNIQUE, field, list, object, one_or_list, shown,
 };
 
 pub(crate) static SERVICE: Object = object("a service", FIELDS);
@@ -17,14 +17,14 @@ static FIELDS: &[Field] = &[
     field("annotations", Shape::Pairs(Bare::Empty)),
     shown("attach", Shape::Flag),
     field("build", Shape::Long(&BUILD)),
-    field("develop", Shape::ObjectOrNull(&DEVELOP)),
-    field("blkio_config", Shape::Object(&BLKIO)),
+    shown("develop", Shape::ObjectOrNull(&DEVELOP)),
+    shown("blkio_config", Shape::Object(&BLKIO)),
     field("cap_add", list(&Shape::Text, UNIQUE)),
     field("cap_drop", list(&Shape::Text, UNIQUE)),
     field("cgroup_parent", Shape::Text),
     field("cgroup", Shape::Choice(&["host", "private"])),
-    field("cpu_count", Shape::Integer),
-    field("cpu_percent", Shape::Number),
+    field("cpu_count", Shape::Bounded(0, i64::MAX as i128)),
+    field("cpu_percent", Shape::Bounded(0, 100)),
     field("cpu_period", Shape::Integer),
     field("cpu_quota", Shape::Integer),
     field("cpu_rt_period", Shape::Integer),
@@ -34,8 +34,8 @@ static FIELDS: &[Field] = &[
     field("cpu_shares", Shape::Integer),
     Field { name: "command", shape: Shape::Command, empty: Empty::Null },
     field("configs", list(&CONFIG_GRANT, ListMerge::Unique(grant::config_key))),
-    field("container_name", Shape::Text),
-    field("credential_spec", Shape::Object(&CREDENTIAL_SPEC)),
+    field("container_name", Shape::Pattern(&CONTAINER_NAME)),
+    shown("credential_spec", Shape::Object(&CREDENTIAL_SPEC)),
     field("depends_on", Shape::Map(Map { value: &DEPENDENCY, key: "service", null_values: false, from_list: Some(started) })),
     field("deploy", Shape::ObjectOrNull(&DEPLOY)),
     field("device_cgroup_rules", list(&Shape::Text, ListMerge::Distinct)),
@@ -48,14 +48,14 @@ static FIELDS: &[Field] = &[
     field("provider", Shape::Object(&PROVIDER)),
     field("environment", Shape::Pairs(Bare::Unset)),
     field("env_file", one_or_list(&ENV_FILE, ListMerge::Unique(env_file::key))),
-    field("expose", list(&Shape::TextLike, UNIQUE)),
+    field("expose", list(&Shape::TextOrInteger, UNIQUE)),
     field("extends", Shape::Long(&EXTENDS)),
     field("external_links", list(&Shape::Text, ListMerge::Distinct)),
     field("extra_hosts", Shape::ExtraHosts),
     field("group_add", list(&Shape::TextLike, ListMerge::Distinct)),
     field("gpus", DEVICE_REQUESTS),
     field("hostname", Shape::Text),
-    field("healthcheck", Shape::Object(&HEALTHCHECK)),
+    shown("healthcheck", Shape::Object(&HEALTHCHECK)),
     field("image", Shape::Text),
     shown("init", Shape::Flag),
     field("ipc", Shape::Text),
@@ -63,7 +63,7 @@ static FIELDS: &[Field] = &[
     field("labels", Shape::Pairs(Bare::Empty)),
     field("label_file", one_or_list(&Shape::Text, UNIQUE)),
     field("links", list(&Shape::Text, UNIQUE)),
-    field("logging", Shape::Object(&LOGGING)),
+    shown("logging", Shape::Object(&LOGGING)),
     field("mem_limit", Shape::Bytes),
     field("mem_reservation", Shape::Bytes),
     field("memswap_limit", Shape::Bytes),
@@ -73,13 +73,13 @@ static FIELDS: &[Field] = &[
     field("network_mode", Shape::Text),
     field("networks", Shape::Map(Map { value: &ATTACHMENT, key: "network", null_values: true, from_list: Some(null_value) })),
     field("oom_kill_disable", Shape::Flag),
-    field("oom_score_adj", Shape::Integer),
+    field("oom_score_adj", Shape::Bounded(-1000, 1000)),
     field("pid", Shape::TextOrNull),
     field("pids_limit", Shape::Integer),
     field("platform", Shape::Text),
     field("ports", Shape::Ports),
     field("privileged", Shape::Flag),
-    field("pull_policy", Shape::Text),
+    field("pull_policy", Shape::Pattern(&PULL_POLICY)),
     field("pull_refresh_after", Shape::Text),
     field("read_only", Shape::Flag),
     field("restart", Shape::Text),
@@ -107,6 +107,31 @@ static FIELDS: &[Field] = &[
     field("post_start", list(&Shape::Object(&HOOK), ListMerge::Append)),
     field("pre_stop", list(&Shape::Object(&HOOK), ListMerge::Append)),
 ];
+
+/// Docker compose looks for these anywhere in the text; the container itself is more particular.
+static CONTAINER_NAME: Pattern = Pattern {
+    found_in: |text| {
+        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+        let mut pairs = text.as_bytes().windows(2);
+        pairs.any(|pair| pair[0].is_ascii_alphanumeric() && name(pair[1]))
+    },
+    expression: "[a-zA-Z0-9][a-zA-Z0-9_.-]+",
+    forms: "at least two letters, digits, `_`, `.` or `-`, with a letter or digit first",
+};
+
+static PULL_POLICY: Pattern = Pattern {
+    found_in: |text| {
+        let words =
+            ["always", "never", "build", "if_not_present", "missing", "refresh", "daily", "weekly"];
+        let every = |after: &str| {
+            let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+            digits > 0 && after[digits..].starts_with(['w', 'd', 'h', 'm', 's'])
+        };
+        words.iter().any(|word| text.contains(word)) || text.split("every_").skip(1).any(every)
+    },
+    expression: "always|never|build|if_not_present|missing|refresh|daily|weekly|every_[0-9]+[wdhms]",
+    forms: "`always`, `missing`, `never`, `build`, `daily`, `weekly` or `every_12h`",
+};
 
 pub(crate) static EXTENDS: Long = Long {
     object: &Object {
@@ -164,7 +189,7 @@ static ATTACHMENT: Shape = Shape::ObjectOrNull(&object(
         field("ipv6_address", Shape::Text),
         field("link_local_ips", list(&Shape::Text, UNIQUE)),
         field("mac_address", Shape::Text),
-        field("driver_opts", Shape::Options),
+        field("driver_opts", Shape::DriverOptions),
         field("interface_name", Shape::Text),
         field("priority", Shape::Integer),
         field("gw_priority", Shape::Integer),
@@ -306,7 +331,7 @@ static BIND: Object = object(
 static VOLUME: Object = object(
     "the options of a volume",
     &[
-        field("labels", Shape::Pairs(Bare::Empty)),
+        field("labels", Shape::DistinctPairs(Bare::Empty)),
         field("nocopy", Shape::Flag),
         field("subpath", Shape::Text),
     ],
@@ -327,7 +352,7 @@ static HOOK_FIELDS: &[Field] = &[
     field("user", Shape::Text),
     field("privileged", Shape::Flag),
     field("working_dir", Shape::Text),
-    field("environment", Shape::Pairs(Bare::Unset)),
+    field("environment", Shape::DistinctPairs(Bare::Unset)),
 ];
 
 static PRE_START: Object = object(
@@ -338,7 +363,7 @@ static PRE_START: Object = object(
         field("user", Shape::Text),
         field("privileged", Shape::Flag),
         field("working_dir", Shape::Text),
-        field("environment", Shape::Pairs(Bare::Unset)),
+        field("environment", Shape::DistinctPairs(Bare::Unset)),
         field("per_replica", Shape::Flag),
     ],
 );
@@ -358,8 +383,8 @@ static WATCH: Object = Object {
             ),
             field("target", Shape::Text),
             Field { name: "exec", shape: Shape::Object(&HOOK), empty: Empty::Always },
-            field("include", one_or_list(&Shape::Text, ListMerge::Append)),
-            field("ignore", one_or_list(&Shape::Text, ListMerge::Append)),
+            field("include", one_or_list(&Shape::Text, ListMerge::Distinct)),
+            field("ignore", one_or_list(&Shape::Text, ListMerge::Distinct)),
             field("initial_sync", Shape::Flag),
         ],
     )
@@ -382,6 +407,7 @@ static BLKIO: Object = Object {
 
 static DEVICE_WEIGHT: Object = Object {
     others: Others::None,
+    json_keys: JsonKeys::Capitals,
     ..object(
         "the weight of a device",
         &[field("path", Shape::Text), field("weight", Shape::Integer)],
@@ -390,5 +416,6 @@ static DEVICE_WEIGHT: Object = Object {
 
 static DEVICE_RATE: Object = Object {
     others: Others::None,
+    json_keys: JsonKeys::Capitals,
     ..object("the rate of a device", &[field("path", Shape::Text), field("rate", Shape::Bytes)])
 };

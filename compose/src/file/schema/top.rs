@@ -42,7 +42,7 @@ pub(crate) static INCLUDE: Shape = Shape::Long(&Long {
 static NETWORK: Object = object("a network", &[
     field("name", Shape::Text),
     field("driver", Shape::Text),
-    field("driver_opts", Shape::Options),
+    field("driver_opts", Shape::DriverOptions),
     Field { name: "ipam", shape: Shape::Object(&IPAM), empty: Empty::Always },
     field("external", Shape::External),
     field("internal", Shape::Flag),
@@ -55,8 +55,8 @@ static NETWORK: Object = object("a network", &[
 #[rustfmt::skip]
 static IPAM: Object = object("`ipam`", &[
     field("driver", Shape::Text),
-    field("config", list(&Shape::Object(&POOL), ListMerge::Unique(subnet))),
-    Field { name: "options", shape: Shape::Options, empty: Empty::NotInJson },
+    field("config", list(&Shape::Object(&POOL), ListMerge::Merged(subnet))),
+    Field { name: "options", shape: TEXTS, empty: Empty::NotInJson },
 ]);
 
 #[rustfmt::skip]
@@ -64,8 +64,11 @@ static POOL: Object = object("an address pool", &[
     field("subnet", Shape::Text),
     field("gateway", Shape::Text),
     field("ip_range", Shape::Text),
-    field("aux_addresses", Shape::Options),
+    field("aux_addresses", TEXTS),
 ]);
+
+const TEXTS: Shape =
+    Shape::Map(Map { value: &Shape::Text, key: "option", null_values: false, from_list: None });
 
 fn subnet(pool: &Node) -> String {
     pool.get("subnet").and_then(Node::as_str).unwrap_or_default().to_owned()
@@ -75,9 +78,9 @@ fn subnet(pool: &Node) -> String {
 static VOLUME: Object = object("a volume", &[
     field("name", Shape::Text),
     field("driver", Shape::Text),
-    field("driver_opts", Shape::Options),
+    field("driver_opts", Shape::DriverOptions),
     field("external", Shape::External),
-    field("labels", Shape::Pairs(Bare::Empty)),
+    field("labels", Shape::DistinctPairs(Bare::Empty)),
 ]);
 
 #[rustfmt::skip]
@@ -87,9 +90,9 @@ static SECRET: Object = object("a secret", &[
     field("environment", Shape::Text),
     field("content", Shape::Text),
     field("external", Shape::External),
-    field("labels", Shape::Pairs(Bare::Empty)),
+    field("labels", Shape::DistinctPairs(Bare::Empty)),
     field("driver", Shape::Text),
-    field("driver_opts", Shape::Options),
+    field("driver_opts", Shape::DriverOptions),
     field("template_driver", Shape::Text),
 ]);
 
@@ -100,7 +103,7 @@ static CONFIG: Object = object("a config", &[
     field("environment", Shape::Text),
     field("content", Shape::Text),
     field("external", Shape::External),
-    field("labels", Shape::Pairs(Bare::Empty)),
+    field("labels", Shape::DistinctPairs(Bare::Empty)),
     field("template_driver", Shape::Text),
 ]);
 
