@@ -11,6 +11,27 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// The rows of section 1.12 to 1.18 of the Compose reference.
+const ROWS: [std::ops::RangeInclusive<u32>; 9] =
+    [1..=16, 20..=36, 40..=53, 60..=70, 80..=94, 100..=106, 110..=113, 120..=120, 122..=134];
+
+/// Rows that have no file of their own, and where they are tested.
+const ELSEWHERE: [(u32, &str); 13] = [
+    (11, "compose/tests/robust.rs: aliases and nesting have limits"),
+    (21, "L20-variables"),
+    (22, "L20-variables"),
+    (25, "L20-variables"),
+    (26, "L20-variables"),
+    (27, "L20-variables"),
+    (28, "L20-variables"),
+    (30, "L20-variables"),
+    (44, "L129-environment"),
+    (53, "compose/src/cli/run: `--env-from-file`"),
+    (66, "L65-paths"),
+    (94, "all: the order of the phases"),
+    (121, "L70-resources"),
+];
+
 /// What a file of `rules/` says.
 #[derive(Debug, Default)]
 struct Rule {
@@ -103,6 +124,19 @@ fn difference(rule: &Rule) -> Option<String> {
         }
         Some(expected) => Some(format!("expected:\n{expected}\nprinted:\n{printed}\n{said}")),
     }
+}
+
+#[test]
+fn every_row_has_a_rule() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules");
+    let mut rows: Vec<u32> = ELSEWHERE.iter().map(|(row, _)| *row).collect();
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        let row = name.strip_prefix('L').and_then(|name| name.split('-').next());
+        rows.extend(row.and_then(|row| row.parse::<u32>().ok()));
+    }
+    let missing: Vec<u32> = ROWS.into_iter().flatten().filter(|row| !rows.contains(row)).collect();
+    assert!(missing.is_empty(), "rows without a rule: {missing:?}");
 }
 
 #[test]

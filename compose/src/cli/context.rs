@@ -33,9 +33,6 @@ pub struct GlobalArgs {
     /// Files with variables, instead of `.env`
     #[arg(long = "env-file", value_name = "FILE")]
     pub env_files: Vec<PathBuf>,
-    /// Keep networks, volumes, secrets, configs and models that no service uses
-    #[arg(long)]
-    pub all_resources: bool,
     /// When to use colours and to move the cursor
     #[arg(
         long,
@@ -245,7 +242,6 @@ impl Context {
             env_files: env_files.clone(),
             profiles: profiles.clone(),
             environment: std::env::vars_os().filter_map(variable).collect(),
-            all_resources: self.global.all_resources,
             services: Vec::new(),
             skip: Skip { unused: self.global.all_resources, ..Skip::default() },
         }

@@ -116,7 +116,6 @@ fn service_defaults(service: &mut Map, variables: Variables) {
         if let Some(source) = source {
             default_text(device, "target", &source);
         }
-        default_text(device, "permissions", "rwm");
     });
     if variables == Variables::Kept {
         each(service.get_mut("env_file"), required_default);

@@ -78,7 +78,7 @@ fn one(reader: &mut Reader<'_>, item: &Node, scope: &Scope) -> Option<Node> {
     let files = files?;
     let main = files.first()?.clone();
     let dir = match item.get("project_directory").and_then(Node::as_str) {
-        Some(dir) => PathBuf::from(base.path(dir)),
+        Some(dir) => folder(PathBuf::from(base.path(dir))),
         None => directory(&main),
     };
     if !acyclic(reader, &main, place, scope) {
@@ -94,6 +94,11 @@ fn one(reader: &mut Reader<'_>, item: &Node, scope: &Scope) -> Option<Node> {
     complete::defaults(&mut project, reader.variables);
     reader.settle(&mut project, &inner, true);
     Some(project)
+}
+
+/// `path` if it is a folder, else the one that it is in, as docker compose does.
+fn folder(path: PathBuf) -> PathBuf {
+    if path.is_dir() { path } else { directory(&path) }
 }
 
 /// Nobody could say any more where a service comes from.

@@ -156,7 +156,7 @@ fn compose_files(
         return None;
     };
     let mut files = Vec::new();
-    for names in [&NAMES, &OVERRIDES] {
+    for (kind, names) in [("config", &NAMES), ("override", &OVERRIDES)] {
         let present: Vec<&str> =
             names.iter().copied().filter(|name| dir.join(name).is_file()).collect();
         if let Some(first) = present.first() {
@@ -165,7 +165,7 @@ fn compose_files(
         if present.len() > 1 {
             let list = present.join(", ");
             report.warning_without_place(format!(
-                "there are several compose files in {}: {list}; {} is read",
+                "found multiple {kind} files with supported names in {}: {list}; using {}",
                 dir.display(),
                 present[0]
             ));

@@ -78,8 +78,6 @@ pub struct LoadOptions {
     pub profiles: Vec<String>,
     /// The environment of the process.
     pub environment: BTreeMap<String, String>,
-    /// `--all-resources`: networks, volumes and the like that no service uses are kept.
-    pub all_resources: bool,
     /// The services that are wanted, with what they depend on. None: all.
     pub services: Vec<String>,
     /// Phases that are left out.

@@ -145,7 +145,7 @@ impl Reader<'_> {
         };
         if matches!(version.node.value, Value::Text(_)) {
             self.report
-                .warning(version.key, "`version` is obsolete and has no meaning")
+                .warning(version.key, "the attribute `version` is obsolete and will be ignored")
                 .help("remove it");
         } else {
             let written = self.report.sources.slice(version.node.span).to_owned();

@@ -165,7 +165,8 @@ impl Report {
             places.sort_unstable();
             places.dedup_by_key(|span| span.bytes());
             let bare = places.iter().any(|span| self.sources.before(*span).ends_with('$'));
-            let message = format!("the variable `{name}` is not set and counts as empty");
+            let message =
+                format!("the variable `{name}` is not set; it defaults to a blank string");
             let mut finding = self.warning(places[0], message);
             for span in places.iter().skip(1).take(MAX_LABELS - 1) {
                 finding = finding.also(*span, "also used here");

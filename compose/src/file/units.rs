@@ -131,11 +131,11 @@ pub(crate) fn bytes(text: &str) -> Option<i64> {
     }
     let number: f64 = number.parse().ok()?;
     let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
-    let unit = unit.strip_suffix('b').unwrap_or(&unit);
-    let letter = match unit.strip_suffix('i') {
-        Some("") => return None,
-        Some(letter) => letter,
-        None => unit,
+    // The `i` of `KiB` needs the `B`.
+    let letter = match (unit.strip_suffix("ib"), unit.strip_suffix('b')) {
+        (Some(""), _) => return None,
+        (Some(letter), _) | (None, Some(letter)) => letter,
+        (None, None) => &unit,
     };
     let power = match letter {
         "" => 0,
@@ -181,7 +181,7 @@ mod tests {
         let table = [
             ("0", Some(0)), ("64m", Some(67_108_864)), ("1.5g", Some(1_610_612_736)), ("1kb", Some(1024)),
             ("2 GiB", Some(2_147_483_648)), (".5k", Some(512)), ("+1k", Some(1024)), (".", None), ("+", None), ("+-1", None), ("10b", Some(10)), ("1K", Some(1024)), ("1x", None),
-            ("", None), ("m", None), ("-1", None), ("1 000", None), ("1i", None), ("9999999p", None),
+            ("", None), ("m", None), ("-1", None), ("1 000", None), ("1i", None), ("1ki", None), ("1ib", None), ("9999999p", None),
         ];
         for (text, amount) in table {
             assert_eq!(bytes(text), amount, "{text}");

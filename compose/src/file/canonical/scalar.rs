@@ -95,7 +95,7 @@ impl Checker<'_> {
         };
         if !plain {
             self.report
-                .warning(node.span, format!("`{text}` is a boolean of YAML 1.1"))
+                .warning(node.span, format!("`{text}` for a boolean is not supported by YAML 1.2"))
                 .help(format!("write `{attribute}: {flag}`"));
         }
         Some(flag)

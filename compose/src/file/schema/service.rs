@@ -185,14 +185,14 @@ static ATTACHMENT: Shape = Shape::ObjectOrNull(&object(
     "the place on a network",
     &[
         field("aliases", list(&Shape::Text, UNIQUE)),
+        field("driver_opts", Shape::DriverOptions),
+        field("gw_priority", Shape::Integer),
+        field("interface_name", Shape::Text),
         field("ipv4_address", Shape::Text),
         field("ipv6_address", Shape::Text),
         field("link_local_ips", list(&Shape::Text, UNIQUE)),
         field("mac_address", Shape::Text),
-        field("driver_opts", Shape::DriverOptions),
-        field("interface_name", Shape::Text),
         field("priority", Shape::Integer),
-        field("gw_priority", Shape::Integer),
     ],
 ));
 
