@@ -15,7 +15,7 @@ use super::report::Report;
 use super::schema::{PROJECT, Shape};
 use super::source::{FileId, Sources, Span};
 use super::trace::Cause;
-use super::{env_file, extends, include, paths, text, yaml};
+use super::{env_file, extends, include, locate, paths, text, yaml};
 
 pub(super) static DOCUMENT: Shape = Shape::Object(&PROJECT);
 

@@ -274,7 +274,8 @@ impl Checker<'_> {
             let span = entry.node.span;
             let node = self.key(&key, |checker| checker.shape(entry.node, &field.shape));
             // What was refused leaves nothing behind: the key is there, so nobody misses it.
-            checked.insert(key, entry.key, node.unwrap_or_else(|| Node::null(span)));
+            let refused = || Node { tag: Tag::Override, ..Node::null(span) };
+            checked.insert(key, entry.key, node.unwrap_or_else(refused));
         }
         Some(Node::map(checked, span))
     }

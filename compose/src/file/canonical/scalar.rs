@@ -25,8 +25,7 @@ impl Checker<'_> {
                 Value::Text(self.text(&node)?.into())
             }
             (Shape::Pattern(pattern), Value::Text(text)) => {
-                self.pattern(&node, text, pattern);
-                return Some(node);
+                return self.matches(&node, text, pattern).then_some(node);
             }
             (Shape::Bounded(least, most), value) => {
                 let number = self.integer(&node, value, shape)?;
@@ -133,13 +132,16 @@ impl Checker<'_> {
         }
     }
 
-    fn pattern(&mut self, node: &Node, text: &str, pattern: &Pattern) {
-        if !(pattern.found_in)(text) {
+    fn matches(&mut self, node: &Node, text: &str, pattern: &Pattern) -> bool {
+        let found = (pattern.found_in)(text);
+        if !found {
             let attribute = self.attribute();
             self.report
                 .error(node.span, format!("`{attribute}` cannot be `{text}`"))
+                .did_you_mean(text, pattern.words.iter().copied())
                 .help(format!("write {}", pattern.forms));
         }
+        found
     }
 
     fn not_a_number(&mut self, node: &Node, expected: &str) {

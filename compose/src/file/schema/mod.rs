@@ -191,6 +191,8 @@ pub(crate) enum ListMerge {
 #[derive(Debug)]
 pub(crate) struct Pattern {
     pub(crate) found_in: fn(&str) -> bool,
+    /// The words that may be meant.
+    pub(crate) words: &'static [&'static str],
     /// The same as a regular expression, for editors.
     pub(crate) expression: &'static str,
     /// The forms, in words.

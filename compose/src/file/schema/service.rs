@@ -115,20 +115,24 @@ static CONTAINER_NAME: Pattern = Pattern {
         let mut pairs = text.as_bytes().windows(2);
         pairs.any(|pair| pair[0].is_ascii_alphanumeric() && name(pair[1]))
     },
+    words: &[],
     expression: "[a-zA-Z0-9][a-zA-Z0-9_.-]+",
     forms: "at least two letters, digits, `_`, `.` or `-`, with a letter or digit first",
 };
 
+const PULL_POLICIES: [&str; 8] =
+    ["always", "never", "build", "if_not_present", "missing", "refresh", "daily", "weekly"];
+
 static PULL_POLICY: Pattern = Pattern {
     found_in: |text| {
-        let words =
-            ["always", "never", "build", "if_not_present", "missing", "refresh", "daily", "weekly"];
         let every = |after: &str| {
             let digits = after.bytes().take_while(u8::is_ascii_digit).count();
             digits > 0 && after[digits..].starts_with(['w', 'd', 'h', 'm', 's'])
         };
-        words.iter().any(|word| text.contains(word)) || text.split("every_").skip(1).any(every)
+        PULL_POLICIES.iter().any(|word| text.contains(word))
+            || text.split("every_").skip(1).any(every)
     },
+    words: &PULL_POLICIES,
     expression: "always|never|build|if_not_present|missing|refresh|daily|weekly|every_[0-9]+[wdhms]",
     forms: "`always`, `missing`, `never`, `build`, `daily`, `weekly` or `every_12h`",
 };
