@@ -21,10 +21,7 @@ fn check_at(report: &mut Report, node: &Node, key: Option<Span>, shape: &Shape) 
         }
         Shape::Long(long) => check_object(report, node, key, long.object),
         Shape::Map(map) => {
-            for (name, entry) in node.entries() {
-                if !map.null_values && map.value.leaves_open(&entry.node) {
-                    nothing(report, name, &entry.node, map.value);
-                }
+            for (_, entry) in node.entries() {
                 check_at(report, &entry.node, Some(entry.key), map.value);
             }
         }
@@ -52,12 +49,18 @@ fn check_object(report: &mut Report, node: &Node, key: Option<Span>, object: &'s
     }
     for (name, entry) in map.iter() {
         if let Some(field) = object.field(name) {
-            if field.shape.leaves_open(&entry.node) {
+            if field.shape.leaves_open(&entry.node) && is_written(report, &entry.node) {
                 nothing(report, name, &entry.node, &field.shape);
             }
             check_at(report, &entry.node, Some(entry.key), &field.shape);
         }
     }
+}
+
+/// True if the file itself says nothing there; what was refused has left nothing behind as well.
+fn is_written(report: &Report, node: &Node) -> bool {
+    let written = report.sources.slice(node.span).trim();
+    matches!(written, "" | "~" | "null" | "Null" | "NULL")
 }
 
 fn nothing(report: &mut Report, name: &str, node: &Node, shape: &Shape) {

@@ -207,7 +207,7 @@ impl Checker<'_> {
         let mut checked = Map::with_capacity(entries.len());
         for (key, entry) in entries {
             self.user_key(&key, entry.key, map.key);
-            if map.null_values && entry.node.is_null() || map.value.leaves_open(&entry.node) {
+            if map.null_values && entry.node.is_null() {
                 checked.insert(key, entry.key, entry.node);
                 continue;
             }
@@ -274,8 +274,7 @@ impl Checker<'_> {
             let span = entry.node.span;
             let node = self.key(&key, |checker| checker.shape(entry.node, &field.shape));
             // What was refused leaves nothing behind: the key is there, so nobody misses it.
-            let refused = || Node { tag: Tag::Override, ..Node::null(span) };
-            checked.insert(key, entry.key, node.unwrap_or_else(refused));
+            checked.insert(key, entry.key, node.unwrap_or_else(|| Node::null(span)));
         }
         Some(Node::map(checked, span))
     }
