@@ -195,6 +195,15 @@ impl Answer {
         serde_json::from_slice(&line).map(Some).map_err(|error| self.nonsense(error.to_string()))
     }
 
+    /// The error of an answer that is complete, for when nothing is [ready](Self::ready) and the event that ends a request
+    /// was not among what came: whoever was about to send it has failed.
+    #[must_use]
+    pub fn without_end(&self) -> Option<ClientError> {
+        let source = io::ErrorKind::UnexpectedEof.into();
+        let cut_off = || ClientError::CutOff { path: self.path.clone(), source };
+        self.body.is_complete().then(cut_off)
+    }
+
     /// Reads once from the connection, after poll(2) said that there is something. Returns
     /// whether the answer may go on.
     ///

@@ -212,7 +212,10 @@ fn wait(
                         return end.map(Ok);
                     }
                 }
-                Ok(None) => break,
+                Ok(None) => match answer.without_end() {
+                    Some(error) => return Ok(Err(error)),
+                    None => break,
+                },
                 Err(error) => return Ok(Err(error)),
             }
         }
@@ -282,7 +285,9 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+    use crate::cli::terminal::{Ansi, ProgressMode};
     use crate::cli::testing;
+    use crate::event::{Kind, Status};
     use crate::record::Roots;
 
     #[test]
@@ -305,5 +310,23 @@ mod tests {
         let (_socket, early) = session.upgrade("/v1/x").unwrap();
         assert_eq!(early, b"early");
         assert!(supervisor.join().unwrap() > 0);
+    }
+    #[test]
+    fn an_answer_without_an_end_is_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join("api.sock")).unwrap();
+        let ours = Client::connect(&folder.path().join("api.sock")).unwrap();
+        let (mut theirs, _) = listener.accept().unwrap();
+        let line = Event::step(Kind::Network, "p_default", Status::Creating).to_line();
+        let line = String::from_utf8(line).unwrap();
+        let body = format!("{:x}\r\n{line}\r\n0\r\n\r\n", line.len());
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        theirs.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        let answer = ours.post("/v1/up", &serde_json::json!({})).unwrap();
+        let mut terminal = Terminal::new(ProgressMode::Quiet, Ansi::Never, "up", false);
+        let ended = wait(answer, &Signals::catch().unwrap(), &mut terminal, &mut |_| {}).unwrap();
+        // The connection is still there: only the answer is over.
+        assert!(matches!(ended, Err(ClientError::CutOff { .. })), "{ended:?}");
+        drop(theirs);
     }
 }

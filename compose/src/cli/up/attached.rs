@@ -246,7 +246,12 @@ impl Attached<'_> {
     fn take_answer(&mut self, from: From) -> Result<Option<u8>, CommandError> {
         loop {
             let Some(answer) = self.answer(from) else { return Ok(None) };
-            let Some(event) = answer.ready()? else { return Ok(None) };
+            let Some(event) = answer.ready()? else {
+                if answer.without_end().is_some() {
+                    self.cut_off.push(from);
+                }
+                return Ok(None);
+            };
             let Some(end) = show(&event, self.terminal) else { continue };
             *self.answer(from) = None;
             let Outcome { .. } = end?;
