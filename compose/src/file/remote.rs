@@ -188,9 +188,10 @@ fn commit(wanted: &GitRef) -> Result<String, RemoteError> {
         return Ok(reference.to_owned());
     }
     let repository = &wanted.repository;
-    let said = git(wanted, None, &["ls-remote", "--", repository, reference])?;
+    // An annotated tag is an object of its own; what it stands for has its name with `^{}`, and is told to whoever asks for that.
+    let peeled = format!("{reference}^{{}}");
+    let said = git(wanted, None, &["ls-remote", "--", repository, reference, &peeled])?;
     let lines = said.lines().filter_map(|line| line.split_once('\t'));
-    // An annotated tag is an object of its own; what it stands for comes with `^{}`.
     let (_, commit) = lines
         .map(|(commit, name)| (name.ends_with("^{}"), commit))
         .max_by_key(|(peeled, _)| *peeled)
