@@ -44,7 +44,7 @@ struct Rule {
 }
 
 fn read(text: &str) -> Rule {
-    let mut rule = Rule { folder: ".".to_owned(), ..Rule::default() };
+    let mut rule = Rule::default();
     let mut prints = None;
     for line in text.split_inclusive('\n') {
         let bare = line.trim_end_matches('\n');
