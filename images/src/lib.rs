@@ -29,6 +29,7 @@ mod platform;
 mod record;
 mod reference;
 pub mod registry;
+mod save;
 mod select;
 mod store;
 mod words;
@@ -42,7 +43,8 @@ pub use load::LoadError;
 pub use manifest::DocumentError;
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
+pub use save::SaveError;
 pub use store::{
-    Damaged, FindError, Force, Listing, RemoveError, Removed, Store, StoreError, TagError,
+    Damaged, FindError, Force, Listing, RemoveError, Removed, Store, StoreError, TagError, Verified,
 };
 pub use words::WordError;

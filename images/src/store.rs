@@ -25,6 +25,8 @@ mod lock;
 pub(crate) mod partial;
 mod record;
 mod remove;
+mod usage;
+mod verify;
 pub(crate) mod workspace;
 
 use std::fs::{self, DirBuilder};
@@ -36,6 +38,7 @@ pub use error::StoreError;
 pub(crate) use find::DIRECTORY;
 pub use find::{Damaged, FindError, Listing};
 pub use remove::{Force, RemoveError, Removed, TagError};
+pub use verify::Verified;
 
 use crate::digest::Digest;
 use lock::{Lock, Mode};

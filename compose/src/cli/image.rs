@@ -3,15 +3,19 @@
 //! They read and write the store directly; no supervisor is asked.
 
 mod error;
+mod history;
 mod import;
 mod inspect;
 mod load;
 mod ls;
 mod meter;
+mod prune;
 mod pull;
 mod push;
 mod rm;
+mod save;
 mod tag;
+mod verify;
 
 use clap::Subcommand;
 use images::Store;
@@ -29,16 +33,20 @@ pub struct ImageArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    History(history::HistoryArgs),
     Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
     Load(load::LoadArgs),
     #[command(visible_alias = "list")]
     Ls(ls::LsArgs),
+    Prune(prune::PruneArgs),
     Pull(pull::PullArgs),
     Push(push::PushArgs),
     #[command(visible_alias = "remove")]
     Rm(rm::RmArgs),
+    Save(save::SaveArgs),
     Tag(tag::TagArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// Carries out one of the commands for images.
@@ -58,14 +66,18 @@ pub fn run(
     }
     let store = Store::open(&context.roots().images())?;
     match args.command {
+        Command::History(args) => history::run(&args, &store, terminal),
         Command::Import(args) => import::run(args, &store, terminal),
         Command::Inspect(args) => inspect::run(&args, &store, terminal),
         Command::Load(args) => load::run(&args, &store, terminal),
         Command::Ls(args) => ls::run(&args, &store, terminal),
+        Command::Prune(args) => prune::run(&args, context, &store, terminal),
         Command::Pull(args) => pull::run(args, context, &store, terminal),
         Command::Push(args) => push::run(args, context, &store, terminal),
         Command::Rm(args) => rm::run(&args, context, &store, terminal),
+        Command::Save(args) => save::run(&args, &store),
         Command::Tag(args) => tag::run(&args, &store),
+        Command::Verify(args) => verify::run(&args, &store, terminal),
     }
 }
 
