@@ -12,11 +12,13 @@ use images::build::{
     ContextError, DockerfileSource, Entitlement, Event, FailedStep, Foreign, Fresh, Recipe,
     RunNetwork, Sandbox, Secret, Source, Surroundings,
 };
-use images::{Platform, Reference};
+use images::registry::{LayerStatus, Progress, Pull};
+use images::{Platform, Reference, Store};
 use network::dns::Resolver;
 use network::{Endpoint, EndpointWish, Network, NetworkName, Wanted};
 use rustix::fs::FlockOperation;
 
+use crate::apply::image::Fetching;
 use crate::apply::wishes;
 use crate::model::{Build, FileSource, HostAddress, Project, Service, ServiceName};
 use crate::record::{Roots, labels};
@@ -219,10 +221,22 @@ pub fn agents(wanted: &BTreeMap<String, String>) -> Result<BTreeMap<String, Path
     wanted.iter().map(socket).collect()
 }
 
+/// Where the images come from that others are built on.
+#[derive(Debug, Clone, Copy)]
+pub struct Bases<'a> {
+    /// Where they are, and come to.
+    pub store: &'a Store,
+    /// The registries as the one who builds sees them.
+    pub fetching: &'a Fetching,
+    /// The names of what is built at the same time: no registry is asked for these, not even with `pull`.
+    pub own: &'a BTreeSet<Reference>,
+}
+
 /// The world around builds.
 pub struct Outside<'a> {
     roots: &'a Roots,
     filters: PathBuf,
+    bases: Bases<'a>,
     service: &'a str,
     tell: &'a (dyn Fn(&str, Event) + Sync),
     on_failure: Option<&'a (dyn Fn(&FailedStep) + Sync)>,
@@ -241,11 +255,12 @@ impl<'a> Outside<'a> {
     pub fn new(
         roots: &'a Roots,
         network: &'a BuildNetwork,
+        bases: Bases<'a>,
         service: &'a str,
         tell: &'a (dyn Fn(&str, Event) + Sync),
         on_failure: Option<&'a (dyn Fn(&FailedStep) + Sync)>,
     ) -> Self {
-        Self { roots, filters: roots.cache(), service, tell, on_failure, _network: network }
+        Self { roots, filters: roots.cache(), bases, service, tell, on_failure, _network: network }
     }
 }
 
@@ -261,8 +276,27 @@ impl Surroundings for Outside<'_> {
         Ok(Box::new(Attached { namespace, attached }))
     }
 
-    fn fetch(&self, image: &Reference, _: &Platform) -> Result<(), Foreign> {
-        Err(format!("{} is not in the store", image.familiar()).into())
+    fn fetch(
+        &self,
+        image: &Reference,
+        platform: &Platform,
+        say: &(dyn Fn(String) + Sync),
+    ) -> Result<(), Foreign> {
+        if self.bases.own.contains(image) {
+            return Ok(());
+        }
+        let report = |progress: Progress| {
+            let layer = progress.layer.short();
+            match progress.status {
+                LayerStatus::Complete => say(format!("layer {layer}: fetched")),
+                LayerStatus::Present => say(format!("layer {layer}: exists")),
+                LayerStatus::Waiting | LayerStatus::Moving { .. } => {}
+            }
+        };
+        let Fetching { registry, cancel, .. } = self.bases.fetching;
+        let pull = Pull { reference: image, platform: Some(platform), cancel, report: &report };
+        registry.pull(self.bases.store, &pull)?;
+        Ok(())
     }
 
     fn download(&self, url: &str, _: &Path) -> Result<(), Foreign> {

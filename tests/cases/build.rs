@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use scenarios::{Stage, Verdict};
+use scenarios::{Need, Stage, Verdict};
 
+use super::registry::{end, registry};
 use crate::Scenario;
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -12,6 +13,11 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("build_again_is_found_and_a_change_recreates", changes),
         Scenario::plain("build_on_the_image_of_another_service", contexts),
         Scenario::plain("build_that_fails_is_told_where", fails),
+        Scenario::needing(
+            "build_on_what_only_a_registry_has",
+            &[Need::Root, Need::Registry],
+            fetches,
+        ),
     ]
 }
 
@@ -110,5 +116,48 @@ fn fails(stage: &Stage) -> Verdict {
     stage.compose(["build", "--check"]).code(1)?.complains("did you mean FROM?")?;
     stage.compose(["up", "--detach", "--no-build"]).code(1)?;
     assert!(stage.containers()?.is_empty());
+    Ok(())
+}
+
+fn fetches(stage: &Stage) -> Verdict {
+    const NAME: &str = "localhost:5000/team/base:1";
+    let server = registry(stage, "127.0.0.1:5000", "")?;
+    base(stage)?;
+    let push = |said: &str| -> Verdict {
+        stage.file("base.yaml", &format!("services:\n  base:\n    image: {NAME}\n    build:\n      dockerfile_inline: |\n        FROM base\n        RUN echo {said} > /said\n"))?;
+        stage.compose(["-f", "base.yaml", "build"]).success()?;
+        stage.compose(["image", "push", NAME]).success()?;
+        stage.compose(["image", "rm", NAME]).success()?;
+        Ok(())
+    };
+    push("first")?;
+    stage.file("compose.yaml", "services:\n  web:\n    build: .\n  top:\n    build:\n      dockerfile_inline: |\n        FROM web\n        \
+         RUN true\n      additional_contexts: {web: 'service:web'}\n    profiles: [top]\n")?;
+    stage.file("Dockerfile", &format!("FROM {NAME} AS made\nRUN cat /said > /copy\nFROM scratch\nCOPY --from=made / /\nCOPY --from={NAME} /said /other\nCMD cat /copy\n"))?;
+    // What is not here is fetched.
+    stage.compose(["build"]).success()?.complains("[base] localhost:5000/team/base:1 for")?;
+    stage.compose(["run", "--rm", "-T", "web"]).success()?.says("first")?;
+
+    // What is here is not asked for, unless that is wanted.
+    stage.compose(["image", "tag", NAME, "kept"]).success()?;
+    push("second")?;
+    stage.compose(["image", "tag", "kept", NAME]).success()?;
+    stage.compose(["build"]).success()?;
+    stage.compose(["run", "--rm", "-T", "web"]).success()?.says("first")?;
+    stage.compose(["build", "--pull"]).success()?;
+    stage.compose(["run", "--rm", "-T", "web"]).success()?.says("second")?;
+    // That of another service is in no registry.
+    stage.compose(["--profile", "top", "build", "--pull"]).success()?;
+
+    // Nothing has changed there; then nobody is there.
+    stage.compose(["build", "--pull"]).success()?.complains("cached")?;
+    end(server)?;
+    stage.compose(["build"]).success()?;
+    stage
+        .compose(["build", "--pull"])
+        .code(1)?
+        .complains("cannot get the image localhost:5000/team/base:1")?
+        .complains("Dockerfile:1:6")?;
+    stage.compose(["down"]).success()?;
     Ok(())
 }

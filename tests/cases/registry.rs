@@ -21,7 +21,7 @@ pub(super) fn all() -> Vec<Scenario> {
 }
 
 /// Starts a registry at `address`, with `more` in its settings.
-fn registry(
+pub(super) fn registry(
     stage: &Stage,
     address: &str,
     more: &str,
@@ -43,7 +43,7 @@ fn registry(
 }
 
 /// Ends it: nothing of a scenario may be left.
-fn end(registry: Running) -> Verdict {
+pub(super) fn end(registry: Running) -> Verdict {
     registry.signal(nix::sys::signal::Signal::SIGKILL)?;
     let _ended = registry.finish(Duration::from_secs(20))?;
     Ok(())

@@ -14,7 +14,8 @@ use images::{Image, Store};
 use super::context::{Context, known_services};
 use super::error::{CommandError, FAILED};
 use super::terminal::Terminal;
-use crate::build::{BuildNetwork, Outside, RecipeError, agents, dependencies, recipe};
+use super::transfer::fetching;
+use crate::build::{Bases, BuildNetwork, Outside, RecipeError, agents, dependencies, recipe};
 use crate::diagnostic::{Diagnostic, Label, Style};
 use crate::event::Failure;
 use crate::file;
@@ -394,6 +395,10 @@ fn build_all(
     })?;
     let cells: BTreeMap<&ServiceName, OnceLock<Option<Image>>> =
         jobs.iter().map(|job| (&job.service, OnceLock::new())).collect();
+    let own: BTreeSet<images::Reference> =
+        jobs.iter().flat_map(|job| job.recipe.names.iter().cloned()).collect();
+    let fetching = fetching(voice == Voice::Quiet)?;
+    let bases = Bases { store, fetching: &fetching, own: &own };
     let failures: Mutex<Vec<(ServiceName, BuildError)>> = Mutex::default();
     let (sender, receiver) = channel();
     thread::scope(|scope| {
@@ -405,7 +410,7 @@ fn build_all(
                     for other in &job.after {
                         cells[other].wait().as_ref()?;
                     }
-                    match build_one(job, store, network, shell, &sender, context) {
+                    match build_one(job, bases, network, shell, &sender, context) {
                         Ok(image) => Some(image),
                         Err(error) => {
                             let mut failures = failures.lock().expect("nobody panics with it");
@@ -442,7 +447,7 @@ fn build_all(
 
 fn build_one(
     job: &Job,
-    store: &Store,
+    bases: Bases<'_>,
     network: &BuildNetwork,
     shell: Option<&(dyn Fn(&FailedStep) + Sync)>,
     sender: &Sender<(String, Event)>,
@@ -452,8 +457,8 @@ fn build_one(
         // Whoever listens goes only when all have ended.
         let _ = sender.send((service.to_owned(), event));
     };
-    let outside = Outside::new(context.roots(), network, job.service.as_str(), &tell, shell);
-    store.build(&job.recipe, &outside)
+    let outside = Outside::new(context.roots(), network, bases, job.service.as_str(), &tell, shell);
+    bases.store.build(&job.recipe, &outside)
 }
 
 /// Shows what happens until all builds have ended.

@@ -197,12 +197,17 @@ pub trait Surroundings: Sync {
     /// Whatever keeps it from being made.
     fn network(&self, kind: RunNetwork) -> Result<Box<dyn Sandbox>, Foreign>;
 
-    /// Brings an image into the store.
+    /// Brings an image into the store as its registry has it, and tells `say` how that goes.
     ///
     /// # Errors
     ///
     /// Whatever keeps it from coming.
-    fn fetch(&self, image: &Reference, platform: &Platform) -> Result<(), Foreign>;
+    fn fetch(
+        &self,
+        image: &Reference,
+        platform: &Platform,
+        say: &(dyn Fn(String) + Sync),
+    ) -> Result<(), Foreign>;
 
     /// Fetches a file.
     ///

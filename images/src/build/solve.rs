@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -111,7 +112,12 @@ pub(super) fn check(store: &Store, recipe: &Recipe) -> Result<(), BuildError> {
         fn network(&self, _: super::RunNetwork) -> Result<Box<dyn super::Sandbox>, super::Foreign> {
             Err("nothing is run".into())
         }
-        fn fetch(&self, _: &Reference, _: &Platform) -> Result<(), super::Foreign> {
+        fn fetch(
+            &self,
+            _: &Reference,
+            _: &Platform,
+            _: &(dyn Fn(String) + Sync),
+        ) -> Result<(), super::Foreign> {
             Err("nothing is fetched".into())
         }
         fn download(&self, _: &str, _: &std::path::Path) -> Result<(), super::Foreign> {
@@ -557,19 +563,12 @@ impl Builder<'_> {
                 name.parse().map_err(|error: crate::reference::ReferenceError| {
                     problem(whole(&error), "write NAME[:TAG] or NAME@DIGEST")
                 })?;
-            if let Err(error) = self.surroundings.fetch(&reference, platform) {
-                found = find()?;
-                if found.is_none() || self.recipe.pull {
-                    let message = format!("cannot get the image {name}: {}", whole(&*error));
-                    return Err(problem(
-                        message,
-                        "bring it in with `compose image load`, or check its name",
-                    )
-                    .into());
-                }
-            } else {
-                found = find()?;
-            }
+            self.fetch(&reference, platform).map_err(|error| {
+                let message = format!("cannot get the image {name}: {}", whole(&*error));
+                let help = "check its name, `compose login` to its registry, or bring it in with `compose image load`";
+                problem(message, help)
+            })?;
+            found = find()?;
         }
         let image = found.ok_or_else(|| {
             problem(format!("there is no image {name}"), "bring it in with `compose image load`")
@@ -582,9 +581,26 @@ impl Builder<'_> {
         if found != (platform.os().to_owned(), platform.architecture().to_owned()) {
             let message =
                 format!("{name} is for {}/{}, and {platform} is wanted", found.0, found.1);
-            return Err(problem(message, "bring in the image for that platform").into());
+            return Err(
+                problem(message, "fetch it for that platform with `compose build --pull`").into()
+            );
         }
         self.state_of(&image, name).map_err(Failed::from)
+    }
+
+    /// Fetches an image, as a step of its own.
+    fn fetch(&self, image: &Reference, platform: &Platform) -> Result<(), super::Foreign> {
+        let step = self.next_step();
+        let name = format!("[base] {} for {platform}", image.familiar());
+        self.surroundings.tell(Event::Begun { step, name });
+        let begun = Instant::now();
+        let say = |line| self.surroundings.tell(Event::Said { step, line });
+        let fetched = self.surroundings.fetch(image, platform, &say);
+        self.surroundings.tell(match fetched {
+            Ok(()) => Event::Done { step, cached: false, took: begun.elapsed() },
+            Err(_) => Event::Failed { step },
+        });
+        fetched
     }
 
     fn state_of(&self, image: &Image, name: &str) -> Result<State, crate::store::StoreError> {

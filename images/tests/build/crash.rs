@@ -40,8 +40,13 @@ impl Surroundings for Saying<'_> {
     fn network(&self, kind: RunNetwork) -> Result<Box<dyn Sandbox>, Foreign> {
         self.0.network(kind)
     }
-    fn fetch(&self, image: &Reference, platform: &Platform) -> Result<(), Foreign> {
-        self.0.fetch(image, platform)
+    fn fetch(
+        &self,
+        image: &Reference,
+        platform: &Platform,
+        say: &(dyn Fn(String) + Sync),
+    ) -> Result<(), Foreign> {
+        self.0.fetch(image, platform, say)
     }
     fn download(&self, url: &str, to: &Path) -> Result<(), Foreign> {
         self.0.download(url, to)

@@ -53,7 +53,12 @@ impl Surroundings for World {
             std::thread::spawn(sys::namespace::new_network).join().map_err(|_| "a thread")??;
         Ok(Box::new(Alone(made)))
     }
-    fn fetch(&self, image: &Reference, _: &Platform) -> Result<(), Foreign> {
+    fn fetch(
+        &self,
+        image: &Reference,
+        _: &Platform,
+        _: &(dyn Fn(String) + Sync),
+    ) -> Result<(), Foreign> {
         Err(format!("nobody has {}", image.familiar()).into())
     }
     fn download(&self, url: &str, to: &Path) -> Result<(), Foreign> {

@@ -1,8 +1,7 @@
 //! From the text of a Dockerfile to its stages and instructions.
 //!
 //! Nothing is expanded or looked up here: that depends on arguments and on what other stages have made. All mistakes of
-//! a file are found at once. The crate `parse-dockerfile`, which stops at the first and leaves words as they are, is the
-//! second opinion in the tests.
+//! a file are found at once.
 //!
 //! Source: Dockerfile reference (docker/dockerfile 1.x).
 
