@@ -9,6 +9,7 @@
 mod common;
 
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -21,6 +22,9 @@ use images::{Digest, Force, Store};
 
 const STORE: &str = "IMAGES_TEST_KILLED_STORE";
 const NAME: &str = "IMAGES_TEST_KILLED_NAME";
+
+/// Each is another moment, in every run.
+const ROUNDS: u32 = 25;
 
 fn pull(store: &Store, name: &str) -> images::Image {
     let registry = Registry::new(Environment::default()).unwrap();
@@ -58,7 +62,14 @@ fn a_killed_pull_is_taken_up_by_the_next() {
     let name = server.name("victim");
     let store = Store::open(&root).unwrap();
     let kept = import(&store, "kept", &tar(&[("f", b"1")]));
-    for round in 0..100u64 {
+    // How long a pull takes on this machine; the first one is slower.
+    pull(&store, &name);
+    store.remove(&name, Force::No, |_| None).unwrap();
+    let begun = Instant::now();
+    pull(&store, &name);
+    let whole = u64::try_from(begun.elapsed().as_micros()).unwrap().max(1);
+    store.remove(&name, Force::No, |_| None).unwrap();
+    for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "a_killed_pull_is_taken_up_by_the_next", "--nocapture"])
             .env(STORE, &root)
@@ -69,11 +80,9 @@ fn a_killed_pull_is_taken_up_by_the_next() {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().ends_with("ready")));
-        // A moment that differs from round to round, in steps of less than one pull takes.
-        let until = Instant::now() + Duration::from_micros((round * 1_737) % 60_000);
-        while Instant::now() < until {
-            std::hint::spin_loop();
-        }
+        // Any moment of the first two pulls, and of the removal between them.
+        let random = RandomState::new().build_hasher().finish();
+        std::thread::sleep(Duration::from_micros(random % (2 * whole)));
         child.kill().unwrap();
         child.wait().unwrap();
 
