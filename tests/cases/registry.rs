@@ -17,6 +17,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::needing("images_travel_through_a_registry", NEEDS, travels),
         Scenario::needing("a_registry_with_passwords", NEEDS, passwords),
         Scenario::needing("a_registry_with_tls", NEEDS, tls),
+        Scenario::needing("a_pull_from_a_registry_onto_a_full_disk", NEEDS, full),
     ]
 }
 
@@ -163,5 +164,28 @@ fn tls(stage: &Stage) -> Verdict {
     let mut careless = pull();
     careless.env("COMPOSE_REGISTRIES", at("registries.json"));
     stage.run(careless, None).success()?;
+    end(registry)
+}
+
+/// The layer fits as it travels and does not fit unpacked: nothing is left, and with more room it is pulled.
+fn full(stage: &Stage) -> Verdict {
+    let registry = registry(stage, "127.0.0.1:5000", "")?;
+    stage.client("mkdir", &["root", "small"]).success()?;
+    stage.file("root/zeros", &"0".repeat(4_000_000))?;
+    stage.client("tar", &["-C", "root", "-czf", "root.tar", "."]).success()?;
+    stage.compose(["image", "import", "root.tar", "localhost:5000/app"]).success()?;
+    stage.compose(["image", "push", "localhost:5000/app"]).success()?;
+    stage.client("mount", &["-t", "tmpfs", "-o", "size=2m", "none", "small"]).success()?;
+    let small = |words: &[&str]| {
+        let mut command = stage.compose_command(["image"]);
+        command.args(words).env("COMPOSE_DATA_ROOT", stage.folder.join("small"));
+        stage.run(command, None)
+    };
+    small(&["pull", "localhost:5000/app"]).code(1)?.complains("no space left")?;
+    small(&["verify"]).success()?.says("0 images, 0 blobs")?;
+    stage.client("mount", &["-o", "remount,size=20m", "small"]).success()?;
+    small(&["pull", "localhost:5000/app"]).success()?;
+    small(&["verify"]).success()?.says("1 images, 3 blobs")?;
+    stage.client("umount", &["small"]).success()?;
     end(registry)
 }
