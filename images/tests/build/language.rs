@@ -124,7 +124,7 @@ fn mistakes() -> Result<(), Failed> {
         ("FROM base\nRUN exit 3", "RUN exit 3", "the command has ended with exit code 3"),
         ("FROM base\nCOPY missing /x", "missing", "`missing` is not there"),
         ("FROM nowhere:1", "nowhere:1", "cannot get the image nowhere:1: nobody has nowhere:1"),
-        ("FROM base\nENV A=\"${B:?needs B}\"", "\"${B:?needs B}\"", "variable B: needs B"),
+        ("FROM base\nENV A=\"${B:?needs B}\"", "A=\"${B:?needs B}\"", "variable B: needs B"),
         ("FROM base\nEXPOSE x", "x", "EXPOSE needs PORT[-PORT][/tcp|udp|sctp], found `x`"),
         ("FROM base\nRUN --security=insecure true", "insecure", "a command with all rights is not allowed to this build"),
         ("FROM base\nRUN --network=host true", "host", "the network of the machine is not allowed to this build"),
