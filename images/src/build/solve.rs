@@ -476,10 +476,10 @@ impl Builder<'_> {
                 let base = self.stage(base)?;
                 State { args: HashMap::new(), has_command: false, ..State::clone(&base) }
             }
-            Base::Scratch => self.scratch(),
+            Base::Scratch => self.scratch().with_search_path(),
             Base::Image(name) => {
                 let platform = self.stage_platform(index)?;
-                State::clone(&*self.image(&name, &platform, &stage.base)?)
+                State::clone(&*self.image(&name, &platform, &stage.base)?).with_search_path()
             }
         };
         let mut instructions = self.triggers(index, &mut state)?;

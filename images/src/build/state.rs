@@ -13,6 +13,7 @@ use super::dockerfile::{Command, Health, HealthKind};
 use super::tree::field;
 use crate::change;
 use crate::digest::{Digest, Hasher};
+use crate::image::DEFAULT_PATH;
 use crate::manifest::canonical;
 use crate::store::index::descriptor;
 
@@ -67,6 +68,15 @@ impl State {
             (name.to_owned(), value.to_owned())
         };
         entries.iter().map(pair).collect()
+    }
+
+    /// With the usual `PATH` if there is none, as docker begins every stage: `ENV PATH=/app:$PATH` keeps the rest.
+    pub(super) fn with_search_path(mut self) -> Self {
+        let (name, value) = DEFAULT_PATH.split_once('=').unwrap_or_default();
+        if self.env().iter().all(|(known, _)| known != name) {
+            self.set_env(name, value);
+        }
+        self
     }
 
     pub(super) fn set_env(&mut self, name: &str, value: &str) {

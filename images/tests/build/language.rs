@@ -46,7 +46,10 @@ ONBUILD RUN echo later
     let expected = json!({
         "Cmd": ["/bin/sh", "-ec", "run $A"],
         "Entrypoint": ["/entry"],
-        "Env": ["A=1", "B=two words", "PATH=/opt/bin:", "OLD=form with words"],
+        "Env": [
+            "PATH=/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "A=1", "B=two words", "OLD=form with words"
+        ],
         "ExposedPorts": {"443/udp": {}, "7000/tcp": {}, "7001/tcp": {}, "80/tcp": {}},
         "Healthcheck": {"Test": ["CMD", "true"], "Interval": 5_000_000_000_u64, "Retries": 2, "Timeout": 1_500_000_000_u64},
         "Labels": {"org.version": "1.2", "with space": "a b"},
@@ -87,7 +90,7 @@ RUN echo "$tag $given $TARGETARCH $FROM_ONE" > /two
     assert_eq!(files.read("one").unwrap(), "latest \n");
     let architecture = recipe.platform.architecture();
     assert_eq!(files.read("two").unwrap(), format!("own value {architecture} latest\n"));
-    assert_eq!(world.config("built")["Env"], json!(["FROM_ONE=latest"]));
+    assert_eq!(world.config("built")["Env"], json!([images::DEFAULT_PATH, "FROM_ONE=latest"]));
     Ok(())
 }
 
