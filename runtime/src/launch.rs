@@ -30,6 +30,32 @@ pub struct Launch {
     pub filter: Vec<u8>,
     /// The control groups that the process joins before anything else.
     pub cgroup: Option<Place>,
+    /// Files that the container gets a copy of, in memory, instead of the file that the spec mounts.
+    #[serde(default)]
+    pub grants: Grants,
+}
+
+/// Files that a container gets a copy of: secrets and configs, with an owner and permissions of their own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grants {
+    /// A directory of the host under which the copies are made: what lies there is hidden from the container's first
+    /// process alone, and only while it is built.
+    pub staging: PathBuf,
+    /// The files.
+    pub files: Vec<GrantedFile>,
+}
+
+/// A file that a container gets a copy of, made anew at each start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantedFile {
+    /// The destination of the bind mount of the spec whose source is copied.
+    pub target: PathBuf,
+    /// Its owner; nothing means the user of the container.
+    pub uid: Option<u32>,
+    /// Its group; nothing means that of the user of the container.
+    pub gid: Option<u32>,
+    /// Its permissions.
+    pub mode: u32,
 }
 
 /// What the root of a container is made of.

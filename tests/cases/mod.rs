@@ -1,5 +1,6 @@
 //! The scenarios, a file for each topic.
 
+mod attributes;
 mod broken;
 mod build;
 mod commands;
@@ -21,6 +22,7 @@ use crate::Scenario;
 
 /// The topics, as their files are called.
 const FILES: &[&str] = &[
+    "attributes",
     "broken",
     "build",
     "commands",
@@ -45,6 +47,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     let mistakes =
         mistakes.map(|name| Scenario::plain(format!("mistake_{name}"), mistakes::play)).collect();
     [
+        attributes::all(),
         broken::all(),
         build::all(),
         commands::all(),

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use images::{FindError, Image, Origin};
 use jiff::Timestamp;
 use network::{EndpointWish, Mac};
-use runtime::launch::{Launch, Rootfs, Upper};
+use runtime::launch::{Grants, Launch, Rootfs, Upper};
 use runtime::{cgroup, seccomp, spec};
 
 use super::folders::{self, FolderError};
@@ -157,7 +157,7 @@ fn make(
         inherited: &create.inherits,
         others: &others,
     };
-    let Mounts { wishes: mounts, records: mount_records } = sources.resolve()?;
+    let Mounts { wishes: mounts, records: mount_records, granted } = sources.resolve()?;
 
     let execution = image.execution();
     let wishes = wishes::wishes(service, &execution, &hostname, mounts)?;
@@ -170,6 +170,7 @@ fn make(
         init: service.init,
         filter: seccomp::filter(&wishes, &supervisor.roots.cache())?,
         cgroup: None,
+        grants: Grants { staging: paths.grants(), files: granted },
     };
     replace_volatile_record(&paths.launch(), &launch)?;
 
@@ -477,6 +478,12 @@ fn record(parts: Parts<'_>) -> ContainerRecord {
         stop_signal: stop_signal.unwrap_or(Signal::TERM),
         stop_grace: service.stop_grace_period.unwrap_or(DEFAULT_GRACE),
         restart: if create.oneoff { RestartPolicy::No } else { service.restart },
+        restart_details: service
+            .deploy
+            .as_ref()
+            .and_then(|deploy| deploy.restart)
+            .filter(|_| !create.oneoff)
+            .unwrap_or_default(),
         healthcheck: healthcheck(service.healthcheck.as_ref(), image.health_check.as_ref()),
         networks: places.iter().map(endpoint_record).collect(),
         ports: service.ports.clone(),

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use images::Image;
+use runtime::launch::GrantedFile;
 use runtime::spec::{Bind, MountWish, Recursion, Tmpfs};
 use volumes::bind::{self, BindError, Missing};
 use volumes::{Volume, Wanted};
@@ -113,6 +114,8 @@ pub struct Mounts {
     pub wishes: Vec<MountWish>,
     /// For the record.
     pub records: Vec<MountRecord>,
+    /// Which of them are copies in memory, with an owner of their own.
+    pub granted: Vec<GrantedFile>,
 }
 
 impl Mounts {
@@ -147,11 +150,11 @@ impl Sources<'_> {
         }
         for grant in &self.service.secrets {
             let secret = &self.project.secrets[&grant.source];
-            self.grant(grant, grant.source.as_str(), &secret.source, &mut mounts)?;
+            self.grant(grant, &secret.source, &mut mounts)?;
         }
         for grant in &self.service.configs {
             let config = &self.project.configs[&grant.source];
-            self.grant(grant, grant.source.as_str(), &config.source, &mut mounts)?;
+            self.grant(grant, &config.source, &mut mounts)?;
         }
         for (from, other) in self.others {
             self.taken_over(from, other, &mut mounts)?;
@@ -258,49 +261,56 @@ impl Sources<'_> {
         Ok(())
     }
 
-    /// A secret or config: the file itself, or one that we write.
+    /// A secret or config: the file itself if it is one and nothing is said of its owner and permissions, else a copy that
+    /// the container gets in memory.
     fn grant<K>(
         &self,
         grant: &Grant<K>,
-        key: &str,
         source: &FileSource,
         mounts: &mut Mounts,
     ) -> Result<(), MountError> {
-        let target = grant.target.clone();
+        let Grant { target, uid, gid, mode, .. } = grant;
         let content = match source {
             FileSource::File(path) => {
                 let found = bind::check(path, Missing::Refuse)
                     .map_err(|source| MountError::Bind { target: target.clone(), source })?;
-                let bind =
-                    Bind { source: found.path.clone(), target, read_only: true, ..Bind::default() };
+                if (uid, gid, mode) != (&None, &None, &None) {
+                    self.copied(grant, mounts)?;
+                }
+                let bind = bind_grant(target, &found.path);
                 mounts.bind(bind, MountSource::Bind { path: found.path });
                 return Ok(());
             }
             FileSource::Content(content) => content,
             FileSource::Environment { value: Some(value), .. } => value,
             FileSource::Environment { variable, value: None } => {
-                return Err(MountError::Unset { variable: variable.clone(), target });
+                let (variable, target) = (variable.clone(), target.clone());
+                return Err(MountError::Unset { variable, target });
             }
             FileSource::External => {
-                return Err(MountError::Impossible { target, kind: "external" });
+                return Err(MountError::Impossible { target: target.clone(), kind: "external" });
             }
-            FileSource::Driver(_) => return Err(MountError::Impossible { target, kind: "driver" }),
+            FileSource::Driver(_) => {
+                return Err(MountError::Impossible { target: target.clone(), kind: "driver" });
+            }
         };
+        let file = self.copied(grant, mounts)?;
         let failed = |source| MountError::Grant { target: target.clone(), source };
-        let file = self.paths.grants().join(key);
-        fs::create_dir_all(self.paths.grants()).map_err(failed)?;
         fs::write(&file, content).map_err(failed)?;
-        let mode = grant.mode.unwrap_or(0o444);
-        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).map_err(failed)?;
-        std::os::unix::fs::chown(&file, grant.uid, grant.gid).map_err(failed)?;
-        let bind = Bind {
-            source: file.clone(),
-            target: target.clone(),
-            read_only: true,
-            ..Bind::default()
-        };
-        mounts.bind(bind, MountSource::Bind { path: file });
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).map_err(failed)?;
+        // Not in the record: it is the container's own, and nobody's with `volumes_from`.
+        mounts.wishes.push(MountWish::Bind(bind_grant(target, &file)));
         Ok(())
+    }
+
+    /// Has the container get a copy, and gives the place for what is copied if it is not a file of the host.
+    fn copied<K>(&self, grant: &Grant<K>, mounts: &mut Mounts) -> Result<PathBuf, MountError> {
+        let folder = self.paths.grants();
+        fs::create_dir_all(&folder)
+            .map_err(|source| MountError::Grant { target: grant.target.clone(), source })?;
+        let file = folder.join(mounts.granted.len().to_string());
+        mounts.granted.push(granted(grant));
+        Ok(file)
     }
 
     /// Binds and volumes of another container, at the same places; what the service says itself goes before.
@@ -358,6 +368,21 @@ impl Sources<'_> {
             self.add_volume(volume, &mount, true, None, mounts)?;
         }
         Ok(())
+    }
+}
+
+fn bind_grant(target: &Path, source: &Path) -> Bind {
+    let (source, target) = (source.to_owned(), target.to_owned());
+    Bind { source, target, read_only: true, ..Bind::default() }
+}
+
+fn granted<K>(grant: &Grant<K>) -> GrantedFile {
+    GrantedFile {
+        // As the spec spells the destination of its mount.
+        target: grant.target.components().collect(),
+        uid: grant.uid,
+        gid: grant.gid,
+        mode: grant.mode.unwrap_or(0o444),
     }
 }
 

@@ -200,6 +200,7 @@ pub mod tests {
             stop_signal: Signal::TERM,
             stop_grace: Duration::from_secs(10),
             restart: RestartPolicy::No,
+            restart_details: Default::default(),
             healthcheck: None,
             networks: vec![EndpointRecord {
                 network: "shop_default".to_owned(),

@@ -71,8 +71,11 @@ pub enum RolloutOrder {
 /// The details of `deploy.restart_policy`; its condition is [`super::Service::restart`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DeployRestart {
-    /// Wait between attempts.
+    /// Wait between attempts; nothing means a wait that doubles.
     pub delay: Option<Duration>,
-    /// A restart counts as a success after this time.
+    /// Give up after this many attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// A run of this length is a success: attempts are counted anew. Without it every attempt counts.
     pub window: Option<Duration>,
 }

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::replace::{RecordError, read_record, replace_volatile_record};
 use super::{ContainerPaths, ProjectRecord, RECORD_VERSION, Roots, check_version, labels};
 use crate::hash::Definition;
-use crate::model::{Dependency, Healthcheck, MacAddress, Port, RestartPolicy, ServiceName, Signal};
+use crate::model::{
+    Dependency, DeployRestart, Healthcheck, MacAddress, Port, RestartPolicy, ServiceName, Signal,
+};
 
 /// What a container is, from its creation to its removal.
 ///
@@ -60,6 +62,9 @@ pub struct ContainerRecord {
     pub stop_grace: Duration,
     /// What happens when it exits.
     pub restart: RestartPolicy,
+    /// The details of that, from `deploy.restart_policy`.
+    #[serde(default)]
+    pub restart_details: DeployRestart,
     /// How its health is found out, that of the image included.
     pub healthcheck: Option<Healthcheck>,
     /// Its places on networks; none with `network_mode` none, host or service.

@@ -85,6 +85,7 @@ pub(crate) mod tests {
             stop_signal: Signal::TERM,
             stop_grace: Duration::from_secs(10),
             restart: RestartPolicy::No,
+            restart_details: Default::default(),
             healthcheck: None,
             networks: Vec::new(),
             ports: Vec::new(),

@@ -53,6 +53,9 @@ pub struct ContainerState {
     /// Ends in a row that came soon after the start: decides how long the next restart waits.
     #[serde(default)]
     pub early_ends: u32,
+    /// How often the restart policy has started it since a run that counted as a success.
+    #[serde(default)]
+    pub attempts: u32,
     /// When it will be started again, while it is [`Phase::Restarting`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_start: Option<Timestamp>,
@@ -84,6 +87,7 @@ impl Default for ContainerState {
             error: None,
             restarts: 0,
             early_ends: 0,
+            attempts: 0,
             next_start: None,
             stop_requested: false,
             health: None,

@@ -89,6 +89,7 @@ fn follow_up(state: &mut ContainerState, life: Life, effect: Effect) {
     state.phase = if next_start.is_some() { Phase::Restarting } else { Phase::Exited };
     state.next_start = next_start;
     state.early_ends = life.early_ends;
+    state.attempts = life.attempts;
 }
 
 /// Sees to a container that ended while no supervisor looked. Its state is true already but for what follows, which

@@ -9,7 +9,7 @@ use runtime::cgroup::Place;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
-use super::transition::{self, Effect, Life};
+use super::transition::{self, Effect, Life, Terms};
 use crate::record::start::NetworkStart;
 use crate::record::{
     ContainerPaths, ContainerRecord, ContainerState, EndpointState, Phase, RecordError, Roots,
@@ -174,7 +174,7 @@ impl Live {
     /// Lets `event` happen to it, and says what has to be done.
     pub fn on(&self, event: transition::Event) -> Effect {
         let (life, effect) =
-            transition::next(self.life.get(), event, self.record.restart, Timestamp::now());
+            transition::next(self.life.get(), event, Terms::of(&self.record), Timestamp::now());
         self.life.set(life);
         effect
     }

@@ -228,6 +228,7 @@ fn running(
             started: Some(running.started),
             restarts,
             early_ends: live.life.get().early_ends,
+            attempts: live.life.get().attempts,
             health,
             endpoints: std::mem::take(&mut state.endpoints),
             published,

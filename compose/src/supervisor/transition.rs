@@ -21,8 +21,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use runtime::exit::ExitStatus;
 
-use crate::model::RestartPolicy;
-use crate::record::{ContainerState, Phase as Recorded};
+use crate::model::{DeployRestart, RestartPolicy};
+use crate::record::{ContainerRecord, ContainerState, Phase as Recorded};
 
 /// The wait before the first restart; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -40,6 +40,40 @@ pub struct Life {
     pub restarts: u32,
     /// Ends in a row that came within ten seconds of the start.
     pub early_ends: u32,
+    /// How often its restart policy has started it since a run that counted as a success.
+    pub attempts: u32,
+}
+
+/// When and how a container that has ended is started again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// When.
+    pub policy: RestartPolicy,
+    /// `deploy.restart_policy` has more to say.
+    pub details: DeployRestart,
+}
+
+impl Terms {
+    /// Those of the container with this record.
+    #[must_use]
+    pub const fn of(record: &ContainerRecord) -> Self {
+        Self { policy: record.restart, details: record.restart_details }
+    }
+
+    /// Whether a container that has ended is started again.
+    ///
+    /// `always` and `unless-stopped` are the same here: a stop that somebody requested never gets here.
+    fn restarts(self, status: Option<ExitStatus>, attempts: u32) -> bool {
+        let more = |most: Option<u32>| most.is_none_or(|most| attempts < most);
+        more(self.details.max_attempts)
+            && match self.policy {
+                RestartPolicy::No => false,
+                RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+                RestartPolicy::OnFailure { max_retries } => {
+                    !status.is_some_and(|status| status.success()) && more(max_retries)
+                }
+            }
+    }
 }
 
 /// What a container does.
@@ -99,7 +133,7 @@ impl Life {
     /// A container that somebody has asked to start.
     #[must_use]
     pub const fn asked_to_start() -> Self {
-        Self { phase: Phase::Starting, restarts: 0, early_ends: 0 }
+        Self { phase: Phase::Starting, restarts: 0, early_ends: 0, attempts: 0 }
     }
 
     /// Where a container with this state is, for a supervisor that has not lived through it.
@@ -113,7 +147,8 @@ impl Life {
             }
             Recorded::Restarting => Phase::Waiting { until: state.next_start.unwrap_or_default() },
         };
-        Self { phase, restarts: state.restarts, early_ends: state.early_ends }
+        let ContainerState { restarts, early_ends, attempts, .. } = *state;
+        Self { phase, restarts, early_ends, attempts }
     }
 
     const fn resting(self) -> (Self, Effect) {
@@ -123,7 +158,7 @@ impl Life {
 
 /// The whole behaviour of a container under a restart policy.
 #[must_use]
-pub fn next(life: Life, event: Event, policy: RestartPolicy, now: Timestamp) -> (Life, Effect) {
+pub fn next(life: Life, event: Event, terms: Terms, now: Timestamp) -> (Life, Effect) {
     use {Effect as Do, Event as On, Phase as In};
     match (life.phase, event) {
         (In::Starting | In::StartingAgain, On::Started) => {
@@ -131,11 +166,11 @@ pub fn next(life: Life, event: Event, policy: RestartPolicy, now: Timestamp) -> 
         }
         // What never ran is not restarted: it would fail the same way, and whoever asked is told.
         (In::Starting, On::StartFailed) => life.resting(),
-        (In::StartingAgain, On::StartFailed) => ended(life, None, policy, now, now),
+        (In::StartingAgain, On::StartFailed) => ended(life, None, terms, now, now),
         (In::Starting | In::StartingAgain, On::Exited(status)) => {
-            ended(life, status, policy, now, now)
+            ended(life, status, terms, now, now)
         }
-        (In::Running { since }, On::Exited(status)) => ended(life, status, policy, since, now),
+        (In::Running { since }, On::Exited(status)) => ended(life, status, terms, since, now),
         (In::Running { .. }, On::StopRequested) => {
             (Life { phase: In::Stopping, ..life }, Do::Terminate)
         }
@@ -147,7 +182,8 @@ pub fn next(life: Life, event: Event, policy: RestartPolicy, now: Timestamp) -> 
         (In::Stopping, On::Exited(_) | On::StartFailed) => life.resting(),
         (In::Waiting { until }, On::Due) if now >= until => {
             let restarts = life.restarts.saturating_add(1);
-            (Life { phase: In::StartingAgain, restarts, ..life }, Do::Start)
+            let attempts = life.attempts.saturating_add(1);
+            (Life { phase: In::StartingAgain, restarts, attempts, ..life }, Do::Start)
         }
         (In::Waiting { until }, On::Due) => (life, Do::WakeAt(until)),
         (In::Waiting { .. }, On::StopRequested) => life.resting(),
@@ -166,31 +202,20 @@ pub fn next(life: Life, event: Event, policy: RestartPolicy, now: Timestamp) -> 
 fn ended(
     life: Life,
     status: Option<ExitStatus>,
-    policy: RestartPolicy,
+    terms: Terms,
     since: Timestamp,
     now: Timestamp,
 ) -> (Life, Effect) {
-    if !restarts(policy, status, life.restarts) {
+    let ran = now.duration_since(since);
+    let success = |window: Duration| ran.unsigned_abs() >= window;
+    let attempts = if terms.details.window.is_some_and(success) { 0 } else { life.attempts };
+    if !terms.restarts(status, attempts) {
         return life.resting();
     }
-    let early_ends = if now.duration_since(since) >= SETTLED { 0 } else { life.early_ends };
-    let until = now + wait(early_ends);
+    let early_ends = if ran >= SETTLED { 0 } else { life.early_ends };
+    let until = now + terms.details.delay.unwrap_or_else(|| wait(early_ends));
     let early_ends = early_ends.saturating_add(1);
-    (Life { phase: Phase::Waiting { until }, early_ends, ..life }, Effect::WakeAt(until))
-}
-
-/// Whether a container that has ended is started again.
-///
-/// `always` and `unless-stopped` are the same here: a stop that somebody requested never gets here.
-fn restarts(policy: RestartPolicy, status: Option<ExitStatus>, so_far: u32) -> bool {
-    match policy {
-        RestartPolicy::No => false,
-        RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
-        RestartPolicy::OnFailure { max_retries } => {
-            let failed = !status.is_some_and(|status| status.success());
-            failed && max_retries.is_none_or(|most| so_far < most)
-        }
-    }
+    (Life { phase: Phase::Waiting { until }, early_ends, attempts, ..life }, Effect::WakeAt(until))
 }
 
 /// The wait before a restart after this many early ends in a row.
@@ -213,12 +238,12 @@ mod tests {
     }
 
     /// Tells what follows from each event, in one line.
-    fn story(policy: RestartPolicy, events: &[(i64, Event)]) -> Vec<String> {
+    fn story(terms: Terms, events: &[(i64, Event)]) -> Vec<String> {
         let mut life = Life::asked_to_start();
         let mut lines = Vec::new();
         for (ms, event) in events {
             let effect;
-            (life, effect) = next(life, *event, policy, at(*ms));
+            (life, effect) = next(life, *event, terms, at(*ms));
             let time = |time: Timestamp| time.duration_since(Timestamp::UNIX_EPOCH).as_millis();
             let phase = match life.phase {
                 Phase::Running { since } => format!("running since {}", time(since)),
@@ -314,8 +339,41 @@ mod tests {
             ]),
         ];
         for (case, policy, events, expected) in table {
-            assert_eq!(story(policy, events), expected, "{case}");
+            let terms = Terms { policy, ..Terms::default() };
+            assert_eq!(story(terms, events), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn deploy_has_more_to_say() {
+        use Event::{Due, Exited, StartFailed, Started};
+        let ms = |ms| Some(Duration::from_millis(ms));
+        let terms = |policy, delay, max_attempts, window| Terms {
+            policy,
+            details: DeployRestart { delay, max_attempts, window },
+        };
+        let failure = RestartPolicy::OnFailure { max_retries: Some(1) };
+        let run_twice = [(0, Started), (1, Exited(None)), (51, Due), (52, Started), (60, exit(1))];
+        // The delay is the same each time, and any end counts for `any`.
+        assert_eq!(
+            story(terms(RestartPolicy::Always, ms(50), Some(1), None), &run_twice),
+            [
+                "running since 0, 0 restarts: nothing",
+                "waiting until 51, 0 restarts: wake at 51",
+                "startingagain, 1 restarts: start",
+                "running since 52, 1 restarts: nothing",
+                "resting, 1 restarts: settle",
+            ]
+        );
+        // A run as long as the window was a success: attempts begin anew, restarts are counted on.
+        let long = story(terms(failure, ms(50), Some(1), ms(8)), &run_twice);
+        assert_eq!(long[4], "waiting until 110, 1 restarts: wake at 110");
+        let short = story(terms(failure, ms(50), Some(1), ms(9)), &run_twice);
+        assert_eq!(short[4], "resting, 1 restarts: settle");
+        // A start that fails is an attempt too.
+        let events = [(0, Started), (1, exit(1)), (1, Due), (2, StartFailed)];
+        let failing = story(terms(failure, ms(0), Some(1), ms(9)), &events);
+        assert_eq!(failing[3], "resting, 1 restarts: settle");
     }
 
     #[test]

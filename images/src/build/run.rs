@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use runtime::cgroup;
 use runtime::exit::ExitStatus;
 use runtime::failure::Failure;
-use runtime::launch::{Launch, Rootfs, Upper};
+use runtime::launch::{Grants, Launch, Rootfs, Upper};
 use runtime::once::{self, OnceError, Preparation, PrivateFile};
 use runtime::seccomp;
 use runtime::spec::{self, Bind, MountWish, NamespaceWish, Tmpfs, Wishes};
@@ -156,6 +156,7 @@ impl Container<'_> {
             init: false,
             filter,
             cgroup: None,
+            grants: Grants::default(),
         })
     }
 

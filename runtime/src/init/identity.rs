@@ -9,6 +9,7 @@ use sys::root::Root;
 use super::capabilities;
 use super::entry::{Entry, own_root};
 use super::error::{Attempt, StepError};
+use crate::exec::ExecProcess;
 
 /// The largest user database that is read: a file of an image is not trusted to be of a sensible size.
 const LARGEST: u64 = 16 << 20;
@@ -27,15 +28,20 @@ pub(super) struct Identity {
 /// Looks the user up in the container's `/etc/passwd` and `/etc/group`.
 pub(super) fn look_up(entry: &mut Entry) -> Result<(), StepError> {
     let root = own_root().attempt(|| "the root".to_owned())?;
-    let users = read(&root, "etc/passwd")?;
-    let groups = read(&root, "etc/group")?;
-    let identity = resolve(&entry.process.user, &entry.process.groups, &users, &groups)
-        .map_err(|detail| StepError::refused(0, detail))?;
+    let identity = look_up_in(&root, &entry.process)?;
     if !entry.process.env.iter().any(|variable| variable.starts_with("HOME=")) {
         entry.process.env.push(format!("HOME={}", identity.home));
     }
     entry.identity = Some(identity);
     Ok(())
+}
+
+/// Looks the user of `process` up in the files of a container's `root`.
+pub(super) fn look_up_in(root: &Root, process: &ExecProcess) -> Result<Identity, StepError> {
+    let users = read(root, "etc/passwd")?;
+    let groups = read(root, "etc/group")?;
+    resolve(&process.user, &process.groups, &users, &groups)
+        .map_err(|detail| StepError::refused(0, detail))
 }
 
 /// Reads a file of the image that does not have to exist: a regular one, of limited size.

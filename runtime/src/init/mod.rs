@@ -12,6 +12,7 @@ mod cgroups;
 mod devices;
 mod entry;
 mod error;
+mod grants;
 mod identity;
 mod limits;
 mod mounts;

@@ -148,7 +148,7 @@ fn set(context: &OwnedFd, name: &str, value: &str) -> Result<(), StepError> {
 }
 
 /// A short path to what a descriptor stands for, without characters that overlay would read as its own syntax.
-fn by_descriptor(descriptor: &OwnedFd) -> String {
+pub(super) fn by_descriptor(descriptor: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", descriptor.as_raw_fd())
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Stage {
     pub joins: Vec<(NamespaceKind, OwnedFd)>,
     /// The sources of bind mounts, in the order of the spec's mounts; taken before propagation is cut.
     pub sources: Vec<Option<OwnedFd>>,
+    /// The copies of granted files, in their order, until their owners are known.
+    pub granted: Vec<OwnedFd>,
     /// The mount of the root file system, once there is one.
     pub root: Option<Root>,
     /// What is done to every process of a container.
@@ -32,7 +34,7 @@ impl Stage {
         let mut entry =
             Entry::new(ExecProcess::of(&launch, args, Privilege::Container), standard, terminal);
         entry.init = launch.init;
-        Self { launch, joins, sources: Vec::new(), root: None, entry }
+        Self { launch, joins, sources: Vec::new(), granted: Vec::new(), root: None, entry }
     }
 
     /// The spec.

@@ -8,8 +8,8 @@ use super::entry::Entry;
 use super::error::StepError;
 use super::stage::Stage;
 use super::{
-    JoinStandard, capabilities, cgroups, devices, identity, limits, mounts, paths, program, rootfs,
-    session,
+    JoinStandard, capabilities, cgroups, devices, grants, identity, limits, mounts, paths, program,
+    rootfs, session,
 };
 use crate::exec::ExecProcess;
 use crate::failure::Failure;
@@ -34,8 +34,11 @@ const BUILD: &[Step<Stage>] = &[
     ("mount sources", mounts::open_sources),
     // From here on nothing that is mounted reaches the host.
     ("private mounts", mounts::cut_propagation),
+    ("copies of secrets and configs", grants::copy),
     ("root file system", rootfs::mount),
     ("mounts", mounts::attach_all),
+    // Users are looked up in files that may be mounted.
+    (Failure::USER, grants::give),
     // After the mounts, one of which is /dev.
     ("devices", devices::create),
     ("console", devices::console),

@@ -30,6 +30,7 @@ pub use wishes::{
     Ulimit, Wishes,
 };
 
+use std::collections::HashMap;
 use std::path::{Component, PathBuf};
 
 use oci_spec::runtime::{
@@ -63,7 +64,8 @@ pub fn spec(wishes: &Wishes) -> Result<Spec, SpecError> {
     spec.set_mounts(Some(mounts::mounts(wishes)?));
     spec.set_hostname(wishes.hostname.clone());
     spec.set_domainname(wishes.domainname.clone());
-    spec.set_annotations(None);
+    let annotations = wishes.annotations.clone().into_iter().collect();
+    spec.set_annotations(Some(annotations).filter(|all: &HashMap<_, _>| !all.is_empty()));
     spec.set_linux(Some(linux(wishes)?));
     Ok(spec)
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use runtime::exit::ExitStatus;
 use runtime::failure::Failure;
 use runtime::keeper::{Config, Keeper, Reply, Request, Running};
-use runtime::launch::{Launch, NamespaceKind, Rootfs, Upper};
+use runtime::launch::{Grants, Launch, NamespaceKind, Rootfs, Upper};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
 use serde_json::{Value, json};
@@ -217,6 +217,7 @@ pub fn container(args: Value) -> Launch {
         init: false,
         filter: Vec::new(),
         cgroup: None,
+        grants: Grants::default(),
     }
 }
 

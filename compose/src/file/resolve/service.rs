@@ -253,8 +253,13 @@ fn deploy_restart(deploy: &mut Fields<'_, '_>) -> Option<RestartPolicy> {
 fn deploy(fields: &mut Fields<'_, '_>) -> Deploy {
     let mut deploy = fields.inner("deploy");
     let restart = deploy.get("restart_policy").map(|_| {
-        let policy = deploy.inner("restart_policy");
-        DeployRestart { delay: policy.duration("delay"), window: policy.duration("window") }
+        let mut policy = deploy.inner("restart_policy");
+        let max_attempts = policy.integer("max_attempts").filter(|attempts| *attempts > 0);
+        DeployRestart {
+            delay: policy.duration("delay"),
+            max_attempts,
+            window: policy.duration("window"),
+        }
     });
     let update = rollout(&mut deploy, "update_config");
     let rollback = rollout(&mut deploy, "rollback_config");
