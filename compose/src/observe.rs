@@ -169,6 +169,10 @@ pub fn observe_images<S: Stores>(
     for service in project.services.values() {
         let platform = wanted.entry(service.image_reference(&project.name)).or_default();
         *platform = platform.or(service.platform.as_deref());
+        let hooks = service.pre_start.iter().filter_map(|hook| hook.image.clone());
+        for image in hooks {
+            wanted.entry(image).or_default();
+        }
     }
     for (reference, platform) in wanted {
         let image = stores.image(&reference, platform);

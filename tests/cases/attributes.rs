@@ -11,6 +11,8 @@ pub(super) fn all() -> Vec<Scenario> {
     vec![
         Scenario::plain("secrets_and_configs_have_owners_and_permissions", grants),
         Scenario::plain("the_restart_policy_of_deploy_is_obeyed", restart_policy),
+        Scenario::plain("pre_start_hooks_run_before_a_service", pre_start),
+        Scenario::plain("a_pre_start_hook_that_fails_is_kept", failing_pre_start),
     ]
 }
 
@@ -130,4 +132,84 @@ services:
     assert_eq!((starts("ends"), starts("waits"), starts("rests")), (4, 1, 1), "{events}");
     stage.compose(["down"]).success()?;
     Ok(())
+}
+
+const HOOKED: &str = "
+services:
+  web:
+    image: rootfs:/
+    command: sleep infinity
+    scale: 2
+    environment: {WHO: web, LEFT: alone}
+    volumes: [data:/mnt]
+    pre_start:
+      - command: [sh, -c, 'id -u >> /mnt/log; echo $$WHO $$LEFT $$PWD >> /mnt/log']
+        user: '0:0'
+        working_dir: /usr
+        environment: {WHO: hook}
+      - command: [sh, -c, 'sleep 0.2; echo each >> /mnt/log']
+        per_replica: true
+  after:
+    image: rootfs:/
+    command: [sh, -c, 'cat /mnt/log; exec sleep infinity']
+    depends_on: [web]
+    volumes: [data:/mnt]
+volumes: {data: {}}
+";
+
+fn pre_start(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", HOOKED)?;
+    let log = || -> Result<String, Box<dyn std::error::Error>> {
+        Ok(stage.compose(["exec", "-T", "after", "cat", "/mnt/log"]).success()?.stdout)
+    };
+    let once = "0\nhook alone /usr\neach\neach\n";
+    stage.compose(["up", "-d"]).success()?.complains("pre_start")?;
+    assert_eq!(log()?, once);
+    assert_eq!(stage.containers()?.len(), 3, "hooks that end well leave nothing");
+    // Those that run need none.
+    stage.compose(["up", "-d"]).success()?;
+    assert_eq!(log()?, once);
+    stage.compose(["up", "-d", "--scale", "web=3"]).success()?;
+    assert_eq!(log()?, format!("{once}each\n"));
+    stage.compose(["up", "-d", "--force-recreate", "web"]).success()?;
+    assert_eq!(log()?.matches("hook").count(), 2);
+    stage.compose(["stop", "-t", "0", "web"]).success()?;
+    stage.compose(["-f", "compose.yaml", "start", "web"]).success()?;
+    assert_eq!(log()?.matches("hook").count(), 3);
+    // A container of `run` is not one of the service.
+    stage.compose(["run", "--rm", "-T", "--no-deps", "web", "true"]).success()?;
+    assert_eq!(log()?.matches("hook").count(), 3);
+    stage.compose(["down", "-t", "0", "-v"]).success()?;
+    Ok(())
+}
+
+fn failing_pre_start(stage: &Stage) -> Verdict {
+    let text = "
+services:
+  web:
+    image: rootfs:/
+    command: sleep infinity
+    pre_start:
+      - command: [sh, -c, 'echo no such luck >&2; exit 3']
+";
+    stage.file("compose.yaml", text)?;
+    let up = stage.compose(["up", "-d"]).code(1)?;
+    up.complains("pre_start hook 1 exited with status 3: no such luck")?
+        .complains("compose.yaml:6")?;
+    assert_eq!(stage.field("web", "State")?, "created", "it has not started");
+    let kept = format!("{}-web-1-pre_start-1", stage.project);
+    let found = |name: &str| -> Result<bool, Box<dyn std::error::Error>> {
+        Ok(stage.containers()?.iter().any(|one| one["Name"] == name))
+    };
+    assert!(found(&kept)?);
+    // The next one begins again, and takes the old one away.
+    stage.file("compose.yaml", &text.replace("exit 3", "exit 0"))?;
+    stage.compose(["up", "-d"]).success()?;
+    assert!(!found(&kept)?);
+    assert_eq!(stage.field("web", "State")?, "running");
+    stage.file("compose.yaml", &text.replace("exit 3", "exit 4"))?;
+    stage.compose(["up", "-d"]).code(1)?;
+    assert!(found(&kept)?);
+    stage.compose(["down", "-t", "0"]).success()?;
+    stage.check_nothing_left()
 }

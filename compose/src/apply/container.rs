@@ -17,6 +17,7 @@ use super::mounts::{MountError, Mounts, Sources};
 use super::removal;
 use super::run::Walk;
 use super::wishes::{self, NoCommand};
+use crate::api::RunOptions;
 use crate::event::Change;
 use crate::file;
 use crate::model::{
@@ -101,11 +102,24 @@ pub enum CreateError {
 ///
 /// [`CreateError`]; nothing of the container is left.
 pub async fn create(walk: &Rc<Walk>, create: &CreateContainer) -> Result<String, CreateError> {
-    let supervisor = &walk.supervisor;
     let project = Rc::clone(walk.job.project.as_ref().expect("containers are made from a project"));
+    create_from(walk, &project, create).await
+}
+
+/// As [`create`], with `project` in the place of the one of the walk.
+///
+/// # Errors
+///
+/// As [`create`].
+pub async fn create_from(
+    walk: &Rc<Walk>,
+    project: &Project,
+    create: &CreateContainer,
+) -> Result<String, CreateError> {
+    let supervisor = &walk.supervisor;
     let id = new_id().map_err(|source| FolderError { path: "/dev/urandom".into(), source })?;
     let paths = supervisor.roots.container(&supervisor.project, &id);
-    let made = make(walk, create, &project, &id, &paths);
+    let made = make(walk, create, project, &id, &paths);
     match made {
         Ok(live) => {
             walk.tell(&live, Change::Created);
@@ -194,7 +208,7 @@ fn make(
         log: log_limit(service),
         post_start: service.post_start.clone(),
         pre_stop: service.pre_stop.clone(),
-        remove: walk.job.run.as_ref().is_some_and(|run| create.oneoff && run.remove),
+        remove: run_of(walk, create).is_some_and(|run| run.remove),
     };
     start.write(paths)?;
 
@@ -283,6 +297,12 @@ fn joins(
     Ok(joins)
 }
 
+/// What `run` wants of this container, if it is the one that it is about.
+fn run_of<'a>(walk: &'a Walk, create: &CreateContainer) -> Option<&'a RunOptions> {
+    let run = walk.job.run.as_ref()?;
+    (create.oneoff && create.instance.service == run.service).then_some(run)
+}
+
 /// By which names a container is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Aliases {
@@ -303,7 +323,7 @@ fn network_start(
         return Ok(NetworkStart::Shared(join.container.clone()));
     }
     let service = &project.services[&create.instance.service];
-    let of_service = !create.oneoff || walk.job.run.as_ref().is_some_and(|run| run.use_aliases);
+    let of_service = !create.oneoff || run_of(walk, create).is_some_and(|run| run.use_aliases);
     let aliases = if of_service { Aliases::OfService } else { Aliases::OwnOnly };
     let mut attachments: Vec<(String, Attachment)> = match &service.networking {
         Networking::Host => return Ok(NetworkStart::Host),

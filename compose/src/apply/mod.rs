@@ -11,6 +11,7 @@ mod folders;
 pub mod image;
 mod mounts;
 mod network;
+mod pre_start;
 mod ready;
 mod removal;
 mod run;

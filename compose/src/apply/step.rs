@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use tokio::sync::watch;
 
+use super::pre_start::{self, PreStartError};
 use super::run::{StepFailure, Walk};
 use super::{container, explain, image, network, ready, removal, volume};
 use crate::event::{Failure, Kind, Status, Subject};
@@ -64,6 +65,21 @@ pub async fn carry_out(
                 })?;
                 walk.created.borrow_mut().insert(id, container_id);
                 Ok(())
+            })
+            .await
+        }
+        Action::RunHook { index, create, target } => {
+            let instance = &create.instance;
+            let Some(beside) = walk.id_of(target) else { return Err(vanished(instance)) };
+            let words = [Status::Starting, Status::Exited];
+            told(walk, Kind::Container, &instance.name, words, async {
+                let run = pre_start::run(walk, *index, create, &beside, interrupts).await;
+                run.map_err(|error| {
+                    let place = place_of(walk, &instance.service, "pre_start");
+                    let code = if matches!(error, PreStartError::Interrupted { .. }) { 130 } else { 1 };
+                    let help = "its container stays until the next `up` or `down`; correct the command, then `compose up`";
+                    failed(&error, code).at(place).with_help(help)
+                })
             })
             .await
         }

@@ -40,7 +40,6 @@ static SERVICE: &[Row] = &[
     Row { attribute: "build.sbom", verdict: Refused, used: |s| built(s, |build| is_on(build.sbom.as_ref())), help: "no attestations are made; write false, or remove the key" },
     Row { attribute: "build.isolation", verdict: Ignored, used: |s| built(s, |build| build.isolation.as_ref().is_some_and(|isolation| isolation != "default")), help: "it is for Windows" },
     Row { attribute: "pull_refresh_after", verdict: Ignored, used: |s| s.kept.contains_key("pull_refresh_after") && s.pull_policy.is_none(), help: "only the policy `refresh` looks at it" },
-    Row { attribute: "pre_start", verdict: Refused, used: |s| !s.pre_start.is_empty(), help: "make it a service of its own, with `condition: service_completed_successfully`" },
     Row { attribute: "gpus", verdict: Refused, used: |s| !s.gpus.is_empty(), help: "name the device nodes with `devices`" },
     Row { attribute: "deploy.resources.reservations.devices", verdict: Refused, used: |s| s.deploy.as_ref().is_some_and(|deploy| !deploy.devices.is_empty()), help: "name the device nodes with `devices`" },
     Row { attribute: "devices", verdict: Refused, used: |s| s.devices.iter().any(|device| matches!(device, Device::Cdi(_))), help: "devices of the Container Device Interface are unknown; name the device nodes" },

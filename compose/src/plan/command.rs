@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::hooks::{Likeness, PlannedHook, before, missing_image};
 use super::starting::{Start, Starter};
 use super::stopping::{Anonymous, Stop, Then, grace, instance, stop_all};
-use super::{Action, Cause, Condition, Named, Need, Plan, PlanError, Refusal, StepId, Target};
+use super::{
+    Action, Cause, Condition, Named, Need, Plan, PlanError, PlannedJoin, Refusal, StepId, Target,
+};
 use crate::api::{
     KillOptions, Orphans, PauseOptions, RestartOptions, RmOptions, StartOptions, StopOptions,
     UnpauseOptions,
@@ -75,11 +78,28 @@ pub fn start(
     let at_rest = |container: &&&Container| {
         !matches!(container.state.phase, Phase::Running | Phase::Restarting)
     };
+    let mut refusals = Vec::new();
     let queue = containers.iter().map(|(service, all)| {
         let starts = all.iter().filter(at_rest);
-        (*service, starts.map(|one| start_of(one, Cause::Requested, BTreeSet::new())).collect())
+        let starts = starts.map(|one| start_of(one, Cause::Requested, BTreeSet::new()));
+        let mut starts: Vec<Start> = starts.collect();
+        if let Some(project) = project
+            && let Some(wanted) = project.services.get(*service)
+            && !starts.is_empty()
+        {
+            refusals.extend(missing_image(project, observed, wanted));
+            let mut first = starts.len() == all.len();
+            for (start, container) in starts.iter_mut().zip(all.iter().filter(at_rest)) {
+                start.hooks = hooks_of(project, observed, start, container, first);
+                first = false;
+            }
+        }
+        (*service, starts)
     });
     let queue = queue.collect();
+    if !refusals.is_empty() {
+        return Err(PlanError { refusals });
+    }
     let mut plan = Plan::default();
     let mut starter = Starter::new(&graph, containers.clone());
     starter.start_all(&mut plan, queue);
@@ -90,6 +110,23 @@ pub fn start(
         }
     }
     Ok(plan)
+}
+
+/// The hooks that run before `start`: with what its container, which exists, shares with others.
+fn hooks_of(
+    project: &Project,
+    observed: &Observed,
+    start: &Start,
+    container: &Container,
+    first: bool,
+) -> Vec<PlannedHook> {
+    let joins = container.record.joins.iter().map(|join| PlannedJoin {
+        kind: join.kind,
+        target: Target::Existing(join.container.clone()),
+    });
+    let joins: Vec<PlannedJoin> = joins.collect();
+    let like = Likeness { config_hash: &container.record.config_hash, joins: &joins };
+    before(project, observed, &start.instance, &like, first)
 }
 
 /// Plans a `stop`: containers that run, dependents first. They stay.
@@ -284,5 +321,6 @@ fn start_of(container: &Container, because: Cause, after: BTreeSet<StepId>) -> S
         target: Target::Existing(record.id.clone()),
         because,
         after,
+        hooks: Vec::new(),
     }
 }

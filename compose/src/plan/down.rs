@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::Topology;
+use super::hooks::is_hook;
 use super::layout::is_on;
 use super::stopping::{Anonymous, Stop, Stopped, Then, grace, stop_all};
 use super::up::orphans;
@@ -36,7 +37,7 @@ pub fn down(
         let record = &container.record;
         let in_scope = options.services.is_empty() || scope.contains(&record.service);
         let known = project.is_none_or(|project| project.services.contains_key(&record.service));
-        let stray = record.oneoff || orphaned.contains(id(container));
+        let stray = (record.oneoff && !is_hook(record)) || orphaned.contains(id(container));
         if stray { options.orphans == Orphans::Remove } else { in_scope && known }
     };
 

@@ -45,6 +45,18 @@ pub fn fetch(project: &Project, observed: &Observed, wanted: &Fetch<'_>) -> Plan
             _ => drop(steps.insert(image, (action, cause))),
         }
     }
+    for (service, image) in hooks(project, wanted) {
+        let cause = cause_of(image, service, observed, wanted);
+        if let Some(cause) = cause.filter(|_| !steps.contains_key(image)) {
+            let action = Action::PullImage {
+                service: service.name.clone(),
+                image: image.to_owned(),
+                platform: service.platform.clone(),
+                need: Need::Required,
+            };
+            steps.insert(image, (action, cause));
+        }
+    }
     let mut plan = Plan::default();
     for (action, cause) in steps.into_values() {
         plan.push(action, cause, BTreeSet::new());
@@ -52,9 +64,34 @@ pub fn fetch(project: &Project, observed: &Observed, wanted: &Fetch<'_>) -> Plan
     plan
 }
 
+/// Images of `pre_start` hooks that are not those of services which are built.
+fn hooks<'a>(
+    project: &'a Project,
+    wanted: &'a Fetch<'_>,
+) -> impl Iterator<Item = (&'a Service, &'a str)> {
+    let built = |image: &str| {
+        let mut services = project.services.values();
+        services.any(|one| one.build.is_some() && one.image_reference(&project.name) == image)
+    };
+    let services = project.services.values();
+    services.filter(|service| wanted.services.contains(&service.name)).flat_map(move |service| {
+        let images = service.pre_start.iter().filter_map(|hook| hook.image.as_deref());
+        images.filter(move |image| !built(image)).map(move |image| (service, image))
+    })
+}
+
 /// Why the image of a service has to be fetched, if it has to be.
 fn cause(service: &Service, observed: &Observed, wanted: &Fetch<'_>) -> Option<Cause> {
-    let image = service.image.as_ref()?;
+    cause_of(service.image.as_ref()?, service, observed, wanted)
+}
+
+/// Why `image` has to be fetched for `service`, if it has to be.
+fn cause_of(
+    image: &str,
+    service: &Service,
+    observed: &Observed,
+    wanted: &Fetch<'_>,
+) -> Option<Cause> {
     if service.provider.is_some() || image.starts_with("rootfs:") {
         return None;
     }

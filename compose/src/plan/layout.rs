@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::hooks::{Likeness, before};
 use super::resource::Need as ResourceNeed;
 use super::service::{Fate, Replica, Wish};
 use super::starting::{Start, Starter};
@@ -226,7 +227,9 @@ impl<'d, 'a> Layout<'d, 'a> {
         let mut queue: BTreeMap<&ServiceName, Vec<Start>> = BTreeMap::new();
         for (service, outcome) in &decided.outcomes {
             let starts = outcome.replicas.iter().filter_map(|replica| self.start_of(replica));
-            queue.insert(service, starts.collect());
+            let mut starts: Vec<Start> = starts.collect();
+            self.add_hooks(service, &mut starts);
+            queue.insert(service, starts);
         }
         for container in &decided.observed.containers {
             let record = &container.record;
@@ -238,6 +241,7 @@ impl<'d, 'a> Layout<'d, 'a> {
                 target: Target::Existing(record.id.clone()),
                 because: because.clone(),
                 after,
+                hooks: Vec::new(),
             });
         }
         let mut starter = Starter::new(decided.graph, decided.present());
@@ -304,7 +308,27 @@ impl<'d, 'a> Layout<'d, 'a> {
             }
         };
         after.append(&mut self.vacated(replica));
-        Some(Start { instance, target, because: replica.cause(), after })
+        Some(Start { instance, target, because: replica.cause(), after, hooks: Vec::new() })
+    }
+
+    /// Has the hooks of a service run before its containers start.
+    fn add_hooks(&self, service: &ServiceName, starts: &mut [Start]) {
+        let decided = self.decided;
+        let wish = &decided.wishes[service];
+        if wish.service.pre_start.is_empty() {
+            return;
+        }
+        let joins = self.joins(wish);
+        let like = Likeness { config_hash: &wish.hash, joins: &joins };
+        let mut all = !decided.any_runs_on(service);
+        for start in starts {
+            let Start { instance, .. } = start;
+            start.hooks = before(decided.project, decided.observed, instance, &like, all);
+            // Those of an earlier attempt may still be there.
+            let names = start.hooks.iter().map(|hook| &hook.create.instance.name);
+            start.after.extend(names.flat_map(|name| self.freed(name)));
+            all = false;
+        }
     }
 
     /// The steps after which the networks of a container are there.

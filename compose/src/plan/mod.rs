@@ -28,6 +28,7 @@
 mod command;
 mod down;
 mod fetch;
+mod hooks;
 mod layout;
 mod refusal;
 mod resource;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::hooks::PlannedHook;
 use super::{Action, Cause, Condition, Instance, Named, Need, Plan, StepId, Target};
 use crate::graph::Graph;
 use crate::model::{DependencyCondition, ServiceName};
@@ -15,6 +16,8 @@ pub(super) struct Start {
     pub because: Cause,
     /// What must have succeeded, beside what its service depends on.
     pub after: BTreeSet<StepId>,
+    /// What runs to its end before.
+    pub hooks: Vec<PlannedHook>,
 }
 
 /// Adds starts to a plan, and the waits between them.
@@ -42,15 +45,24 @@ impl<'a> Starter<'a> {
             let Some(starts) = queue.remove(*service).filter(|starts| !starts.is_empty()) else {
                 continue;
             };
-            let ready = self.dependencies(plan, service);
-            for Start { instance, target, because, after } in starts {
+            let mut ready = self.dependencies(plan, service);
+            for Start { instance, target, because, after, hooks } in starts {
+                let mut after = &after | &ready;
+                for PlannedHook { index, create, once } in hooks {
+                    let action = Action::RunHook { index, create, target: target.clone() };
+                    let step = plan.push(action, because.clone(), after.clone());
+                    after.insert(step);
+                    if once {
+                        ready.insert(step);
+                    }
+                }
                 let action = Action::StartContainer { instance, target };
-                let step = plan.push(action, because, &after | &ready);
+                let step = plan.push(action, because, after);
                 self.started.entry(service).or_default().insert(step);
             }
         }
         // Containers of services that the file does not have wait for nothing.
-        for Start { instance, target, because, after } in queue.into_values().flatten() {
+        for Start { instance, target, because, after, .. } in queue.into_values().flatten() {
             plan.push(Action::StartContainer { instance, target }, because, after);
         }
     }

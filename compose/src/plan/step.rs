@@ -63,6 +63,15 @@ pub enum Action {
         /// Which container.
         target: Target,
     },
+    /// Makes a container for a `pre_start` hook, lets it run to its end, and removes it if that was a good one.
+    RunHook {
+        /// Which hook of its service, from 0.
+        index: usize,
+        /// Its container.
+        create: CreateContainer,
+        /// The container that it runs for, whose volumes it has.
+        target: Target,
+    },
     /// Waits until all containers of a service are so, or cannot get so any more.
     Await {
         /// The service.

@@ -46,6 +46,7 @@ impl fmt::Display for Action {
             Self::CreateVolume { name, .. } => write!(f, "create volume {name}"),
             Self::RemoveVolume { name } => write!(f, "remove volume {name}"),
             Self::CreateContainer(create) => write!(f, "create {}", create.instance),
+            Self::RunHook { create, .. } => write!(f, "run {}", create.instance),
             Self::StartContainer { instance, .. } => write!(f, "start {instance}"),
             Self::Await { service, condition, need } => match need {
                 Need::Required => write!(f, "await {service} {condition}"),

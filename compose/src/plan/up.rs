@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::hooks::{is_hook, missing_image};
 use super::layout::lay_out;
 use super::resource::Resources;
 use super::scope::{Scope, Standing};
@@ -272,6 +273,15 @@ impl<'a> Decided<'a> {
         self.options.start && self.scope.contains(service) && at_rest && !ours
     }
 
+    /// Whether a container of `service` runs, and stays.
+    pub fn any_runs_on(&self, service: &ServiceName) -> bool {
+        self.kept(service).any(|container| {
+            container.state.phase.is_up()
+                && !self.restarts.contains_key(container.record.id.as_str())
+                && !self.is_to_start(service, container)
+        })
+    }
+
     fn kept(&self, service: &ServiceName) -> impl Iterator<Item = &'a Container> {
         let outcome = self.outcomes.get(service);
         outcome.into_iter().flat_map(|outcome| outcome.replicas.iter().filter_map(Replica::kept))
@@ -292,6 +302,9 @@ impl<'a> Decided<'a> {
             Orphans::Warn | Orphans::Ignore => &[],
         };
         let services = self.outcomes.values().flat_map(|outcome| outcome.surplus.iter().cloned());
+        let hooks = self.observed.containers.iter().filter(|one| is_hook(&one.record));
+        let hooks = hooks.filter(|one| self.scope.contains(&one.record.service));
+        let services = services.chain(hooks.map(|hook| (hook, Cause::Superseded)));
         services.chain(orphans.iter().map(|orphan| (*orphan, Cause::Orphan)))
     }
 
@@ -318,6 +331,10 @@ impl<'a> Decided<'a> {
         let mut refusals = Vec::new();
         for (service, outcome) in &self.outcomes {
             let wish = &self.wishes[*service];
+            if self.options.start && self.scope.contains(service) && !self.any_runs_on(service) {
+                let missing = missing_image(self.project, self.observed, wish.service);
+                refusals.extend(missing.filter(|_| !outcome.replicas.is_empty()));
+            }
             let made: Vec<_> =
                 outcome.replicas.iter().filter(|replica| replica.kept().is_none()).collect();
             if made.is_empty() {
@@ -397,7 +414,7 @@ pub(super) fn orphans<'a>(project: &Project, observed: &'a Observed) -> Vec<&'a 
         let known = project.services.contains_key(&record.service)
             || project.disabled.contains_key(&record.service);
         let over = matches!(state.phase, Phase::Exited | Phase::Dead);
-        !known || (record.oneoff && over)
+        !known || (record.oneoff && over && !is_hook(record))
     };
     observed.containers.iter().filter(is_orphan).collect()
 }

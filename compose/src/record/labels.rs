@@ -13,6 +13,8 @@ pub const SERVICE: &str = "com.docker.compose.service";
 pub const CONTAINER_NUMBER: &str = "com.docker.compose.container-number";
 /// `True` for a container of `run`, else `False`.
 pub const ONEOFF: &str = "com.docker.compose.oneoff";
+/// For which moment in the life of a service its container was made: `pre_start`.
+pub const HOOK: &str = "com.docker.compose.hook";
 /// What the container was made from; see [`crate::hash`].
 pub const CONFIG_HASH: &str = "com.docker.compose.config-hash";
 /// The image, by id.

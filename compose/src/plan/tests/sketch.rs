@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use crate::model::{
     Attachment, Dependency, DependencyCondition, Mount, MountKind, Network, Networking, Port,
-    PortMode, PortRange, Project, Protocol, Published, Service, ServiceName, Volume, VolumeSource,
+    PortMode, PortRange, PreStart, Project, Protocol, Published, Service, ServiceName, Volume,
+    VolumeSource,
 };
 
 /// Reads one service a line: its name, then words.
@@ -25,6 +26,7 @@ use crate::model::{
 /// | `called=name` | `container_name` |
 /// | `env=1` | a variable |
 /// | `check` | has a health check |
+/// | `hook`, `each` | has a `pre_start` hook, one for each replica |
 pub(super) fn project(text: &str) -> Project {
     let mut project = Project {
         name: name("shop"),
@@ -78,6 +80,15 @@ fn describe(service: &mut Service, word: &str) {
         }
         Some((key, _)) => panic!("{key} means nothing"),
         None if word == "anon" => mount(service, "/anonymous", VolumeSource::Anonymous),
+        None if word == "hook" || word == "each" => service.pre_start.push(PreStart {
+            image: None,
+            command: None,
+            user: None,
+            privileged: false,
+            working_dir: None,
+            environment: BTreeMap::new(),
+            per_replica: word == "each",
+        }),
         None if word == "check" => service.healthcheck = Some(Default::default()),
         None => match word.strip_prefix('x').and_then(|count| count.parse().ok()) {
             Some(replicas) => service.replicas = replicas,

@@ -48,7 +48,22 @@ fn check(case: &str, before: &str, after: &str, options: &UpOptions, expected: &
 #[test]
 fn up_changes_what_the_file_changes() {
     #[rustfmt::skip]
-    let table: [(&str, &str, &str, &[&str]); 15] = [
+    let table: [(&str, &str, &str, &[&str]); 17] = [
+        ("hooks run before the first start, and before each", "", "web x2 hook each", &[
+            "#1 create network default (missing) after {}",
+            "#2 create web-1 (missing) after {}",
+            "#3 create web-2 (missing) after {}",
+            "#4 run web-1-pre_start-1 (missing) after {1, 2}",
+            "#5 run web-1-pre_start-2 (missing) after {1, 2, 4}",
+            "#6 start web-1 (missing) after {1, 2, 4, 5}",
+            "#7 run web-2-pre_start-2 (missing) after {1, 3, 4}",
+            "#8 start web-2 (missing) after {1, 3, 4, 7}",
+        ]),
+        ("beside one that runs only those for each do", "web hook each", "web x2 hook each", &[
+            "#1 create web-2 (missing) after {}",
+            "#2 run web-2-pre_start-2 (missing) after {1}",
+            "#3 start web-2 (missing) after {1, 2}",
+        ]),
         ("nothing runs yet", "", "web", &[
             "#1 create network default (missing) after {}",
             "#2 create web-1 (missing) after {}",

@@ -120,6 +120,11 @@ impl World {
             Action::StartContainer { instance, target } => {
                 self.start(project, instance, &resolve(target, created))?;
             }
+            Action::RunHook { target, .. } => {
+                if self.container(&resolve(target, created))?.state.phase.is_up() {
+                    return Err("it comes before the start".to_owned());
+                }
+            }
             Action::Await { .. } => {}
             Action::StopContainer { id, .. } => {
                 let now = self.now();
