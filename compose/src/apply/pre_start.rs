@@ -187,11 +187,11 @@ fn last_words(paths: &ContainerPaths) -> String {
     let read = || -> std::io::Result<String> {
         let mut reader = Reader::open(&paths.log())?;
         reader.tail(LAST_LINES)?;
-        let mut said = String::new();
+        let mut lines = Vec::new();
         while let Some(line) = reader.next_line()? {
-            said.push_str(&String::from_utf8_lossy(&line.bytes));
+            lines.push(String::from_utf8_lossy(&line.bytes).into_owned());
         }
-        Ok(said)
+        Ok(lines.join("\n"))
     };
     let said = read().unwrap_or_default();
     let said = said.trim_end();
