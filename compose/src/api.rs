@@ -17,7 +17,7 @@
 pub mod frame;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use images::registry::Environment;
@@ -120,6 +120,10 @@ pub struct ConnectRequest {
     pub aliases: Vec<String>,
     /// A fixed address.
     pub ipv4: Option<Ipv4Addr>,
+    /// A fixed IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
+    /// The default routes go out by the network for which this is highest.
+    pub gateway_priority: i64,
 }
 
 /// Body for [`path::DISCONNECT`].

@@ -15,7 +15,7 @@ use images::build::{
 use images::registry::{LayerStatus, Progress, Pull};
 use images::{Platform, Reference, Store};
 use network::dns::Resolver;
-use network::{Endpoint, EndpointWish, Network, NetworkName, Wanted};
+use network::{Endpoint, EndpointWish, Network, NetworkName, Wanted, WayOut};
 use rustix::fs::FlockOperation;
 
 use crate::apply::image::Fetching;
@@ -374,7 +374,7 @@ fn attach(roots: &Roots, sandbox: &network::Sandbox) -> Result<(Network, Endpoin
     rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
     let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     let wish = EndpointWish::new(&format!("build-{id}"), &format!("build/{id}"), "eth0".parse()?);
-    let endpoint = network.attach(sandbox, &wish)?;
+    let endpoint = network.attach(sandbox, &wish, WayOut::BOTH)?;
     Ok((network, endpoint))
 }
 

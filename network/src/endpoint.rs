@@ -1,13 +1,13 @@
 //! A container's place on a network: a pair of links, an address, a record.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::name::{InterfaceName, NetworkName};
-use crate::subnet::{Ipv4Net, Ipv6Net};
+use crate::subnet::{Family, IpNet, Ipv4Net, Ipv6Net};
 
 /// A hardware address: `02:42:0a:01:02:03`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,8 +24,14 @@ pub struct MacError {
 impl Mac {
     /// The address that belongs to `address`: a container that is replaced keeps both, and no neighbour has to
     /// forget anything.
-    pub const fn of(address: Ipv4Addr) -> Self {
-        let [a, b, c, d] = address.octets();
+    pub const fn of(address: IpAddr) -> Self {
+        let [a, b, c, d] = match address {
+            IpAddr::V4(address) => address.octets(),
+            IpAddr::V6(address) => {
+                let [.., a, b, c, d] = address.octets();
+                [a, b, c, d]
+            }
+        };
         Self([0x02, 0x42, a, b, c, d])
     }
 }
@@ -79,16 +85,44 @@ pub struct EndpointWish {
     pub interface: InterfaceName,
     /// The names by which the other members find it.
     pub names: Vec<String>,
-    /// Hardware address; one that belongs to the IPv4 address where not given.
+    /// Hardware address; one that belongs to the first address where not given.
     pub mac: Option<Mac>,
     /// A fixed address.
     pub ipv4: Option<Ipv4Addr>,
-    /// Whether the container's default route goes out here.
-    pub default_route: bool,
+    /// A fixed IPv6 address.
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Addr>,
+    /// The default route of each family goes out where this is highest, among the networks that have a way out.
+    #[serde(default)]
+    pub gateway_priority: i64,
+}
+
+/// The families whose default route goes out by an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WayOut {
+    /// That of IPv4 does.
+    pub ipv4: bool,
+    /// That of IPv6 does.
+    pub ipv6: bool,
+}
+
+impl WayOut {
+    /// Both.
+    pub const BOTH: Self = Self { ipv4: true, ipv6: true };
+    /// Neither.
+    pub const NONE: Self = Self { ipv4: false, ipv6: false };
+
+    /// Whether that of `family` does.
+    pub const fn has(self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.ipv4,
+            Family::V6 => self.ipv6,
+        }
+    }
 }
 
 impl EndpointWish {
-    /// A place with an address from the pool, which is also the way out.
+    /// A place with addresses from the pools.
     pub fn new(container: &str, lease_key: &str, interface: InterfaceName) -> Self {
         Self {
             container: container.to_owned(),
@@ -97,8 +131,14 @@ impl EndpointWish {
             names: Vec::new(),
             mac: None,
             ipv4: None,
-            default_route: true,
+            ipv6: None,
+            gateway_priority: 0,
         }
+    }
+
+    /// The fixed addresses.
+    pub(crate) fn fixed(&self) -> impl Iterator<Item = IpAddr> + Clone + use<> {
+        self.ipv4.map(IpAddr::V4).into_iter().chain(self.ipv6.map(IpAddr::V6))
     }
 }
 
@@ -115,14 +155,34 @@ pub struct Endpoint {
     pub interface: InterfaceName,
     /// Name of the other end of the pair, in the namespace of the network.
     pub near: InterfaceName,
-    /// The address inside.
-    pub address: Ipv4Net,
+    /// The IPv4 address inside, where the network has them.
+    pub address: Option<Ipv4Net>,
     /// The address of the bridge; `None` on an internal network.
     pub gateway: Option<Ipv4Addr>,
     /// The IPv6 address inside, where the network has them.
     pub ipv6: Option<Ipv6Net>,
+    /// The IPv6 address of the bridge; `None` on an internal network.
+    #[serde(default)]
+    pub ipv6_gateway: Option<Ipv6Addr>,
     /// Hardware address inside.
     pub mac: Mac,
+}
+
+impl Endpoint {
+    /// Its addresses with the length of their prefix, that of IPv4 first.
+    pub fn nets(&self) -> impl Iterator<Item = IpNet> + use<> {
+        self.address.map(IpNet::V4).into_iter().chain(self.ipv6.map(IpNet::V6))
+    }
+
+    /// Its addresses, that of IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        self.nets().map(IpNet::address)
+    }
+
+    /// The addresses of the bridge that are of use as a way out.
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        self.gateway.map(IpAddr::V4).into_iter().chain(self.ipv6_gateway.map(IpAddr::V6))
+    }
 }
 
 /// An endpoint as the other members, of whichever project, see it.
@@ -140,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_hardware_address_reads_back() {
-        let mac = Mac::of(Ipv4Addr::new(10, 1, 2, 3));
+        let mac = Mac::of([10, 1, 2, 3].into());
         assert_eq!(mac.to_string(), "02:42:0a:01:02:03");
         assert_eq!("02-42-0A-01-02-03".parse::<Mac>().unwrap(), mac);
         for bad in ["", "02:42", "02:42:0a:01:02:03:04", "2:42:0a:01:02:03", "+2:42:0a:01:02:03"] {

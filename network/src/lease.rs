@@ -1,29 +1,32 @@
 //! Which address belongs to whom, across restarts, replacements and reboots.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::subnet::Ipv4Net;
+use crate::subnet::{Family, IpNet};
 
 /// The addresses of one network that are given out, by key: `PROJECT/SERVICE/N`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Leases {
     /// Version of this format: 1.
     version: u32,
-    addresses: BTreeMap<String, Ipv4Addr>,
+    addresses: BTreeMap<String, IpAddr>,
+    /// Those of IPv6, where the network has it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    ipv6: BTreeMap<String, IpAddr>,
 }
 
-/// From where addresses are given out.
+/// From where addresses of one family are given out.
 #[derive(Debug, Clone)]
 pub(crate) struct Range {
     /// The whole network.
-    pub(crate) subnet: Ipv4Net,
+    pub(crate) subnet: IpNet,
     /// The part of it for those who ask for no particular one.
-    pub(crate) pool: Ipv4Net,
+    pub(crate) pool: IpNet,
     /// The gateway and others that are never given out.
-    pub(crate) reserved: BTreeSet<Ipv4Addr>,
+    pub(crate) reserved: BTreeSet<IpAddr>,
 }
 
 /// No address was given out.
@@ -33,21 +36,29 @@ pub enum LeaseError {
     #[error("{address} is not in {subnet}")]
     Outside {
         /// The address asked for.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The range of the network.
-        subnet: Ipv4Net,
+        subnet: IpNet,
+    },
+    /// A fixed address of a family that the network does not have.
+    #[error("{address} is no address for it: the network has no {family}")]
+    NoFamily {
+        /// The address asked for.
+        address: IpAddr,
+        /// Its family.
+        family: Family,
     },
     /// A fixed address that is the gateway, an `aux_addresses` entry, or an end of the range.
     #[error("{address} is reserved on this network")]
     Reserved {
         /// The address asked for.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// A fixed address that a running container has.
     #[error("{address} is in use by {holder}")]
     Taken {
         /// The address asked for.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The key of who has it.
         holder: String,
     },
@@ -55,48 +66,69 @@ pub enum LeaseError {
     #[error("all addresses of {pool} are in use")]
     Exhausted {
         /// The range from which they are given out.
-        pool: Ipv4Net,
+        pool: IpNet,
     },
 }
 
 impl Range {
-    fn is_free_for_use(&self, address: Ipv4Addr) -> bool {
-        // A /31 or /32 has no address to spare for network and broadcast (RFC 3021).
-        let ends = [self.subnet.network().address(), self.subnet.last()];
-        let end = self.subnet.prefix() < 31 && ends.contains(&address);
+    fn is_free_for_use(&self, address: IpAddr) -> bool {
+        let end = match self.subnet {
+            // A /31 or /32 has no address to spare for network and broadcast (RFC 3021).
+            IpNet::V4(net) => {
+                let ends = [net.network().address(), net.last()].map(IpAddr::V4);
+                net.prefix() < 31 && ends.contains(&address)
+            }
+            // The first is that of all routers of the link (RFC 4291, section 2.6.1).
+            IpNet::V6(net) => net.prefix() < 127 && net.network().address() == address,
+        };
         !end && !self.reserved.contains(&address)
     }
 }
 
 impl Leases {
-    /// The address of `key`: the fixed one, else the one that it has had, else the lowest that is free.
+    /// The address of `key` in `range`: the fixed one, else the one that it has had, else the lowest that is free.
     ///
     /// `live` tells whether a container with that key is attached: then nobody else gets its address. Without
     /// one, a lease is a courtesy that ends when the address is needed.
     pub(crate) fn lease(
         &mut self,
         key: &str,
-        fixed: Option<Ipv4Addr>,
+        fixed: Option<IpAddr>,
         range: &Range,
         live: impl Fn(&str) -> bool,
-    ) -> Result<Ipv4Addr, LeaseError> {
-        let address = match fixed {
-            Some(address) => self.fixed(key, address, range, live)?,
-            None => self.any(key, range, live)?,
-        };
+    ) -> Result<IpAddr, LeaseError> {
         self.version = 1;
-        self.addresses.retain(|holder, held| holder == key || *held != address);
-        self.addresses.insert(key.to_owned(), address);
+        let held = match range.subnet.family() {
+            Family::V4 => Held(&mut self.addresses),
+            Family::V6 => Held(&mut self.ipv6),
+        };
+        let address = match fixed {
+            Some(address) => held.fixed(key, address, range, live)?,
+            None => held.any(key, range, live)?,
+        };
+        held.0.retain(|holder, held| holder == key || *held != address);
+        held.0.insert(key.to_owned(), address);
         Ok(address)
     }
 
+    /// Gives the addresses of `key` back; whether it had one.
+    pub(crate) fn release(&mut self, key: &str) -> bool {
+        let had = [self.addresses.remove(key), self.ipv6.remove(key)];
+        had.iter().any(Option::is_some)
+    }
+}
+
+/// The addresses of one family that are given out.
+struct Held<'a>(&'a mut BTreeMap<String, IpAddr>);
+
+impl Held<'_> {
     fn fixed(
         &self,
         key: &str,
-        address: Ipv4Addr,
+        address: IpAddr,
         range: &Range,
         live: impl Fn(&str) -> bool,
-    ) -> Result<Ipv4Addr, LeaseError> {
+    ) -> Result<IpAddr, LeaseError> {
         if !range.subnet.contains(address) {
             return Err(LeaseError::Outside { address, subnet: range.subnet });
         }
@@ -116,26 +148,21 @@ impl Leases {
         key: &str,
         range: &Range,
         live: impl Fn(&str) -> bool,
-    ) -> Result<Ipv4Addr, LeaseError> {
+    ) -> Result<IpAddr, LeaseError> {
         let usable =
-            |address: &Ipv4Addr| range.pool.contains(*address) && range.is_free_for_use(*address);
-        if let Some(kept) = self.addresses.get(key).copied().filter(usable) {
+            |address: &IpAddr| range.pool.contains(*address) && range.is_free_for_use(*address);
+        if let Some(kept) = self.0.get(key).copied().filter(usable) {
             return Ok(kept);
         }
-        let held: BTreeSet<Ipv4Addr> = self.addresses.values().copied().collect();
+        let held: BTreeSet<IpAddr> = self.0.values().copied().collect();
         let all = || (0..).map_while(|offset| range.pool.nth(offset)).filter(usable);
-        let dormant = |address: &Ipv4Addr| self.holder(*address).is_none_or(|holder| !live(holder));
+        let dormant = |address: &IpAddr| self.holder(*address).is_none_or(|holder| !live(holder));
         let free = all().find(|address| !held.contains(address)).or_else(|| all().find(dormant));
         free.ok_or(LeaseError::Exhausted { pool: range.pool })
     }
 
-    fn holder(&self, address: Ipv4Addr) -> Option<&str> {
-        self.addresses.iter().find(|(_, held)| **held == address).map(|(holder, _)| holder.as_str())
-    }
-
-    /// Gives the address of `key` back; whether it had one.
-    pub(crate) fn release(&mut self, key: &str) -> bool {
-        self.addresses.remove(key).is_some()
+    fn holder(&self, address: IpAddr) -> Option<&str> {
+        self.0.iter().find(|(_, held)| **held == address).map(|(holder, _)| holder.as_str())
     }
 }
 
@@ -151,8 +178,8 @@ mod tests {
         }
     }
 
-    fn address(last: u8) -> Ipv4Addr {
-        Ipv4Addr::new(10, 0, 0, last)
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
     }
 
     #[test]
@@ -207,5 +234,37 @@ mod tests {
         assert_eq!(error.to_string(), "all addresses of 10.0.0.0/29 are in use");
         let given = leases.lease("db/1", None, &range(), |holder| holder != "web/4").unwrap();
         assert_eq!(given, address(4));
+    }
+
+    #[test]
+    fn each_family_is_given_out_by_itself() {
+        let mut leases = Leases::default();
+        let six = Range {
+            subnet: "fd00::/64".parse().unwrap(),
+            pool: "fd00::/64".parse().unwrap(),
+            reserved: ["fd00::1".parse().unwrap()].into(),
+        };
+        let text = |address: IpAddr| address.to_string();
+        assert_eq!(text(leases.lease("web/1", None, &six, |_| true).unwrap()), "fd00::2");
+        leases.lease("web/1", None, &range(), |_| true).unwrap();
+        assert_eq!(text(leases.lease("web/2", None, &six, |_| true).unwrap()), "fd00::3");
+        let fixed = "fd00::3".parse().ok();
+        let error = leases.lease("db/1", fixed, &six, |_| true).unwrap_err();
+        assert_eq!(error.to_string(), "fd00::3 is in use by web/2");
+        let anycast = leases.lease("db/1", "fd00::".parse().ok(), &six, |_| true).unwrap_err();
+        assert_eq!(anycast.to_string(), "fd00:: is reserved on this network");
+        let part = Range { pool: "fd00::100/120".parse().unwrap(), ..six };
+        assert_eq!(text(leases.lease("db/1", None, &part, |_| true).unwrap()), "fd00::100");
+        assert!(leases.release("web/1"));
+        assert!(leases.addresses.is_empty());
+        assert_eq!(leases.ipv6.len(), 2);
+    }
+
+    #[test]
+    fn leases_of_before_are_read() {
+        let text = r#"{"version":1,"addresses":{"web/1":"10.0.0.2"}}"#;
+        let leases: Leases = serde_json::from_str(text).unwrap();
+        assert_eq!(leases.addresses["web/1"], address(2));
+        assert_eq!(serde_json::to_string(&leases).unwrap(), text);
     }
 }

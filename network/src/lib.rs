@@ -2,13 +2,14 @@
 //!
 //! ```no_run
 //! use std::path::Path;
-//! use network::{EndpointWish, Sandbox, Store, Wanted};
+//! use network::{EndpointWish, Sandbox, Store, Wanted, WayOut};
 //!
 //! let store = Store::open(Path::new("/var/lib/compose/networks"), Path::new("/run/compose/networks"))?;
 //! let network = store.create(&Wanted::new("shop_default".parse()?))?;
 //! let sandbox = Sandbox::create()?;
 //! let wish = EndpointWish::new("4f1c", "shop/web/1", "eth0".parse()?);
-//! println!("web-1 is at {}", network.attach(&sandbox, &wish)?.address);
+//! let endpoint = network.attach(&sandbox, &wish, WayOut::BOTH)?;
+//! println!("web-1 is at {:?}", endpoint.addresses().collect::<Vec<_>>());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -42,7 +43,7 @@ mod subnet;
 mod sysctl;
 mod uplink;
 
-pub use endpoint::{Endpoint, EndpointWish, Mac, MacError, Member};
+pub use endpoint::{Endpoint, EndpointWish, Mac, MacError, Member, WayOut};
 pub use file::FileError;
 pub use firewall::obstacles;
 pub use lease::LeaseError;
@@ -52,6 +53,6 @@ pub use network::{AttachError, MemberError, Network};
 pub use record::{Record, SubnetWish, Wanted, WantedError};
 pub use sandbox::{Sandbox, SandboxError};
 pub use store::{LiveError, Store, StoreError};
-pub use subnet::{IpNet, Ipv4Net, Ipv6Net, SubnetError};
+pub use subnet::{Family, IpNet, Ipv4Net, Ipv6Net, SubnetError};
 pub use sysctl::SettingError;
 pub use uplink::UplinkError;

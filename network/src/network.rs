@@ -5,19 +5,19 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::bridge;
-use crate::endpoint::{Endpoint, EndpointWish, Mac, Member};
+use crate::endpoint::{Endpoint, EndpointWish, Mac, Member, WayOut};
 use crate::file::{self, FileError};
 use crate::lease::{LeaseError, Leases};
 use crate::name::{InterfaceName, NetworkName};
-use crate::netlink::{Address, Link, NetlinkError, Route, RouteSocket, Veth, VethEnd};
+use crate::netlink::{Address, Link, Message, NetlinkError, Route, RouteSocket, Veth, VethEnd};
 use crate::record::Record;
 use crate::sandbox::Sandbox;
-use crate::subnet::{IpNet, Ipv4Net};
+use crate::subnet::{Family, IpNet, Ipv6Net};
 use crate::sysctl::{self, SettingError};
 use crate::uplink::{Uplink, random_index};
 
@@ -127,25 +127,28 @@ impl Network {
         &self.endpoints
     }
 
-    /// Where the host finds the network: the inner end of its uplink, if it has one.
-    pub(crate) fn inner_address(&self) -> Result<Option<Ipv4Addr>, FileError> {
+    /// Where the host finds the network, in `family`: the inner end of its uplink, if it has one.
+    pub(crate) fn inner_address(&self, family: Family) -> Result<Option<IpAddr>, FileError> {
         let uplink: Option<Uplink> = file::read(&self.uplink)?;
-        Ok(uplink.map(|uplink| uplink.inner.address()))
+        Ok(uplink.and_then(|uplink| uplink.inner_address(family)))
     }
 
-    /// Where a container finds the host: the outer end of the uplink, for `host-gateway`; `None` without uplink.
+    /// Where a container finds the host, in `family`: the outer end of the uplink, for `host-gateway`; `None` without
+    /// uplink, and for a family in which members have no addresses.
     ///
     /// Another one each time that the network is brought up.
     ///
     /// # Errors
     ///
     /// When the record of the uplink cannot be read.
-    pub fn host_address(&self) -> Result<Option<Ipv4Addr>, FileError> {
+    pub fn host_address(&self, family: Family) -> Result<Option<IpAddr>, FileError> {
         let uplink: Option<Uplink> = file::read(&self.uplink)?;
-        Ok(uplink.map(|uplink| uplink.outer.address()))
+        let address = uplink.and_then(|uplink| uplink.outer_address(family));
+        Ok(address.filter(|_| self.record.has(family)))
     }
 
-    /// Attaches a container: an address, and a pair of links between its sandbox and the bridge.
+    /// Attaches a container: addresses, and a pair of links between its sandbox and the bridge. Its default routes go
+    /// out here as far as `way_out` says, in place of those that it has.
     ///
     /// The pair is made in one request, its far end in the sandbox from the start; address, link and route follow
     /// in a second one.
@@ -153,7 +156,12 @@ impl Network {
     /// # Errors
     ///
     /// [`AttachError`], by step.
-    pub fn attach(&self, sandbox: &Sandbox, wish: &EndpointWish) -> Result<Endpoint, AttachError> {
+    pub fn attach(
+        &self,
+        sandbox: &Sandbox,
+        wish: &EndpointWish,
+        way_out: WayOut,
+    ) -> Result<Endpoint, AttachError> {
         if wish.container.is_empty()
             || wish.container.starts_with('.')
             || wish.container.contains('/')
@@ -161,10 +169,10 @@ impl Network {
             return Err(AttachError::Container { container: wish.container.clone() });
         }
         let _lock = file::lock(&self.data)?;
-        let address = self.lease_address(&wish.lease_key, wish.ipv4)?;
-        let endpoint = self.endpoint(wish, address);
+        let leased = self.lease_addresses(&wish.lease_key, wish.fixed())?;
+        let endpoint = self.endpoint(wish, &leased);
         self.add_pair(sandbox, &endpoint).map_err(|error| self.link_error(error))?;
-        if let Err(error) = self.set_up(sandbox, &endpoint, wish.default_route) {
+        if let Err(error) = self.set_up(sandbox, &endpoint, way_out) {
             // Best effort: the pair dies with the sandbox at the latest.
             let _ = self.with_route(|route| route.batch(&[Link::delete(endpoint.near.as_str())]));
             return Err(error);
@@ -225,19 +233,36 @@ impl Network {
         Ok(members)
     }
 
-    /// Reserves the address of `lease_key`, the fixed one if there is one: what a later attach will get.
+    /// Lets the default routes of a container go out by `endpoint`, as far as `way_out` says, in place of those that
+    /// it has.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::Link`] and [`AttachError::Enter`].
+    pub fn lead_out(
+        &self,
+        sandbox: &Sandbox,
+        endpoint: &Endpoint,
+        way_out: WayOut,
+    ) -> Result<(), AttachError> {
+        let visit = || RouteSocket::open()?.batch(&default_routes(endpoint, way_out));
+        let routed = sys::namespace::within(sandbox.as_fd(), visit).map_err(AttachError::Enter)?;
+        routed.map_err(|error| self.link_error(error.into()))
+    }
+
+    /// Reserves the addresses of `wish`, the fixed ones if there are any: what a later attach will get.
     ///
     /// Fixed addresses should be leased before others attach, who might get them from the pool.
     ///
     /// # Errors
     ///
     /// [`AttachError::Lease`] when there is no address for it.
-    pub fn lease(&self, lease_key: &str, fixed: Option<Ipv4Addr>) -> Result<Ipv4Net, AttachError> {
+    pub fn lease(&self, wish: &EndpointWish) -> Result<(), AttachError> {
         let _lock = file::lock(&self.data)?;
-        self.lease_address(lease_key, fixed)
+        self.lease_addresses(&wish.lease_key, wish.fixed()).map(drop)
     }
 
-    /// Gives the address of `lease_key` back; one that has none is no error.
+    /// Gives the addresses of `lease_key` back; one that has none is no error.
     ///
     /// # Errors
     ///
@@ -252,7 +277,12 @@ impl Network {
         Ok(())
     }
 
-    fn lease_address(&self, key: &str, fixed: Option<Ipv4Addr>) -> Result<Ipv4Net, AttachError> {
+    /// An address of each family that the network has.
+    fn lease_addresses(
+        &self,
+        key: &str,
+        fixed: impl Iterator<Item = IpAddr> + Clone,
+    ) -> Result<Vec<IpNet>, AttachError> {
         let path = self.data.join("leases.json");
         let mut leases: Leases = file::read(&path)?.unwrap_or_default();
         let before = leases.clone();
@@ -264,26 +294,39 @@ impl Network {
                 members.iter().any(|member| member.endpoint.lease_key == holder)
             })
         };
-        let address = leases
-            .lease(key, fixed, &self.record.range(), live)
-            .map_err(|source| AttachError::Lease { network: self.name().clone(), source })?;
+        let refused = |source| AttachError::Lease { network: self.name().clone(), source };
+        let lacking = |address: &IpAddr| !self.record.has(Family::of(*address));
+        if let Some(address) = fixed.clone().find(lacking) {
+            let family = Family::of(address);
+            return Err(refused(LeaseError::NoFamily { address, family }));
+        }
+        let mut leased = Vec::new();
+        for range in self.record.ranges() {
+            let family = range.subnet.family();
+            let wanted = fixed.clone().find(|address| Family::of(*address) == family);
+            let address = leases.lease(key, wanted, &range, live).map_err(refused)?;
+            leased.extend(IpNet::new(address, range.subnet.prefix()));
+        }
         if leases != before {
             file::replace(&path, &leases)?;
         }
-        Ok(Ipv4Net::new(address, self.record.subnet.prefix()).unwrap_or(self.record.subnet))
+        Ok(leased)
     }
 
-    fn endpoint(&self, wish: &EndpointWish, address: Ipv4Net) -> Endpoint {
+    fn endpoint(&self, wish: &EndpointWish, leased: &[IpNet]) -> Endpoint {
+        let leads_out = !self.record.wanted.internal;
+        let first = leased.first().map(|net| Mac::of(net.address()));
         Endpoint {
             network: self.name().clone(),
             container: wish.container.clone(),
             lease_key: wish.lease_key.clone(),
             interface: wish.interface.clone(),
             near: InterfaceName::random("ve"),
-            address,
-            gateway: (!self.record.wanted.internal).then_some(self.record.gateway),
-            ipv6: self.record.ipv6.map(|range| range.with_host(address.address())),
-            mac: wish.mac.unwrap_or(Mac::of(address.address())),
+            address: leased.iter().find_map(|net| net.ipv4()),
+            gateway: self.record.gateway.filter(|_| leads_out),
+            ipv6: leased.iter().find_map(|net| net.ipv6()),
+            ipv6_gateway: self.record.ipv6.filter(|_| leads_out).map(Ipv6Net::address),
+            mac: wish.mac.or(first).unwrap_or(Mac([2, 0x42, 0, 0, 0, 2])),
         }
     }
 
@@ -302,26 +345,21 @@ impl Network {
         &self,
         sandbox: &Sandbox,
         endpoint: &Endpoint,
-        default_route: bool,
+        way_out: WayOut,
     ) -> Result<(), AttachError> {
         let name = endpoint.interface.as_str();
         let visit = || {
             let mut route = RouteSocket::open()
                 .map_err(|error| self.link_error(MemberError::Netlink(error)))?;
             let link = route.link(name).map_err(|error| self.link_error(error.into()))?.index;
-            let mut requests =
-                vec![Address { link, address: IpNet::V4(endpoint.address) }.add(name)];
-            if let Some(ipv6) = endpoint.ipv6 {
-                sysctl::set(
-                    &format!("net.ipv6.conf.{}.disable_ipv6", name.replace('.', "/")),
-                    "0",
-                )?;
-                requests.push(Address { link, address: IpNet::V6(ipv6) }.add(name));
+            if endpoint.ipv6.is_some() {
+                let link = name.replace('.', "/");
+                sysctl::set(&format!("net.ipv6.conf.{link}.disable_ipv6"), "0")?;
             }
+            let add = |address| Address { link, address }.add(name);
+            let mut requests: Vec<Message> = endpoint.nets().map(add).collect();
             requests.push(Link::up(name));
-            if let Some(gateway) = endpoint.gateway.filter(|_| default_route) {
-                requests.push(Route::add_default(IpAddr::V4(gateway)));
-            }
+            requests.extend(default_routes(endpoint, way_out));
             let done = route.batch(&requests).and_then(|()| route.settle(name));
             done.map_err(|error| self.link_error(error.into()))
         };
@@ -370,6 +408,12 @@ impl Network {
     fn member_file(&self, container: &str) -> PathBuf {
         self.endpoints.join(format!("{container}.json"))
     }
+}
+
+/// The requests that lead out by `endpoint`.
+fn default_routes(endpoint: &Endpoint, way_out: WayOut) -> Vec<Message> {
+    let gateways = endpoint.gateways().filter(|gateway| way_out.has(Family::of(*gateway)));
+    gateways.map(Route::replace_default).collect()
 }
 
 /// Whether a file is a member's record: what a killed process has left of its next version is hidden, and no record.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lease::Range;
 use crate::name::NetworkName;
-use crate::subnet::{IpNet, Ipv4Net, Ipv6Net, NETWORKS, seed};
+use crate::subnet::{Family, IpNet, Ipv4Net, Ipv6Net, NETWORKS, seed};
 
 /// A network as asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +23,16 @@ pub struct Wanted {
     pub subnets: Vec<SubnetWish>,
     /// Bytes in a packet; that of the host's default route where not given.
     pub mtu: Option<u32>,
-    /// Whether members get an IPv6 address as well.
+    /// Whether members get an IPv4 address.
+    #[serde(default = "yes")]
+    pub ipv4: bool,
+    /// Whether members get an IPv6 address as well; so it is where there is a range of IPv6.
     pub ipv6: bool,
+}
+
+/// Records of before had IPv4 in any case.
+const fn yes() -> bool {
+    true
 }
 
 /// One entry of `ipam.config`.
@@ -49,6 +57,7 @@ impl Wanted {
             internal: false,
             subnets: Vec::new(),
             mtu: None,
+            ipv4: true,
             ipv6: false,
         }
     }
@@ -61,10 +70,10 @@ pub struct Record {
     pub version: u32,
     /// As asked for.
     pub wanted: Wanted,
-    /// The range of the members.
-    pub subnet: Ipv4Net,
-    /// The address of the bridge.
-    pub gateway: Ipv4Addr,
+    /// The range of the members in IPv4, if the network has it.
+    pub subnet: Option<Ipv4Net>,
+    /// The address of the bridge in it.
+    pub gateway: Option<Ipv4Addr>,
     /// The range of the members in IPv6, with the address of the bridge.
     pub ipv6: Option<Ipv6Net>,
     /// When it was created.
@@ -74,6 +83,17 @@ pub struct Record {
 /// What was asked for makes no network.
 #[derive(Debug, thiserror::Error)]
 pub enum WantedError {
+    /// Addresses of neither family.
+    #[error("a network has IPv4 or IPv6 addresses, or both; with neither it would have none")]
+    NoFamily,
+    /// A range of a family that is turned off.
+    #[error("{subnet} is a range of {family}, which the network is not to have")]
+    FamilyOff {
+        /// The range.
+        subnet: IpNet,
+        /// Its family.
+        family: Family,
+    },
     /// A second range of the same family.
     #[error("a network has at most one subnet of each family; {second} is one too many")]
     SecondSubnet {
@@ -94,7 +114,7 @@ pub enum WantedError {
     #[error("{subnet} is too small for a network")]
     TooSmall {
         /// The range.
-        subnet: Ipv4Net,
+        subnet: IpNet,
     },
     /// All ranges for networks overlap routes of the host or other networks.
     #[error(
@@ -104,56 +124,76 @@ pub enum WantedError {
 }
 
 impl Wanted {
-    /// The range for IPv4, where one was asked for.
-    fn ipv4(&self) -> Option<(&SubnetWish, Ipv4Net)> {
-        self.subnets.iter().find_map(|wish| match wish.subnet {
-            IpNet::V4(net) => Some((wish, net.network())),
-            IpNet::V6(_) => None,
-        })
-    }
-
-    /// The range for IPv6 with the address of the bridge: as asked for, else a unique local one (RFC 4193).
-    fn ipv6(&self) -> Option<Ipv6Net> {
-        let asked = self.subnets.iter().find_map(|wish| match (wish.subnet, wish.gateway) {
-            (IpNet::V6(net), Some(IpAddr::V6(gateway))) => Ipv6Net::new(gateway, net.prefix()),
-            (IpNet::V6(net), _) => Some(net.with_host(Ipv4Addr::new(0, 0, 0, 1))),
-            (IpNet::V4(_), _) => None,
-        });
-        let local = || {
-            let bits = 0xfd << 120 | u128::from(seed(self.name.as_str()) >> 24) << 80 | 1;
-            Ipv6Net::new(Ipv6Addr::from_bits(bits), 64)
-        };
-        asked.or_else(|| local().filter(|_| self.ipv6))
+    /// The wish for the range of `family`, where there is one.
+    fn subnet(&self, family: Family) -> Option<&SubnetWish> {
+        self.subnets.iter().find(|wish| wish.subnet.family() == family)
     }
 
     fn check(&self) -> Result<(), WantedError> {
         for (index, wish) in self.subnets.iter().enumerate() {
-            let same = |other: &&SubnetWish| other.subnet.is_ipv4() == wish.subnet.is_ipv4();
-            if self.subnets[..index].iter().any(|other| same(&other)) {
-                return Err(WantedError::SecondSubnet { second: wish.subnet });
+            let (subnet, family) = (wish.subnet, wish.subnet.family());
+            if self.subnets[..index].iter().any(|other| other.subnet.family() == family) {
+                return Err(WantedError::SecondSubnet { second: subnet });
+            }
+            if family == Family::V4 && !self.ipv4 {
+                return Err(WantedError::FamilyOff { subnet, family });
             }
             wish.check()?;
         }
-        Ok(())
+        if self.ipv4 || self.has_ipv6() { Ok(()) } else { Err(WantedError::NoFamily) }
+    }
+
+    /// Whether members get IPv6 addresses: it was asked for, or a range for them was.
+    pub fn has_ipv6(&self) -> bool {
+        self.ipv6 || self.subnet(Family::V6).is_some()
+    }
+
+    /// The range for IPv4 with the address of the bridge. `taken` are ranges that are in use.
+    fn decide_ipv4(&self, taken: &[Ipv4Net]) -> Result<Ipv4Net, WantedError> {
+        let (range, gateway) = match self.subnet(Family::V4).map(|wish| (wish.subnet, wish.gateway))
+        {
+            Some((IpNet::V4(net), gateway)) => (net.network(), gateway),
+            _ => (free_range(&self.name, taken).ok_or(WantedError::Exhausted)?, None),
+        };
+        let first = || range.nth(1).filter(|_| range.prefix() <= 30);
+        let gateway = match gateway {
+            Some(IpAddr::V4(gateway)) if range.prefix() <= 30 => Some(gateway),
+            _ => first(),
+        };
+        let net = gateway.and_then(|gateway| Ipv4Net::new(gateway, range.prefix()));
+        net.ok_or(WantedError::TooSmall { subnet: IpNet::V4(range) })
+    }
+
+    /// The range for IPv6 with the address of the bridge: as asked for, else a unique local one (RFC 4193).
+    fn decide_ipv6(&self) -> Result<Ipv6Net, WantedError> {
+        let (range, gateway) = match self.subnet(Family::V6).map(|wish| (wish.subnet, wish.gateway))
+        {
+            Some((IpNet::V6(net), gateway)) => (net.network(), gateway),
+            _ => (local_range(&self.name), None),
+        };
+        let gateway = match gateway {
+            Some(IpAddr::V6(gateway)) => Some(gateway),
+            _ => range.nth(1),
+        };
+        let net = gateway.filter(|_| range.prefix() <= 126);
+        let net = net.and_then(|gateway| Ipv6Net::new(gateway, range.prefix()));
+        net.ok_or(WantedError::TooSmall { subnet: IpNet::V6(range) })
     }
 
     /// Decides what was left open. `taken` are ranges that are in use.
     pub(crate) fn decide(self, taken: &[Ipv4Net]) -> Result<Record, WantedError> {
         self.check()?;
-        let (subnet, gateway) = match self.ipv4() {
-            Some((wish, subnet)) => (subnet, wish.gateway),
-            None => (free_range(&self.name, taken).ok_or(WantedError::Exhausted)?, None),
-        };
-        let gateway = match gateway {
-            Some(IpAddr::V4(gateway)) => gateway,
-            _ => subnet.nth(1).ok_or(WantedError::TooSmall { subnet })?,
-        };
-        if subnet.prefix() > 30 {
-            return Err(WantedError::TooSmall { subnet });
-        }
-        let ipv6 = self.ipv6();
+        let ipv4 = self.ipv4.then(|| self.decide_ipv4(taken)).transpose()?;
+        let ipv6 = self.has_ipv6().then(|| self.decide_ipv6()).transpose()?;
+        let (subnet, gateway) = (ipv4.map(Ipv4Net::network), ipv4.map(Ipv4Net::address));
         Ok(Record { version: 1, wanted: self, subnet, gateway, ipv6, created: SystemTime::now() })
     }
+}
+
+/// The range that belongs to the name: always the same, and by its 40 bits nobody else's.
+fn local_range(name: &NetworkName) -> Ipv6Net {
+    let bits = 0xfd << 120 | u128::from(seed(name.as_str()) >> 24) << 80;
+    Ipv6Net::new(Ipv6Addr::from_bits(bits), 64).expect("64 bits are no more than 128")
 }
 
 fn free_range(name: &NetworkName, taken: &[Ipv4Net]) -> Option<Ipv4Net> {
@@ -188,30 +228,44 @@ impl Record {
         &self.wanted.name
     }
 
-    /// From where addresses are given out.
-    pub(crate) fn range(&self) -> Range {
-        let asked = self.wanted.ipv4();
-        let pool = match asked.and_then(|(wish, _)| wish.ip_range) {
-            Some(IpNet::V4(range)) => range.network(),
-            _ => self.subnet,
-        };
-        let mut reserved = BTreeSet::from([self.gateway]);
-        for address in asked.iter().flat_map(|(wish, _)| wish.aux_addresses.values()) {
-            if let IpAddr::V4(address) = address {
-                reserved.insert(*address);
-            }
-        }
-        Range { subnet: self.subnet, pool, reserved }
+    /// The addresses of the bridge with the length of their prefix, that of IPv4 first.
+    pub fn gateways(&self) -> impl Iterator<Item = IpNet> + use<> {
+        let ipv4 = self.subnet.zip(self.gateway);
+        let ipv4 = ipv4.and_then(|(subnet, gateway)| Ipv4Net::new(gateway, subnet.prefix()));
+        ipv4.map(IpNet::V4).into_iter().chain(self.ipv6.map(IpNet::V6))
+    }
+
+    /// Whether members get addresses of `family`.
+    pub fn has(&self, family: Family) -> bool {
+        self.gateways().any(|net| net.family() == family)
+    }
+
+    /// Whether members find a way out in `family`.
+    pub fn leads_out(&self, family: Family) -> bool {
+        !self.wanted.internal && self.has(family)
+    }
+
+    /// From where addresses of each family are given out.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = Range> {
+        self.gateways().map(|gateway| {
+            let asked = self.wanted.subnet(gateway.family());
+            let subnet = gateway.network();
+            let pool = asked.and_then(|wish| wish.ip_range).map_or(subnet, IpNet::network);
+            let mut reserved = BTreeSet::from([gateway.address()]);
+            reserved.extend(asked.iter().flat_map(|wish| wish.aux_addresses.values()));
+            Range { subnet, pool, reserved }
+        })
     }
 
     /// What would have to be another for this to be the network that is `wanted`; labels aside.
     pub(crate) fn difference(&self, wanted: &Wanted) -> Option<&'static str> {
-        let Wanted { name: _, labels: _, internal, subnets, mtu, ipv6 } = &self.wanted;
+        let Wanted { name: _, labels: _, internal, subnets, mtu, ipv4, ipv6 } = &self.wanted;
         let pairs = [
             ("internal", *internal == wanted.internal),
             // Without a wish any range will do.
             ("subnets", wanted.subnets.is_empty() || *subnets == wanted.subnets),
             ("mtu", *mtu == wanted.mtu),
+            ("ipv4", *ipv4 == wanted.ipv4),
             ("ipv6", *ipv6 == wanted.ipv6),
         ];
         pairs.into_iter().find(|(_, same)| !same).map(|(what, _)| what)
@@ -238,11 +292,22 @@ mod tests {
     #[test]
     fn what_is_left_open_is_decided() {
         let record = wanted(vec![]).decide(&[]).unwrap();
-        assert_eq!(record.subnet.prefix(), 24);
-        assert_eq!(record.gateway, record.subnet.nth(1).unwrap());
+        let subnet = record.subnet.unwrap();
+        assert_eq!(subnet.prefix(), 24);
+        assert_eq!(record.gateway, subnet.nth(1));
         assert_eq!(record.ipv6, None);
-        let elsewhere = wanted(vec![]).decide(&[record.subnet]).unwrap();
-        assert!(!elsewhere.subnet.overlaps(record.subnet));
+        let elsewhere = wanted(vec![]).decide(&[subnet]).unwrap();
+        assert!(!elsewhere.subnet.unwrap().overlaps(subnet));
+
+        let both = Wanted { ipv6: true, ..wanted(vec![]) }.decide(&[]).unwrap();
+        let six = both.ipv6.unwrap();
+        assert_eq!((six.prefix(), six.address().octets()[0]), (64, 0xfd), "{six}");
+        assert_eq!(Some(six.address()), six.nth(1));
+        let only = Wanted { ipv4: false, ipv6: true, ..wanted(vec![]) }.decide(&[]).unwrap();
+        assert_eq!((only.subnet, only.gateway, only.ipv6), (None, None, Some(six)));
+        assert!(only.leads_out(Family::V6) && !only.leads_out(Family::V4));
+        let internal = Wanted { internal: true, ..both.wanted }.decide(&[]).unwrap();
+        assert!(internal.has(Family::V6) && !internal.leads_out(Family::V6));
     }
 
     #[test]
@@ -251,12 +316,28 @@ mod tests {
         asked.gateway = Some("172.20.5.254".parse().unwrap());
         asked.ip_range = Some("172.20.5.0/24".parse().unwrap());
         asked.aux_addresses.insert("router".to_owned(), "172.20.5.1".parse().unwrap());
-        let record = wanted(vec![asked, wish("fd00:1::/64")]).decide(&[]).unwrap();
-        assert_eq!(record.gateway.to_string(), "172.20.5.254");
+        let mut six = wish("fd00:1::/64");
+        six.ip_range = Some("fd00:1::ff00/120".parse().unwrap());
+        six.aux_addresses.insert("router".to_owned(), "fd00:1::ff01".parse().unwrap());
+        let record = wanted(vec![asked, six]).decide(&[]).unwrap();
+        assert_eq!(record.gateway.unwrap().to_string(), "172.20.5.254");
         assert_eq!(record.ipv6.unwrap().to_string(), "fd00:1::1/64");
-        let range = record.range();
-        assert_eq!(range.pool.to_string(), "172.20.5.0/24");
-        assert_eq!(range.reserved.len(), 2);
+        let ranges: Vec<_> = record.ranges().collect();
+        let pools: Vec<_> = ranges.iter().map(|range| range.pool.to_string()).collect();
+        assert_eq!(pools, ["172.20.5.0/24", "fd00:1::ff00/120"]);
+        assert!(ranges.iter().all(|range| range.reserved.len() == 2));
+    }
+
+    #[test]
+    fn records_of_before_are_read() {
+        let text = r#"{"version":1,"wanted":{"name":"a","labels":{},"internal":false,"subnets":[],"mtu":null,"ipv6":false},
+            "subnet":"10.0.0.0/24","gateway":"10.0.0.1","ipv6":null,"created":{"secs_since_epoch":0,"nanos_since_epoch":0}}"#;
+        let record: Record = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            record.gateways().map(|net| net.to_string()).collect::<Vec<_>>(),
+            ["10.0.0.1/24"]
+        );
+        assert_eq!(record.difference(&Wanted::new("a".parse().unwrap())), None);
     }
 
     #[test]
@@ -267,6 +348,7 @@ mod tests {
             (vec![gateway], "the gateway 10.1.0.1 is not in 10.0.0.0/24"),
             (vec![range], "the range 10.0.0.0/16 is not in 10.0.0.0/24"),
             (vec![wish("10.0.0.0/31")], "10.0.0.0/31 is too small for a network"),
+            (vec![wish("fd00::/127")], "fd00::/127 is too small for a network"),
             (
                 vec![wish("10.0.0.0/24"), wish("10.0.1.0/24")],
                 "a network has at most one subnet of each family; 10.0.1.0/24 is one too many",
@@ -275,6 +357,13 @@ mod tests {
         for (subnets, message) in table {
             assert_eq!(wanted(subnets).decide(&[]).unwrap_err().to_string(), message);
         }
+        let neither = Wanted { ipv4: false, ..wanted(vec![]) };
+        assert!(matches!(neither.decide(&[]), Err(WantedError::NoFamily)));
+        let four = Wanted { ipv4: false, ipv6: true, ..wanted(vec![wish("10.0.0.0/24")]) };
+        assert_eq!(
+            four.decide(&[]).unwrap_err().to_string(),
+            "10.0.0.0/24 is a range of IPv4, which the network is not to have"
+        );
     }
 
     #[test]

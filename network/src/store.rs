@@ -29,7 +29,8 @@ use crate::name::NetworkName;
 use crate::netlink::{NetlinkError, RouteSocket};
 use crate::network::{MemberError, Network};
 use crate::record::{Record, Wanted, WantedError};
-use crate::sysctl::SettingError;
+use crate::subnet::Family;
+use crate::sysctl::{self, SettingError};
 use crate::uplink::{self, Surroundings, Uplink, UplinkError};
 
 /// The networks of one data root.
@@ -65,6 +66,12 @@ pub enum StoreError {
         name: NetworkName,
         /// Why not.
         source: WantedError,
+    },
+    /// The kernel has no IPv6, which was asked for.
+    #[error("network {name} is to have IPv6 addresses, and this kernel speaks no IPv6")]
+    NoIpv6 {
+        /// Its name.
+        name: NetworkName,
     },
     /// A step of bringing the live part up failed.
     #[error("network {name}: {step}")]
@@ -142,6 +149,9 @@ impl Store {
                 let surroundings = Surroundings::observe(&mut host);
                 let surroundings =
                     surroundings.map_err(|error| live("ask the host")(error.into()))?;
+                if wanted.has_ipv6() && !sysctl::has_ipv6() {
+                    return Err(StoreError::NoIpv6 { name: name.clone() });
+                }
                 self.decide(wanted, surroundings)?
             }
         };
@@ -237,7 +247,7 @@ impl Store {
 
     fn decide(&self, wanted: &Wanted, surroundings: Surroundings) -> Result<Record, StoreError> {
         let mut taken = surroundings.taken;
-        taken.extend(self.list()?.iter().map(|record| record.subnet));
+        taken.extend(self.list()?.iter().filter_map(|record| record.subnet));
         let name = &wanted.name;
         let refused = |source| StoreError::Wanted { name: name.clone(), source };
         let record = wanted.clone().decide(&taken).map_err(refused)?;
@@ -305,16 +315,19 @@ impl Store {
         let mut inside = sys::namespace::within(namespace.as_fd(), || {
             bridge::set_up_namespace(record)?;
             if !record.wanted.internal {
-                uplink::create_rules()?;
+                uplink::create_rules(record)?;
             }
             Ok::<_, LiveError>(RouteSocket::open()?)
         })??;
         bridge::create(&mut inside, record, mtu)?;
         if !record.wanted.internal {
-            let uplink = Uplink::choose(&surroundings)?;
+            let uplink = Uplink::choose(&surroundings, record.has(Family::V6))?;
             file::replace(&self.live(record.name(), "uplink"), &uplink)?;
             uplink.create(host, &mut inside, namespace.as_fd(), mtu)?;
             uplink.let_out()?;
+        }
+        if record.has(Family::V6) {
+            sys::namespace::within(namespace.as_fd(), bridge::quieten_links)??;
         }
         let path = self.live(record.name(), "ns");
         File::create(&path)?;

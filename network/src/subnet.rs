@@ -6,6 +6,35 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// The two families of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both, the older first.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// That of an address.
+    pub const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
 /// An IPv4 address with the length of its prefix: `10.1.2.3/24`, or a range when the rest is zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -118,20 +147,94 @@ impl Ipv6Net {
         address.to_bits() & self.mask() == self.address.to_bits() & self.mask()
     }
 
-    /// The first address of the range with `host` as its last 32 bits.
-    ///
-    /// So the IPv4 lease of an endpoint is its IPv6 lease as well.
-    pub const fn with_host(self, host: Ipv4Addr) -> Self {
-        let mask = self.mask();
-        let bits = self.address.to_bits() & mask | host.to_bits() as u128 & !mask;
-        Self { address: Ipv6Addr::from_bits(bits), ..self }
+    /// The first address of the range, with the same prefix.
+    pub const fn network(self) -> Self {
+        Self { address: Ipv6Addr::from_bits(self.address.to_bits() & self.mask()), ..self }
+    }
+
+    /// The address `offset` places after the first, or `None` past the end of the range.
+    pub fn nth(self, offset: u32) -> Option<Ipv6Addr> {
+        let address = self.network().address.to_bits().checked_add(offset.into())?;
+        Some(Ipv6Addr::from_bits(address)).filter(|&address| self.contains(address))
     }
 }
 
 impl IpNet {
+    /// The address with the length of its prefix; `None` beyond that of its family.
+    pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
+        match address {
+            IpAddr::V4(address) => Ipv4Net::new(address, prefix).map(Self::V4),
+            IpAddr::V6(address) => Ipv6Net::new(address, prefix).map(Self::V6),
+        }
+    }
+
+    /// It, if it is of IPv4.
+    pub const fn ipv4(self) -> Option<Ipv4Net> {
+        match self {
+            Self::V4(net) => Some(net),
+            Self::V6(_) => None,
+        }
+    }
+
+    /// It, if it is of IPv6.
+    pub const fn ipv6(self) -> Option<Ipv6Net> {
+        match self {
+            Self::V4(_) => None,
+            Self::V6(net) => Some(net),
+        }
+    }
+
+    /// Of which family it is.
+    pub const fn family(self) -> Family {
+        match self {
+            Self::V4(_) => Family::V4,
+            Self::V6(_) => Family::V6,
+        }
+    }
+
     /// Whether it is of IPv4.
     pub const fn is_ipv4(self) -> bool {
         matches!(self, Self::V4(_))
+    }
+
+    /// The address, its host part included.
+    pub const fn address(self) -> IpAddr {
+        match self {
+            Self::V4(net) => IpAddr::V4(net.address()),
+            Self::V6(net) => IpAddr::V6(net.address()),
+        }
+    }
+
+    /// The length of the prefix.
+    pub const fn prefix(self) -> u8 {
+        match self {
+            Self::V4(net) => net.prefix(),
+            Self::V6(net) => net.prefix(),
+        }
+    }
+
+    /// The prefix as bits, in the order of the network.
+    pub(crate) fn mask(self) -> Vec<u8> {
+        match self {
+            Self::V4(net) => net.mask().to_be_bytes().to_vec(),
+            Self::V6(net) => net.mask().to_be_bytes().to_vec(),
+        }
+    }
+
+    /// The first address of the range, with the same prefix.
+    pub const fn network(self) -> Self {
+        match self {
+            Self::V4(net) => Self::V4(net.network()),
+            Self::V6(net) => Self::V6(net.network()),
+        }
+    }
+
+    /// The address `offset` places after the first, or `None` past the end of the range.
+    pub fn nth(self, offset: u32) -> Option<IpAddr> {
+        match self {
+            Self::V4(net) => net.nth(offset).map(IpAddr::V4),
+            Self::V6(net) => net.nth(offset).map(IpAddr::V6),
+        }
     }
 
     /// Whether `address` is in the range; one of the other family never is.
@@ -164,10 +267,7 @@ impl FromStr for IpNet {
         let parse = || {
             let (address, prefix) = text.split_once('/')?;
             let prefix = prefix.parse().ok()?;
-            match address.parse().ok()? {
-                IpAddr::V4(address) => Ipv4Net::new(address, prefix).map(Self::V4),
-                IpAddr::V6(address) => Ipv6Net::new(address, prefix).map(Self::V6),
-            }
+            Self::new(address.parse().ok()?, prefix)
         };
         parse().ok_or_else(|| SubnetError { text: text.to_owned() })
     }
@@ -256,6 +356,11 @@ pub(crate) const NETWORKS: [Pool; 2] = [
 pub(crate) const UPLINKS: Pool =
     Pool { range: Ipv4Net { address: Ipv4Addr::new(198, 18, 0, 0), prefix: 15 }, prefix: 31 };
 
+/// Point-to-point ranges for uplinks in IPv6, a unique local one (RFC 4193): the last 32 bits are the IPv4 address of
+/// the same end, so that whoever has a free pair in the one has one in the other.
+pub(crate) const UPLINKS_IPV6: Ipv6Net =
+    Ipv6Net { address: Ipv6Addr::new(0xfd63, 0x6f6d, 0x706f, 0x7365, 0, 0, 0, 0), prefix: 64 };
+
 impl Pool {
     /// A range that overlaps none of `taken`, looked for from a place that depends on `seed`.
     ///
@@ -337,11 +442,12 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_carries_the_ipv4_lease() {
-        let range: Ipv6Net = "fd12:3456:789a::/64".parse().unwrap();
-        assert_eq!(
-            range.with_host(Ipv4Addr::new(10, 1, 2, 3)).to_string(),
-            "fd12:3456:789a::a01:203/64"
-        );
+    fn an_ipv6_range_counts_from_its_first_address() {
+        let range: Ipv6Net = "fd12:3456:789a::beef/64".parse().unwrap();
+        assert_eq!(range.network().to_string(), "fd12:3456:789a::/64");
+        assert_eq!(range.nth(2).unwrap().to_string(), "fd12:3456:789a::2");
+        let narrow: Ipv6Net = "fd00::8/126".parse().unwrap();
+        assert_eq!(narrow.nth(3).unwrap().to_string(), "fd00::b");
+        assert_eq!(narrow.nth(4), None);
     }
 }

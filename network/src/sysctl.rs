@@ -31,10 +31,24 @@ pub(crate) fn set_if_there(name: &str, value: &str) -> Result<(), SettingError> 
 
 /// Writes a setting that has another value; without need nothing is written, so a read-only `/proc/sys` will do.
 pub(crate) fn set_if_different(name: &str, value: &str) -> Result<(), SettingError> {
-    match fs::read_to_string(path(name)) {
-        Ok(found) if found.trim() == value => Ok(()),
-        _ => set(name, value),
-    }
+    if is(name, value) { Ok(()) } else { set(name, value) }
+}
+
+/// Whether a setting is there and has this value.
+pub(crate) fn is(name: &str, value: &str) -> bool {
+    fs::read_to_string(path(name)).is_ok_and(|found| found.trim() == value)
+}
+
+/// What is below a name, as parts of further names: with `net.ipv6.conf` the links, and `all` and `default`.
+pub(crate) fn children(name: &str) -> Vec<String> {
+    let entries = fs::read_dir(path(name)).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.map(|name| name.replace('.', "/")).collect()
+}
+
+/// Whether the kernel speaks IPv6 at all.
+pub(crate) fn has_ipv6() -> bool {
+    fs::exists(path("net.ipv6.conf")).unwrap_or(false)
 }
 
 fn path(name: &str) -> String {

@@ -1,6 +1,6 @@
 //! The way out of a network: a pair of links between its namespace and the host, with two addresses of its own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,8 @@ use crate::firewall::{HostTable, InsideTable};
 use crate::name::InterfaceName;
 use crate::netlink::{Address, Link, NetlinkError, Route, RouteSocket, Veth, VethEnd};
 use crate::random;
-use crate::subnet::{self, IpNet, Ipv4Net};
+use crate::record::Record;
+use crate::subnet::{self, Family, IpNet, Ipv4Net, Ipv6Net};
 use crate::sysctl::{self, SettingError};
 
 /// The name of the inner end in every network.
@@ -28,6 +29,16 @@ pub(crate) struct Uplink {
     pub(crate) outer: Ipv4Net,
     /// The address of the inner end: where the host finds the network.
     pub(crate) inner: Ipv4Net,
+    /// The addresses of both ends in IPv6, where the network has it.
+    #[serde(default)]
+    pub(crate) ipv6: Option<Ipv6Ends>,
+}
+
+/// Addresses of an uplink in IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ipv6Ends {
+    pub(crate) outer: Ipv6Net,
+    pub(crate) inner: Ipv6Net,
 }
 
 /// An uplink could not be made.
@@ -71,7 +82,10 @@ impl Surroundings {
 
 impl Uplink {
     /// Chooses names and addresses that nothing on the host has.
-    pub(crate) fn choose(surroundings: &Surroundings) -> Result<Self, UplinkError> {
+    pub(crate) fn choose(
+        surroundings: &Surroundings,
+        speaks_ipv6: bool,
+    ) -> Result<Self, UplinkError> {
         let pool = subnet::UPLINKS;
         // A random place: an uplink that was removed a moment ago may still be on its way out.
         let range = pool.pick(random::number(), &surroundings.taken);
@@ -81,7 +95,36 @@ impl Uplink {
         let (Some(outer), Some(inner)) = (end(0), end(1)) else {
             return Err(UplinkError::Exhausted { range });
         };
-        Ok(Self { host: InterfaceName::random(PREFIX), outer, inner })
+        let ipv6 = speaks_ipv6
+            .then(|| Ipv6Ends { outer: beside(outer.address()), inner: beside(inner.address()) });
+        Ok(Self { host: InterfaceName::random(PREFIX), outer, inner, ipv6 })
+    }
+
+    /// The addresses of the outer end.
+    fn outer(&self) -> impl Iterator<Item = IpNet> + use<> {
+        let ipv6 = self.ipv6.map(|ends| IpNet::V6(ends.outer));
+        std::iter::once(IpNet::V4(self.outer)).chain(ipv6)
+    }
+
+    /// The addresses of the inner end.
+    fn inner(&self) -> impl Iterator<Item = IpNet> + use<> {
+        let ipv6 = self.ipv6.map(|ends| IpNet::V6(ends.inner));
+        std::iter::once(IpNet::V4(self.inner)).chain(ipv6)
+    }
+
+    /// Where a container finds the host, in `family`.
+    pub(crate) fn outer_address(&self, family: Family) -> Option<IpAddr> {
+        self.outer().map(IpNet::address).find(|address| Family::of(*address) == family)
+    }
+
+    /// Where the host finds the network, in `family`.
+    pub(crate) fn inner_address(&self, family: Family) -> Option<IpAddr> {
+        self.inner().map(IpNet::address).find(|address| Family::of(*address) == family)
+    }
+
+    /// The families that it carries.
+    fn families(&self) -> impl Iterator<Item = Family> + use<> {
+        self.outer().map(IpNet::family)
     }
 
     /// Makes the pair, and gives both ends their addresses.
@@ -102,36 +145,79 @@ impl Uplink {
             &[Veth { near, bridge: None, far, into: namespace, mtu, near_up: false }.add()],
         )?;
         // Before it is up, or the kernel sends router solicitations from it.
-        sysctl::set_if_there(&format!("net.ipv6.conf.{}.disable_ipv6", self.host), "1")?;
-        host.batch(&[
-            Address { link, address: IpNet::V4(self.outer) }.add(self.host.as_str()),
-            Link::up(self.host.as_str()),
-        ])?;
-        inside.batch(&[
-            Address { link: INNER_INDEX, address: IpNet::V4(self.inner) }.add(NAME),
-            Link::up(NAME),
-            Route::add_default(IpAddr::V4(self.outer.address())),
-        ])?;
+        let setting = |name: &str| format!("net.ipv6.conf.{}.{name}", self.host);
+        if self.ipv6.is_some() {
+            for (name, value) in [("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")] {
+                sysctl::set(&setting(name), value)?;
+            }
+        } else {
+            sysctl::set_if_there(&setting("disable_ipv6"), "1")?;
+        }
+        let add = |link, name: &str, address| Address { link, address }.add(name);
+        let host_name = self.host.as_str();
+        let mut outside: Vec<_> = self.outer().map(|net| add(link, host_name, net)).collect();
+        outside.push(Link::up(host_name));
+        host.batch(&outside)?;
+        let mut within: Vec<_> = self.inner().map(|net| add(INNER_INDEX, NAME, net)).collect();
+        within.push(Link::up(NAME));
+        within.extend(self.outer().map(|net| Route::add_default(net.address())));
+        inside.batch(&within)?;
         inside.settle(NAME)?;
         Ok(host.settle(self.host.as_str())?)
     }
 
     /// Lets it out through the host. Safe to repeat.
     pub(crate) fn let_out(&self) -> Result<(), UplinkError> {
-        sysctl::set_if_different("net.ipv4.ip_forward", "1")?;
-        HostTable::open()?.add_uplink(&self.host)?;
+        for family in self.families() {
+            match family {
+                Family::V4 => sysctl::set_if_different("net.ipv4.ip_forward", "1")?,
+                Family::V6 => forward_ipv6()?,
+            }
+            HostTable::open(family)?.add_uplink(&self.host)?;
+        }
         Ok(())
     }
 
     /// Takes back what the host knows of it. The link itself goes with the namespace.
     pub(crate) fn forget(&self) -> Result<(), UplinkError> {
-        Ok(HostTable::open()?.delete_uplink(&self.host, self.inner.address())?)
+        for inner in self.inner().map(IpNet::address) {
+            HostTable::open(Family::of(inner))?.delete_uplink(&self.host, inner)?;
+        }
+        Ok(())
     }
 }
 
-/// Makes the rules of the namespace in which the calling thread is.
-pub(crate) fn create_rules() -> Result<(), NetlinkError> {
-    InsideTable::open()?.create(NAME)
+/// The IPv6 address of an end that has `address` in IPv4.
+fn beside(address: Ipv4Addr) -> Ipv6Net {
+    let range = subnet::UPLINKS_IPV6;
+    let address = range.nth(address.to_bits()).unwrap_or(range.address());
+    Ipv6Net::new(address, 127).unwrap_or(range)
+}
+
+/// Lets the host forward IPv6.
+///
+/// A host that forwards takes no more addresses and routes from its routers, unless it is told to (`accept_ra`, Linux
+/// Documentation/networking/ip-sysctl.rst): its own links that have listened go on to do so.
+fn forward_ipv6() -> Result<(), SettingError> {
+    const FORWARDING: &str = "net.ipv6.conf.all.forwarding";
+    if sysctl::is(FORWARDING, "1") {
+        return Ok(());
+    }
+    for link in sysctl::children("net.ipv6.conf") {
+        let setting = format!("net.ipv6.conf.{link}.accept_ra");
+        if sysctl::is(&setting, "1") {
+            sysctl::set(&setting, "2")?;
+        }
+    }
+    sysctl::set(FORWARDING, "1")
+}
+
+/// Makes the rules of the namespace in which the calling thread is, for the families of `record`.
+pub(crate) fn create_rules(record: &Record) -> Result<(), NetlinkError> {
+    for gateway in record.gateways() {
+        InsideTable::open(gateway.family())?.create(NAME)?;
+    }
+    Ok(())
 }
 
 /// An index that no link of the other end's namespace has.

@@ -8,6 +8,7 @@ mod conformance;
 mod dev_stack;
 mod everyday;
 mod hello;
+mod ipv6;
 mod kills;
 mod limits;
 mod mistakes;
@@ -30,6 +31,7 @@ const FILES: &[&str] = &[
     "dev_stack",
     "everyday",
     "hello",
+    "ipv6",
     "kills",
     "limits",
     "mistakes",
@@ -55,6 +57,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         dev_stack::all(),
         everyday::all(),
         hello::all(),
+        ipv6::all(),
         kills::all(),
         limits::all(),
         mistakes,

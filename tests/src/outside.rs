@@ -1,7 +1,7 @@
 //! The internet as the scenarios know it: a name server and a web server in a network namespace of their own.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -9,8 +9,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 /// Its address.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// The only name that its name server knows; it is that of itself.
+/// Its address in IPv6, for scenarios that have asked for one of their own.
+pub const ADDRESS_SIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// The name of its address.
 pub const NAME: &str = "outside.test";
+/// The name of its address in IPv6. These two are all that its name server knows.
+pub const NAME_SIX: &str = "six.test";
 /// What its web server says, followed by the address of whoever asked.
 pub const GREETING: &str = "greetings from outside to ";
 
@@ -20,8 +24,9 @@ pub const GREETING: &str = "greetings from outside to ";
 ///
 /// When the ports cannot be bound.
 pub fn serve(stop: &OwnedFd) -> io::Result<()> {
-    let dns = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 53))?;
-    let web = TcpListener::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 80))?;
+    // Both families by one socket each.
+    let dns = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 53))?;
+    let web = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 80))?;
     loop {
         let mut ready = [
             PollFd::new(&dns, PollFlags::IN),
@@ -48,7 +53,7 @@ fn answer_page(web: &TcpListener) -> io::Result<()> {
     client.set_read_timeout(Some(Duration::from_secs(2)))?;
     let mut request = [0; 4096];
     let _words = client.read(&mut request)?;
-    let body = format!("{GREETING}{}\n", from.ip());
+    let body = format!("{GREETING}{}\n", from.ip().to_canonical());
     write!(
         client,
         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -65,7 +70,8 @@ fn answer_name(dns: &UdpSocket) -> io::Result<()> {
     Ok(())
 }
 
-/// The answer to a query with one question: an address for [`NAME`], and no such name for others (RFC 1035, section 4).
+/// The answer to a query with one question: an address for each name, and no such name for others (RFC 1035,
+/// section 4; RFC 3596, section 2).
 fn reply(query: &[u8]) -> Option<Vec<u8>> {
     let question = query.get(12..)?;
     let end = question.iter().position(|byte| *byte == 0)? + 5;
@@ -78,16 +84,22 @@ fn reply(query: &[u8]) -> Option<Vec<u8>> {
         name.push('.');
         labels = rest;
     }
-    let known = name.trim_end_matches('.') == NAME;
-    // Type A; a query for another type of a known name has an empty answer.
-    let answers = known && question.ends_with(&[0, 1, 0, 1]);
+    let (address, kind) = match name.trim_end_matches('.') {
+        NAME => (ADDRESS.octets().to_vec(), 1),
+        NAME_SIX => (ADDRESS_SIX.octets().to_vec(), 28),
+        _ => (Vec::new(), 0),
+    };
+    let known = !address.is_empty();
+    // A query for another type of a known name has an empty answer.
+    let answers = known && question.ends_with(&[0, kind, 0, 1]);
     let mut reply = query.get(..2)?.to_vec();
     reply.extend([0x81, if known { 0x80 } else { 0x83 }]);
     reply.extend([0, 1, 0, u8::from(answers), 0, 0, 0, 0]);
     reply.extend(question);
     if answers {
-        reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
-        reply.extend(ADDRESS.octets());
+        reply.extend([0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 1, 0]);
+        reply.push(u8::try_from(address.len()).ok()?);
+        reply.extend(address);
     }
     Some(reply)
 }
@@ -98,6 +110,8 @@ mod tests {
 
     #[test]
     fn knows_itself_only() {
+        let six = b"\xab\xcd\x01\0\0\x01\0\0\0\0\0\0\x03six\x04test\0\0\x1c\0\x01";
+        assert!(reply(six).unwrap().ends_with(&ADDRESS_SIX.octets()));
         let header = [0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
         let question = b"\x07outside\x04test\0\0\x01\0\x01";
         let known = reply(&[header.as_slice(), question].concat()).unwrap();

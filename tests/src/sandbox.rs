@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   thread of the scenario: "the host"            thread of the sandbox: "outside"
-//!   up0 192.0.2.2/24, default route --- veth ---  down0 192.0.2.1/24, DNS and HTTP
+//!   up0 192.0.2.2/24, default route --- veth ---  down0 192.0.2.1/24 and 2001:db8::1/64, DNS and HTTP
 //!   /etc/resolv.conf: 192.0.2.1
 //! ```
 
@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 
-use crate::outside;
+use crate::{Stage, outside};
 
 /// The namespaces of a scenario. The outside ends with the value.
 #[derive(Debug)]
@@ -79,7 +79,32 @@ fn link_outside(host: &str) -> io::Result<()> {
     ip("link set lo up")?;
     ip(&format!("link add down0 type veth peer name up0 netns {host}"))?;
     ip("addr add 192.0.2.1/24 dev down0")?;
+    ip("addr add 2001:db8::1/64 dev down0 nodad")?;
     ip("link set down0 up")
+}
+
+impl Stage {
+    /// Gives the stage an address in IPv6, 2001:db8::2, and a default route to the outside.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel, or `ip`, refused.
+    pub fn speak_ipv6(&self) -> io::Result<()> {
+        for (name, value) in [("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")] {
+            fs::write(format!("/proc/sys/net/ipv6/conf/up0/{name}"), value)?;
+        }
+        ip("addr add 2001:db8::2/64 dev up0 nodad")?;
+        ip("route add default via 2001:db8::1")
+    }
+
+    /// Takes it away again, with what belongs to it.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn forget_ipv6(&self) -> io::Result<()> {
+        fs::write("/proc/sys/net/ipv6/conf/up0/disable_ipv6", "1")
+    }
 }
 
 /// Runs `ip` in the namespace of the calling thread.

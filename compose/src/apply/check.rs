@@ -3,7 +3,7 @@
 //! Only what can be known without making anything: the rest shows when the step is carried out, in the same words.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use oci_spec::image::Config as ImageConfig;
 use runtime::{cgroup, seccomp, spec};
@@ -108,30 +108,44 @@ impl Checker<'_> {
     fn addresses(&self, service: &Service) -> Result<(), CreateError> {
         let Networking::Attached(places) = &service.networking else { return Ok(()) };
         for (key, place) in places {
-            let Some(address) = place.ipv4 else { continue };
             let network = &self.project.networks[key];
             if network.external {
                 continue;
             }
-            let named = || network.ipam.pools.iter().filter_map(|pool| pool.subnet.as_deref());
-            if named().next().is_some() && !named().any(|subnet| holds(subnet, address)) {
-                let subnets = named().map(str::to_owned).collect();
-                return Err(CreateError::Outside {
-                    network: network.name.to_string(),
-                    address,
-                    subnets,
-                });
+            let named: Vec<&str> =
+                network.ipam.pools.iter().filter_map(|pool| pool.subnet.as_deref()).collect();
+            for address in place.fixed_addresses() {
+                let has = match address {
+                    IpAddr::V4(_) => network.enable_ipv4 != Some(false),
+                    IpAddr::V6(_) => {
+                        network.enable_ipv6 == Some(true)
+                            || named.iter().any(|subnet| is_of(subnet, address))
+                    }
+                };
+                if !has {
+                    let network = network.name.to_string();
+                    return Err(CreateError::NoFamily { network, address });
+                }
+                let mut same = named.iter().filter(|subnet| is_of(subnet, address)).peekable();
+                if same.peek().is_some() && !same.any(|subnet| holds(subnet, address)) {
+                    return Err(CreateError::Outside {
+                        network: network.name.to_string(),
+                        address,
+                        subnets: named.iter().map(|subnet| (*subnet).to_owned()).collect(),
+                    });
+                }
             }
         }
         Ok(())
     }
 }
 
+/// Whether `subnet` has addresses of the family of `address`.
+fn is_of(subnet: &str, address: IpAddr) -> bool {
+    subnet.contains(':') == address.is_ipv6()
+}
+
 /// Whether `address` lies in `subnet`; what is no subnet is told elsewhere.
-fn holds(subnet: &str, address: Ipv4Addr) -> bool {
-    match subnet.parse() {
-        Ok(::network::IpNet::V4(net)) => net.contains(address),
-        Ok(::network::IpNet::V6(_)) => false,
-        Err(_) => true,
-    }
+fn holds(subnet: &str, address: IpAddr) -> bool {
+    subnet.parse::<::network::IpNet>().map_or(true, |net| net.contains(address))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -69,9 +69,17 @@ pub enum CreateError {
         /// The network's real name.
         network: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The subnets of the network.
         subnets: Vec<String>,
+    },
+    /// An address of a family that its network does not have.
+    #[error("{address} is no address for it: the network {network} has no {}", ::network::Family::of(*address))]
+    NoFamily {
+        /// The network's real name.
+        network: String,
+        /// The address.
+        address: IpAddr,
     },
     /// Another container has the name.
     #[error(transparent)]
@@ -337,7 +345,6 @@ fn network_start(
     };
     // Interfaces are numbered by priority, the highest first; the sort is stable, so names decide among equals.
     attachments.sort_by_key(|(_, attachment)| std::cmp::Reverse(attachment.priority));
-    let way_out = way_out(project, &attachments);
     let mut places = Vec::new();
     for (index, (network, attachment)) in attachments.into_iter().enumerate() {
         let interface = attachment.interface_name.clone().unwrap_or_else(|| format!("eth{index}"));
@@ -346,7 +353,8 @@ fn network_start(
             names: names_on_network(service, create, id, &attachment, aliases),
             mac: mac.map(|mac| Mac(mac.0)),
             ipv4: attachment.ipv4,
-            default_route: way_out == Some(index),
+            ipv6: attachment.ipv6,
+            gateway_priority: attachment.gateway_priority,
             ..EndpointWish::new(id, &lease_key(project, create), interface.parse()?)
         };
         places.push(Place { network, wish });
@@ -358,27 +366,12 @@ fn network_start(
 fn lease_fixed(supervisor: &Supervisor, network: &NetworkStart) -> Result<(), CreateError> {
     let NetworkStart::Own(places) = network else { return Ok(()) };
     for Place { network: name, wish } in places {
-        if wish.ipv4.is_none() {
+        if wish.ipv4.is_none() && wish.ipv6.is_none() {
             continue;
         }
-        supervisor.network(name)?.lease(&wish.lease_key, wish.ipv4).map_err(AttachError::Attach)?;
+        supervisor.network(name)?.lease(wish).map_err(AttachError::Attach)?;
     }
     Ok(())
-}
-
-/// The attachment that gives the default route: the highest `gw_priority` among those that have a way out.
-fn way_out(project: &Project, attachments: &[(String, Attachment)]) -> Option<usize> {
-    let internal = |name: &str| {
-        project.networks.values().any(|network| network.name == name && network.internal)
-    };
-    let mut best: Option<(usize, i64)> = None;
-    for (index, (name, attachment)) in attachments.iter().enumerate() {
-        let better = best.is_none_or(|(_, priority)| attachment.gateway_priority > priority);
-        if !internal(name) && better {
-            best = Some((index, attachment.gateway_priority));
-        }
-    }
-    best.map(|(index, _)| index)
 }
 
 /// Who keeps an address: the replica, through all containers that it will be.
@@ -526,6 +519,7 @@ fn endpoint_record(place: &Place) -> EndpointRecord {
         aliases: wish.names.clone(),
         lease_key: wish.lease_key.clone(),
         ipv4: wish.ipv4,
+        ipv6: wish.ipv6,
         mac: wish.mac.map(|mac| MacAddress(mac.0)),
     }
 }

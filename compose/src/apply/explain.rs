@@ -198,6 +198,13 @@ fn of_creation(error: &CreateError, service: &Service) -> Advice {
             "networks",
             "choose an address of the subnet, or another `subnet` below `ipam` of the network",
         ),
+        CreateError::NoFamily { address, .. } if address.is_ipv6() => Advice::new(
+            "networks",
+            "write `enable_ipv6: true` in the network, or remove the address",
+        ),
+        CreateError::NoFamily { .. } => {
+            Advice::new("networks", "remove `enable_ipv4: false` from the network, or the address")
+        }
         CreateError::Address(error) => of_attachment(error),
         CreateError::Interface(_) => Advice::at("networks"),
         CreateError::NoPartner { container } => {
@@ -409,9 +416,16 @@ const fn of_network(error: &NetworkError) -> Option<&'static str> {
             source:
                 WantedError::Outside { .. }
                 | WantedError::TooSmall { .. }
-                | WantedError::SecondSubnet { .. },
+                | WantedError::SecondSubnet { .. }
+                | WantedError::FamilyOff { .. },
             ..
         }) => Some("correct it below `ipam`, or leave `ipam` out"),
+        NetworkError::Store(StoreError::Wanted { source: WantedError::NoFamily, .. }) => {
+            Some("write `enable_ipv6: true`, or remove `enable_ipv4: false`")
+        }
+        NetworkError::Store(StoreError::NoIpv6 { .. }) => {
+            Some("boot without `ipv6.disable=1`, or remove `enable_ipv6`")
+        }
         NetworkError::Store(StoreError::Wanted { .. }) => Some(
             "choose another `subnet` below `ipam`, or leave `ipam` out; `ip route` shows what the host uses",
         ),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use network::{NetworkName, SubnetWish, Wanted};
+use network::{Family, NetworkName, SubnetWish, Wanted};
 
 use super::run::Walk;
 use crate::model::{IpamPool, Network, NetworkKey};
@@ -42,20 +42,26 @@ pub fn create(walk: &Walk, key: &NetworkKey) -> Result<(), NetworkError> {
     wish.labels.insert(labels::PROJECT.to_owned(), project.name.to_string());
     wish.labels.insert(labels::NETWORK.to_owned(), key.to_string());
     wish.labels.insert(labels::CONFIG_HASH.to_owned(), crate::hash::network(wanted).hash());
-    walk.supervisor.networks.create(&wish)?;
-    if !wanted.internal {
-        warn_of_obstacles(walk, &wanted.name);
+    let network = walk.supervisor.networks.create(&wish)?;
+    for family in Family::ALL {
+        if network.record().leads_out(family) {
+            warn_of_obstacles(walk, &wanted.name, family);
+        }
     }
     Ok(())
 }
 
 /// Firewall rules of others may drop what a network sends out, and ours cannot let it pass.
-fn warn_of_obstacles(walk: &Walk, name: &str) {
-    let chains = network::obstacles().unwrap_or_default();
+fn warn_of_obstacles(walk: &Walk, name: &str, family: Family) {
+    let chains = network::obstacles(family).unwrap_or_default();
     if !chains.is_empty() {
+        let program = match family {
+            Family::V4 => "iptables",
+            Family::V6 => "ip6tables",
+        };
         walk.warn(format!(
             "network {name} may not reach the outside: the firewall drops what is forwarded ({}); \
-             let it pass with `iptables -I FORWARD -i cu-+ -j ACCEPT`",
+             let it pass with `{program} -I FORWARD -i cu-+ -j ACCEPT`",
             chains.join(", ")
         ));
     }
@@ -77,6 +83,7 @@ pub fn wish(wanted: &Network) -> Result<Wanted, NetworkError> {
     let mut wish = Wanted::new(wanted.name.parse()?);
     wish.labels = wanted.labels.clone();
     wish.internal = wanted.internal;
+    wish.ipv4 = wanted.enable_ipv4.unwrap_or(true);
     wish.ipv6 = wanted.enable_ipv6.unwrap_or(false);
     wish.mtu = match wanted.driver_opts.get("com.docker.network.driver.mtu") {
         Some(mtu) => Some(parse(mtu, "a number of bytes")?),

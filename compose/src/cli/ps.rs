@@ -207,6 +207,7 @@ pub mod tests {
                 aliases: vec![service.to_owned()],
                 lease_key: format!("shop/{service}/{number}"),
                 ipv4: None,
+                ipv6: None,
                 mac: None,
             }],
             ports: Vec::new(),

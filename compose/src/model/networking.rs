@@ -60,6 +60,13 @@ pub struct Attachment {
     pub driver_opts: BTreeMap<String, String>,
 }
 
+impl Attachment {
+    /// The fixed addresses of both families.
+    pub fn fixed_addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        self.ipv4.map(IpAddr::V4).into_iter().chain(self.ipv6.map(IpAddr::V6))
+    }
+}
+
 /// A hardware (Ethernet) address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -57,7 +57,6 @@ static SERVICE: &[Row] = &[
     Row { attribute: "cpu_rt_runtime", verdict: Refused, used: |s| s.limits.cpu_realtime_runtime_us.is_some_and(|runtime| runtime != 0), help: "real-time groups are not set up" },
     Row { attribute: "logging", verdict: Ignored, used: foreign_log, help: "log lines are kept by compose and shown by `compose logs`" },
     Row { attribute: "networks", verdict: Refused, used: |s| attached(s, |place| !place.link_local_ips.is_empty()), help: "`link_local_ips` are not given out" },
-    Row { attribute: "networks", verdict: Refused, used: |s| attached(s, |place| place.ipv6.is_some()), help: "`ipv6_address` is not given out; use IPv4" },
     Row { attribute: "networks", verdict: Ignored, used: |s| attached(s, |place| !place.driver_opts.is_empty()), help: "`driver_opts` of an endpoint have no meaning for a bridge" },
     Row { attribute: "cpu_count", verdict: Ignored, used: |s| s.kept.contains_key("cpu_count"), help: "it is for Windows; use `cpus`" },
     Row { attribute: "cpu_percent", verdict: Ignored, used: |s| s.kept.contains_key("cpu_percent"), help: "it is for Windows; use `cpus`" },
@@ -104,14 +103,6 @@ pub fn unsupported(project: &Project, wanted: &BTreeSet<ServiceName>) -> Vec<Dia
         if !matches!(driver, "bridge" | "default") {
             let message = format!("networks of the driver `{driver}` cannot be made");
             found.push(told(Refused, message, network.place.as_ref(), "use `driver: bridge`"));
-        }
-        if network.enable_ipv6 == Some(true) {
-            let message = "`enable_ipv6` is not carried out".to_owned();
-            found.push(told(Ignored, message, network.place.as_ref(), "containers get IPv4 only"));
-        }
-        if network.enable_ipv4 == Some(false) {
-            let message = "a network without IPv4 cannot be made".to_owned();
-            found.push(told(Refused, message, network.place.as_ref(), "remove `enable_ipv4`"));
         }
         if network.ipam.driver.as_deref().is_some_and(|driver| driver != "default") {
             let message = "address management by a plugin is not carried out".to_owned();

@@ -1,7 +1,7 @@
 //! The steps of `up`, laid out in an order in which nothing refers to a later step.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::hooks::{Likeness, before};
 use super::resource::Need as ResourceNeed;
@@ -404,7 +404,7 @@ pub(super) fn is_on(record: &ContainerRecord, network: &str) -> bool {
 /// What only one running container can have.
 struct Claims<'a> {
     ports: &'a [Port],
-    addresses: Vec<(&'a str, Ipv4Addr)>,
+    addresses: Vec<(&'a str, IpAddr)>,
 }
 
 impl<'a> Claims<'a> {
@@ -413,8 +413,11 @@ impl<'a> Claims<'a> {
             Networking::Attached(attachments) => attachments
                 .iter()
                 .filter_map(|(key, attachment)| {
-                    let network = decided.project.networks.get(key)?;
-                    Some((network.name.as_str(), attachment.ipv4?))
+                    Some((decided.project.networks.get(key)?, attachment))
+                })
+                .flat_map(|(network, attachment)| {
+                    let name = network.name.as_str();
+                    attachment.fixed_addresses().map(move |address| (name, address))
                 })
                 .collect(),
             _ => Vec::new(),
@@ -427,7 +430,7 @@ impl<'a> Claims<'a> {
         let ports = self.ports.iter().any(|want| record.ports.iter().any(|have| meet(want, have)));
         let addresses = self.addresses.iter().any(|(network, address)| {
             let mut endpoints = record.networks.iter();
-            endpoints.any(|have| have.network == *network && have.ipv4 == Some(*address))
+            endpoints.any(|have| have.network == *network && have.has(*address))
         });
         ports || addresses
     }

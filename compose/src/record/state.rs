@@ -1,6 +1,6 @@
 //! The state of a container: replaced whole at every change.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use jiff::Timestamp;
 use runtime::exit::ExitStatus;
@@ -229,15 +229,33 @@ pub struct EndpointState {
     pub network: String,
     /// The interface in the container.
     pub interface: String,
-    /// The container's address.
-    pub address: Ipv4Addr,
+    /// The container's address, where the network has IPv4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
     /// Bits of the network part of the address.
+    #[serde(default)]
     pub prefix: u8,
     /// The router, unless the network is internal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<Ipv4Addr>,
+    /// The container's IPv6 address, where the network has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Addr>,
+    /// Bits of the network part of the IPv6 address.
+    #[serde(default)]
+    pub ipv6_prefix: u8,
+    /// The router for IPv6, unless the network is internal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_gateway: Option<Ipv6Addr>,
     /// The hardware address.
     pub mac: MacAddress,
+}
+
+impl EndpointState {
+    /// Its addresses, that of IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        self.address.map(IpAddr::V4).into_iter().chain(self.ipv6.map(IpAddr::V6))
+    }
 }
 
 /// A published port with the host port that it got.

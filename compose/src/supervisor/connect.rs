@@ -5,7 +5,7 @@ use std::rc::Rc;
 use network::EndpointWish;
 
 use super::live::Live;
-use super::{Supervisor, names};
+use super::{Supervisor, names, publish};
 use crate::api::{ConnectRequest, DisconnectRequest};
 use crate::record::start::{NetworkStart, Place};
 use crate::record::{ContainerRecord, EndpointRecord, RecordError, StartRecord};
@@ -73,13 +73,14 @@ pub async fn connect(
         return Err(ConnectError::Already { name: name(), network: request.network.clone() });
     }
     let place = Place { network: request.network.clone(), wish: wish(&live, &places, request)? };
-    places.push(place.clone());
+    places.push(place);
     // Whoever begins to answer names looks here.
     let before = live.network.replace(NetworkStart::Own(places.clone()));
     if live.is_running() {
-        let joined = names::join(supervisor, &live, &place);
+        let joined = names::join(supervisor, &live, &places);
         let endpoint = joined.inspect_err(|_| *live.network.borrow_mut() = before)?;
         live.change(|state| state.endpoints.push(endpoint))?;
+        publish::redirect(supervisor, &live);
     }
     write_down(supervisor, &live, places)
 }
@@ -103,8 +104,10 @@ pub async fn disconnect(
         return Err(ConnectError::Not { name, network });
     }
     if live.is_running() {
-        names::leave(supervisor, &live, &request.network)?;
+        names::leave(supervisor, &live, &request.network, &places)?;
         live.change(|state| state.endpoints.retain(|one| one.network != request.network))?;
+        *live.network.borrow_mut() = NetworkStart::Own(places.clone());
+        publish::redirect(supervisor, &live);
     }
     write_down(supervisor, &live, places)
 }
@@ -137,8 +140,8 @@ fn wish(
     Ok(EndpointWish {
         names: own.into_iter().chain(request.aliases.iter().cloned()).collect(),
         ipv4: request.ipv4,
-        // The way out stays where it is.
-        default_route: !places.iter().any(|place| place.wish.default_route),
+        ipv6: request.ipv6,
+        gateway_priority: request.gateway_priority,
         ..EndpointWish::new(&record.id, &lease_key, interface.parse()?)
     })
 }
@@ -160,6 +163,7 @@ fn write_down(
         aliases: place.wish.names.clone(),
         lease_key: place.wish.lease_key.clone(),
         ipv4: place.wish.ipv4,
+        ipv6: place.wish.ipv6,
         mac: None,
     });
     let kept = |one: EndpointRecord| {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use network::dns::{Door, Names, Outside, Resolver, Server, Upstreams, Zone};
-use network::{Endpoint, Member, Network, NetworkName, Sandbox, Wanted};
+use network::{Endpoint, Family, Member, Network, NetworkName, Sandbox, Wanted, WayOut};
 use rustix::fs::inotify;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
@@ -271,13 +271,63 @@ fn attach_all(
     places: &[Place],
 ) -> Result<Vec<EndpointState>, AttachError> {
     let mut endpoints = Vec::new();
-    for Place { network: name, wish } in places {
+    let ways_out = WaysOut::of(supervisor, places)?;
+    for (index, Place { network: name, wish }) in places.iter().enumerate() {
         let network = network(supervisor, name)?;
-        let endpoint = network.attach(sandbox, wish)?;
+        let endpoint = network.attach(sandbox, wish, ways_out.at(index))?;
         endpoints.push(endpoint_state(&endpoint));
         supervisor.names.joined(name, Member { endpoint, names: wish.names.clone() });
     }
     Ok(endpoints)
+}
+
+/// By which of its places the default routes of a container go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WaysOut {
+    ipv4: Option<usize>,
+    ipv6: Option<usize>,
+}
+
+impl WaysOut {
+    /// For each family the place with the highest `gw_priority`, the first of equals, among those on networks that
+    /// lead out.
+    ///
+    /// # Errors
+    ///
+    /// When one of the networks is not there.
+    pub fn of(supervisor: &Supervisor, places: &[Place]) -> Result<Self, AttachError> {
+        let mut ways_out = Self::default();
+        let mut best = [None; 2];
+        for (index, place) in places.iter().enumerate() {
+            let network = network(supervisor, &place.network)?;
+            let priority = place.wish.gateway_priority;
+            let ways = [&mut ways_out.ipv4, &mut ways_out.ipv6];
+            for ((family, way), best) in Family::ALL.into_iter().zip(ways).zip(&mut best) {
+                if network.record().leads_out(family) && best.is_none_or(|best| priority > best) {
+                    (*way, *best) = (Some(index), Some(priority));
+                }
+            }
+        }
+        Ok(ways_out)
+    }
+
+    /// The families that go out by the place with this index.
+    pub fn at(self, index: usize) -> WayOut {
+        WayOut { ipv4: self.ipv4 == Some(index), ipv6: self.ipv6 == Some(index) }
+    }
+
+    /// The place by which `family` goes out.
+    pub const fn by(self, family: Family) -> Option<usize> {
+        match family {
+            Family::V4 => self.ipv4,
+            Family::V6 => self.ipv6,
+        }
+    }
+
+    /// The place by which most goes out: that of IPv4, where there is one.
+    pub fn main(self) -> Option<usize> {
+        self.ipv4.or(self.ipv6)
+    }
 }
 
 /// Answers names in the namespace of `live`, for as long as it runs.
@@ -294,8 +344,7 @@ fn serve(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError
     let door = if wants_port { Door::Redirected } else { Door::Direct };
     let server = Server::bind(&Sandbox::from(sandbox), door)?;
     let networks = places.iter().map(|place| place.network.clone()).collect();
-    let has_way_out = places.iter().any(|place| place.wish.default_route);
-    let outside = if has_way_out { Outside::Asked } else { Outside::Unknown };
+    let outside = outside(supervisor, places)?;
     let zone = watch::Sender::new(Zone::default());
     let receiver = zone.subscribe();
     let view = View { networks, links: live.start.links.clone(), outside, zone };
@@ -317,13 +366,22 @@ fn serve(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError
     Ok(())
 }
 
+/// Whether a container at `places` may ask for names that no network has: one of them leads out.
+fn outside(supervisor: &Supervisor, places: &[Place]) -> Result<Outside, AttachError> {
+    let leads_out = WaysOut::of(supervisor, places)?.main().is_some();
+    Ok(if leads_out { Outside::Asked } else { Outside::Unknown })
+}
+
 fn endpoint_state(endpoint: &Endpoint) -> EndpointState {
     EndpointState {
         network: endpoint.network.to_string(),
         interface: endpoint.interface.to_string(),
-        address: endpoint.address.address(),
-        prefix: endpoint.address.prefix(),
+        address: endpoint.address.map(|net| net.address()),
+        prefix: endpoint.address.map_or(0, |net| net.prefix()),
         gateway: endpoint.gateway,
+        ipv6: endpoint.ipv6.map(|net| net.address()),
+        ipv6_prefix: endpoint.ipv6.map_or(0, |net| net.prefix()),
+        ipv6_gateway: endpoint.ipv6_gateway,
         mac: MacAddress(endpoint.mac.0),
     }
 }
@@ -343,7 +401,7 @@ pub fn detach(supervisor: &Supervisor, live: &Live) {
     live.remember_endpoints(Vec::new());
 }
 
-/// Puts a container that runs on one more network.
+/// Puts a container that runs on one more network: the last of `places`, which are all that it is to have.
 ///
 /// # Errors
 ///
@@ -351,18 +409,23 @@ pub fn detach(supervisor: &Supervisor, live: &Live) {
 pub fn join(
     supervisor: &Rc<Supervisor>,
     live: &Rc<Live>,
-    place: &Place,
+    places: &[Place],
 ) -> Result<EndpointState, AttachError> {
-    let sandbox = live.descriptors.borrow().sandbox.as_ref().map(OwnedFd::try_clone);
-    let sandbox = sandbox.transpose().map_err(AttachError::Host)?;
-    let sandbox = sandbox.ok_or_else(|| AttachError::Missing { name: place.network.clone() })?;
+    let place = places.last().expect("the caller has added one");
+    let sandbox = sandbox(live, &place.network)?;
     let network = network(supervisor, &place.network)?;
-    let endpoint = network.attach(&Sandbox::from(sandbox), &place.wish)?;
+    let way_out = WaysOut::of(supervisor, places)?.at(places.len() - 1);
+    let endpoint = network.attach(&sandbox, &place.wish, way_out)?;
     let state = endpoint_state(&endpoint);
+    let outside = outside(supervisor, places)?;
     let known = {
         let mut views = supervisor.names.views.borrow_mut();
         let view = views.get_mut(&live.record.id);
-        view.map(|view| view.networks.push(place.network.clone())).is_some()
+        view.map(|view| {
+            view.networks.push(place.network.clone());
+            view.outside = outside;
+        })
+        .is_some()
     };
     let names = place.wish.names.clone();
     supervisor.names.joined(&place.network, Member { endpoint, names });
@@ -373,12 +436,24 @@ pub fn join(
     Ok(state)
 }
 
-/// Takes a container that runs off one network.
+/// The namespace of a container that runs.
+fn sandbox(live: &Live, network: &str) -> Result<Sandbox, AttachError> {
+    let sandbox = live.descriptors.borrow().sandbox.as_ref().map(OwnedFd::try_clone);
+    let sandbox = sandbox.transpose().map_err(AttachError::Host)?;
+    sandbox.map(Sandbox::from).ok_or_else(|| AttachError::Missing { name: network.to_owned() })
+}
+
+/// Takes a container that runs off one network; its default routes go out by those of `places`, which it keeps.
 ///
 /// # Errors
 ///
-/// [`AttachError`]; it is still on it then.
-pub fn leave(supervisor: &Supervisor, live: &Live, name: &str) -> Result<(), AttachError> {
+/// [`AttachError`]; it is still on it then, or, when a route is refused, without it.
+pub fn leave(
+    supervisor: &Supervisor,
+    live: &Live,
+    name: &str,
+    places: &[Place],
+) -> Result<(), AttachError> {
     let network = network(supervisor, name)?;
     let failed =
         |source: network::MemberError| AttachError::Leave { name: name.to_owned(), source };
@@ -388,9 +463,28 @@ pub fn leave(supervisor: &Supervisor, live: &Live, name: &str) -> Result<(), Att
     }
     if let Some(view) = supervisor.names.views.borrow_mut().get_mut(&live.record.id) {
         view.networks.retain(|known| known != name);
+        view.outside = outside(supervisor, places)?;
         view.zone.send_replace(supervisor.names.zone(view));
     }
     supervisor.names.left(name, &live.record.id);
+    lead_out(supervisor, live, places)
+}
+
+/// Lets the default routes of a container that runs go out where they should.
+fn lead_out(supervisor: &Supervisor, live: &Live, places: &[Place]) -> Result<(), AttachError> {
+    let ways_out = WaysOut::of(supervisor, places)?;
+    for (index, place) in places.iter().enumerate() {
+        let way_out = ways_out.at(index);
+        if way_out == WayOut::NONE {
+            continue;
+        }
+        let network = network(supervisor, &place.network)?;
+        let failed = |source| AttachError::Leave { name: place.network.clone(), source };
+        let members = network.members().map_err(failed)?;
+        if let Some(own) = members.iter().find(|one| one.endpoint.container == live.record.id) {
+            network.lead_out(&sandbox(live, &place.network)?, &own.endpoint, way_out)?;
+        }
+    }
     Ok(())
 }
 
@@ -424,11 +518,11 @@ pub fn hosts(supervisor: &Supervisor, live: &Live) -> String {
          ff02::2\tip6-allrouters\n",
     );
     for extra in &live.start.extra_hosts {
-        let address = match extra.address {
-            HostAddress::Ip(address) => Some(address),
-            HostAddress::HostGateway => host_gateway(supervisor, live).map(IpAddr::V4),
+        let addresses = match extra.address {
+            HostAddress::Ip(address) => vec![address],
+            HostAddress::HostGateway => host_gateways(supervisor, live),
         };
-        if let Some(address) = address {
+        for address in addresses {
             let _ = writeln!(text, "{address}\t{}", extra.host);
         }
     }
@@ -436,18 +530,22 @@ pub fn hosts(supervisor: &Supervisor, live: &Live) -> String {
     if state.endpoints.is_empty() {
         let _ = writeln!(text, "127.0.1.1\t{}", live.start.hostname);
     }
-    for endpoint in &state.endpoints {
-        let _ = writeln!(text, "{}\t{}", endpoint.address, live.start.hostname);
+    for address in state.endpoints.iter().flat_map(EndpointState::addresses) {
+        let _ = writeln!(text, "{address}\t{}", live.start.hostname);
     }
     text
 }
 
-/// The address at which a container reaches the host: the host's end of the uplink of its way out.
-fn host_gateway(supervisor: &Supervisor, live: &Live) -> Option<Ipv4Addr> {
+/// The addresses at which a container reaches the host: the host's ends of the uplinks of its ways out.
+fn host_gateways(supervisor: &Supervisor, live: &Live) -> Vec<IpAddr> {
     let start = live.network.borrow();
-    let NetworkStart::Own(places) = &*start else { return Some(Ipv4Addr::LOCALHOST) };
-    let way_out = places.iter().find(|place| place.wish.default_route)?;
-    network(supervisor, &way_out.network).ok()?.host_address().ok()?
+    let NetworkStart::Own(places) = &*start else { return vec![Ipv4Addr::LOCALHOST.into()] };
+    let ways_out = WaysOut::of(supervisor, places).unwrap_or_default();
+    let address = |family| {
+        let place = &places[ways_out.by(family)?];
+        network(supervisor, &place.network).ok()?.host_address(family).ok()?
+    };
+    Family::ALL.into_iter().filter_map(address).collect()
 }
 
 /// `/etc/resolv.conf` of a container.

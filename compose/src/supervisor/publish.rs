@@ -8,6 +8,7 @@ use std::rc::Rc;
 use network::publish::{HostPort, Publish, PublishError, Reserved, Served, Target, reserve};
 
 use super::live::Live;
+use super::names::WaysOut;
 use super::{Supervisor, names};
 use crate::event::Failure;
 use crate::model::{Port, Project, Protocol, Published, Service};
@@ -253,17 +254,27 @@ pub fn take_up(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
     }
 }
 
-/// Where the ports of `live` lead: its address on the network with its way out, else on the first.
+/// Leads the ports of a container that has been put on a network or taken off one where they belong.
+pub fn redirect(supervisor: &Supervisor, live: &Live) {
+    let target = target(supervisor, live);
+    for served in &live.tasks.borrow().published {
+        served.retarget(target.clone());
+    }
+}
+
+/// Where the ports of `live` lead: its addresses on the network with its way out, else on the first.
 fn target(supervisor: &Supervisor, live: &Live) -> Option<Target> {
     let state = live.state();
     let start = live.network.borrow();
     let NetworkStart::Own(places) = &*start else { return None };
-    let way_out = places.iter().find(|place| place.wish.default_route).or(places.first())?;
-    let endpoint = state.endpoints.iter().find(|endpoint| endpoint.network == way_out.network)?;
+    let ways_out = WaysOut::of(supervisor, places).unwrap_or_default();
+    let index = ways_out.main().unwrap_or(0);
+    let place = places.get(index)?;
+    let endpoint = state.endpoints.iter().find(|endpoint| endpoint.network == place.network)?;
     let network = names::network(supervisor, &endpoint.network).ok()?;
-    let target = Target::new(&network, endpoint.address).ok()?;
+    let target = Target::new(&network, endpoint.addresses()).ok()?;
     // The kernel's way keeps the address of the client, whose answer goes back by the container's default route.
-    if way_out.wish.default_route { target.by_kernel(&network).ok() } else { Some(target) }
+    target.by_kernel(&network, ways_out.at(index)).ok()
 }
 
 fn wishes<'a>(ports: impl IntoIterator<Item = &'a Port>) -> Vec<Publish> {

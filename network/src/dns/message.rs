@@ -205,10 +205,11 @@ mod tests {
             lease_key: String::new(),
             interface: "eth0".parse().unwrap(),
             near: "ve0".parse().unwrap(),
-            address,
+            address: Some(address),
             gateway: None,
             ipv6: (number == 9).then(|| "fd00::9/64".parse().unwrap()),
-            mac: Mac::of(address.address()),
+            ipv6_gateway: None,
+            mac: Mac::of(address.address().into()),
         };
         Member { endpoint, names: names.iter().map(|name| (*name).to_owned()).collect() }
     }

@@ -54,9 +54,7 @@ impl Names {
     }
 
     fn add(&mut self, member: &Member) {
-        let endpoint = &member.endpoint;
-        let ipv6 = endpoint.ipv6.map(|net| IpAddr::V6(net.address()));
-        for address in [Some(IpAddr::V4(endpoint.address.address())), ipv6].into_iter().flatten() {
+        for address in member.endpoint.addresses() {
             for name in &member.names {
                 let known = self.addresses.entry(name.to_ascii_lowercase()).or_default();
                 if !known.contains(&address) {
@@ -131,10 +129,11 @@ mod tests {
             lease_key: names[0].to_owned(),
             interface: "eth0".parse().unwrap(),
             near: "ve0".parse().unwrap(),
-            address,
+            address: Some(address),
             gateway: None,
             ipv6: None,
-            mac: Mac::of(address.address()),
+            ipv6_gateway: None,
+            mac: Mac::of(address.address().into()),
         };
         Member { endpoint, names: names.iter().map(|name| (*name).to_owned()).collect() }
     }

@@ -1,4 +1,4 @@
-//! The one table of the host: it lets networks out, and keeps them apart.
+//! The table of the host, one for each family in use: it lets networks out, and keeps them apart.
 //!
 //! ```text
 //! table ip compose {
@@ -13,60 +13,68 @@
 //! The table is there as long as an uplink is: the first brings it, the last takes it along. A verdict of
 //! `accept` ends this table's chain only; what another table of the host drops stays dropped.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
-use super::nft::{Holds, Hook, NftSocket, Port};
+use super::nft::{Holds, Hook, NftSocket, Port, Table};
 use super::term::{Side, Term};
-use super::{PORTS, TABLE};
+use super::{PORTS, table};
 use crate::name::InterfaceName;
-use crate::netlink::{Message, NetlinkError};
-use crate::subnet::UPLINKS;
+use crate::netlink::{Message, NetlinkError, octets};
+use crate::subnet::{Family, IpNet, UPLINKS, UPLINKS_IPV6};
 
 const SET: &str = "uplinks";
 
-/// The host's table, by a socket in the host's namespace.
+/// The host's table for one family, by a socket in the host's namespace.
 #[derive(Debug)]
-pub(crate) struct HostTable(NftSocket);
+pub(crate) struct HostTable {
+    socket: NftSocket,
+    table: Table,
+}
 
 /// All of the table but its elements.
-fn skeleton() -> Vec<Message> {
+fn skeleton(table: Table) -> Vec<Message> {
     use Term::{
         Accept, Drop, Established, From, In, IsNot, Masquerade, NotIn, ToThisHost, TranslateBy,
         Translated,
     };
-    let forward = |terms: &[Term]| TABLE.rule("forward", terms);
+    let uplinks = match table.family {
+        Family::V4 => IpNet::V4(UPLINKS.range),
+        Family::V6 => IpNet::V6(UPLINKS_IPV6),
+    };
+    let forward = |terms: &[Term]| table.rule("forward", terms);
     vec![
-        TABLE.add(),
-        TABLE.set(SET, Holds::Interfaces, 1),
-        TABLE.set(PORTS, Holds::Ports, 2),
-        TABLE.chain("prerouting", Hook::NatPrerouting),
+        table.add(),
+        table.set(SET, Holds::Interfaces, 1),
+        table.set(PORTS, Holds::Ports, 2),
+        table.chain("prerouting", Hook::NatPrerouting),
         // From other machines only: the host itself and containers are served by the listeners.
-        TABLE.rule(
+        table.rule(
             "prerouting",
             &[IsNot(Side::In, "lo"), NotIn(Side::In, SET), ToThisHost, TranslateBy(PORTS)],
         ),
-        TABLE.chain("forward", Hook::Forward),
+        table.chain("forward", Hook::Forward),
         forward(&[In(Side::In, SET), In(Side::Out, SET), Drop]),
         forward(&[In(Side::In, SET), Accept]),
         forward(&[In(Side::Out, SET), Established, Accept]),
         forward(&[In(Side::Out, SET), Translated, Accept]),
         forward(&[In(Side::Out, SET), Drop]),
-        TABLE.chain("postrouting", Hook::NatPostrouting),
-        TABLE.rule("postrouting", &[From(UPLINKS.range), NotIn(Side::Out, SET), Masquerade]),
+        table.chain("postrouting", Hook::NatPostrouting),
+        table.rule("postrouting", &[From(uplinks), NotIn(Side::Out, SET), Masquerade]),
     ]
 }
 
 impl HostTable {
     /// Opens the table of the namespace in which the calling thread is.
-    pub(crate) fn open() -> Result<Self, NetlinkError> {
-        NftSocket::open().map(Self)
+    pub(crate) fn open(family: Family) -> Result<Self, NetlinkError> {
+        Ok(Self { socket: NftSocket::open()?, table: table(family) })
     }
 
     /// Lets `uplink` out. The table is made when it is the first.
     pub(crate) fn add_uplink(&mut self, uplink: &InterfaceName) -> Result<(), NetlinkError> {
-        let mut messages = if self.0.has(TABLE)? { Vec::new() } else { skeleton() };
-        messages.push(TABLE.add_interface(SET, uplink));
-        self.0.transaction(&messages)
+        let mut messages =
+            if self.socket.has(self.table)? { Vec::new() } else { skeleton(self.table) };
+        messages.push(self.table.add_interface(SET, uplink));
+        self.socket.transaction(&messages)
     }
 
     /// Forgets `uplink` and the ways to `inner`, its address inside. The table goes when it was the last.
@@ -75,49 +83,54 @@ impl HostTable {
     pub(crate) fn delete_uplink(
         &mut self,
         uplink: &InterfaceName,
-        inner: Ipv4Addr,
+        inner: IpAddr,
     ) -> Result<(), NetlinkError> {
-        if !self.0.has(TABLE)? {
+        if !self.socket.has(self.table)? {
             return Ok(());
         }
         let mut changes = Vec::new();
-        for element in self.0.elements(TABLE, PORTS)? {
-            if element.data.starts_with(&inner.octets()) {
-                changes
-                    .extend(Port::of_key(&element.key).map(|port| TABLE.delete_port(PORTS, port)));
+        for element in self.socket.elements(self.table, PORTS)? {
+            if element.data.starts_with(&octets(inner)) {
+                changes.extend(
+                    Port::of_key(&element.key).map(|port| self.table.delete_port(PORTS, port)),
+                );
             }
         }
-        let uplinks = self.0.elements(TABLE, SET)?;
+        let uplinks = self.socket.elements(self.table, SET)?;
         let others = uplinks.iter().filter(|element| !element.is_interface(uplink)).count();
         if others == 0 {
-            return self.0.transaction(&[TABLE.delete()]);
+            return self.socket.transaction(&[self.table.delete()]);
         }
         if others < uplinks.len() {
-            changes.push(TABLE.delete_interface(SET, uplink));
+            changes.push(self.table.delete_interface(SET, uplink));
         }
-        self.0.transaction(&changes)
+        self.socket.transaction(&changes)
     }
 
     /// Leads `port` of the host to `to` for traffic from other machines, and to nothing else.
-    pub(crate) fn publish(&mut self, port: Port, to: SocketAddrV4) -> Result<(), NetlinkError> {
-        super::publish(&mut self.0, port, to)
+    pub(crate) fn publish(&mut self, port: Port, to: SocketAddr) -> Result<(), NetlinkError> {
+        super::publish(&mut self.socket, self.table, port, to)
     }
 
     /// Takes the way back. One that is not known is no error.
     pub(crate) fn withdraw(&mut self, port: Port) -> Result<(), NetlinkError> {
-        super::withdraw(&mut self.0, port)
+        super::withdraw(&mut self.socket, self.table, port)
     }
 
     /// Names of uplinks, and ports of the host that lead to one.
     #[cfg(test)]
     pub(crate) fn contents(&mut self) -> Result<(Vec<String>, Vec<u16>), NetlinkError> {
-        if !self.0.has(TABLE)? {
+        if !self.socket.has(self.table)? {
             return Ok((Vec::new(), Vec::new()));
         }
         let text = |key: &[u8]| String::from_utf8_lossy(key).trim_end_matches('\0').to_owned();
-        let uplinks =
-            self.0.elements(TABLE, SET)?.iter().map(|element| text(&element.key)).collect();
-        let ports = self.0.elements(TABLE, PORTS)?;
+        let uplinks = self
+            .socket
+            .elements(self.table, SET)?
+            .iter()
+            .map(|element| text(&element.key))
+            .collect();
+        let ports = self.socket.elements(self.table, PORTS)?;
         let ports =
             ports.iter().filter_map(|element| Port::of_key(&element.key)).map(|port| port.port);
         Ok((uplinks, ports.collect()))
@@ -130,7 +143,7 @@ mod tests {
 
     /// A table as Docker leaves it: forwarded packets that no rule names are dropped.
     fn foreign_table() -> Vec<Message> {
-        let foreign = crate::firewall::nft::Table("filter");
+        let foreign = Table { family: Family::V4, name: "filter" };
         let mut chain = foreign.chain("FORWARD", Hook::Forward);
         // The last of an attribute counts.
         chain.be32(5, libc::NF_DROP.cast_unsigned());
@@ -141,15 +154,18 @@ mod tests {
     fn chains_of_others_that_drop_are_told() {
         crate::live::on_a_host(|host| {
             host.network("shop_default");
-            assert!(crate::obstacles().unwrap().is_empty());
+            assert!(crate::obstacles(Family::V4).unwrap().is_empty());
             NftSocket::open().unwrap().transaction(&foreign_table()).unwrap();
-            assert_eq!(crate::obstacles().unwrap(), ["ip filter FORWARD"]);
+            assert_eq!(crate::obstacles(Family::V4).unwrap(), ["ip filter FORWARD"]);
         });
     }
 
     #[test]
     fn the_table_reads_as_nft_would_write_it() {
-        let text: Vec<_> = skeleton().iter().map(|message| message.request().to_owned()).collect();
+        let text: Vec<_> = skeleton(table(Family::V4))
+            .iter()
+            .map(|message| message.request().to_owned())
+            .collect();
         let expected = [
             "nft add table ip compose",
             "nft add set ip compose uplinks { type ifname; }",
@@ -166,5 +182,16 @@ mod tests {
             "nft add rule ip compose postrouting ip saddr 198.18.0.0/15 oifname != @uplinks masquerade",
         ];
         assert_eq!(text, expected);
+        let text = |message: &Message| message.request().to_owned();
+        let six: Vec<_> = skeleton(table(Family::V6)).iter().map(text).collect();
+        assert_eq!(
+            six[2],
+            "nft add map ip6 compose published { type inet_proto . inet_service : ipv6_addr . inet_service; }"
+        );
+        assert_eq!(
+            six.last().unwrap(),
+            "nft add rule ip6 compose postrouting ip6 saddr fd63:6f6d:706f:7365::/64 oifname != @uplinks masquerade"
+        );
+        assert_eq!(six.len(), expected.len());
     }
 }

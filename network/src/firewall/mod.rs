@@ -14,37 +14,46 @@ pub(crate) use inside::InsideTable;
 pub(crate) use nft::Port;
 pub(crate) use redirect::RedirectTable;
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use nft::{Element, NftSocket, Table};
 
 use crate::netlink::NetlinkError;
+use crate::subnet::Family;
 
-/// Our table, on the host and in each network.
-const TABLE: Table = Table("compose");
+/// Our table for a family, on the host and in each network.
+const fn table(family: Family) -> Table {
+    Table { family, name: "compose" }
+}
+
 /// The map of published ports, in both.
 const PORTS: &str = "published";
 
 /// Leads `port` to `to`, and to nothing else.
-fn publish(socket: &mut NftSocket, port: Port, to: SocketAddrV4) -> Result<(), NetlinkError> {
-    let add = TABLE.add_port(PORTS, port, to);
-    if is_published(socket, port)? {
-        socket.transaction(&[TABLE.delete_port(PORTS, port), add])
+fn publish(
+    socket: &mut NftSocket,
+    table: Table,
+    port: Port,
+    to: SocketAddr,
+) -> Result<(), NetlinkError> {
+    let add = table.add_port(PORTS, port, to);
+    if is_published(socket, table, port)? {
+        socket.transaction(&[table.delete_port(PORTS, port), add])
     } else {
         socket.transaction(&[add])
     }
 }
 
 /// Takes the way of `port` back. One that is not known is no error.
-fn withdraw(socket: &mut NftSocket, port: Port) -> Result<(), NetlinkError> {
-    if is_published(socket, port)? {
-        socket.transaction(&[TABLE.delete_port(PORTS, port)])
+fn withdraw(socket: &mut NftSocket, table: Table, port: Port) -> Result<(), NetlinkError> {
+    if is_published(socket, table, port)? {
+        socket.transaction(&[table.delete_port(PORTS, port)])
     } else {
         Ok(())
     }
 }
 
-/// The chains of others that drop what passes through this host, as `ip filter FORWARD`.
+/// The chains of others that drop what passes through this host in `family`, as `ip filter FORWARD`.
 ///
 /// Docker, ufw and firewalld make such chains. What they drop our table cannot let pass: with one of them containers
 /// reach nothing outside unless its owner lets them, for instance `iptables -I DOCKER-USER -i cu-+ -j ACCEPT`.
@@ -53,8 +62,8 @@ fn withdraw(socket: &mut NftSocket, port: Port) -> Result<(), NetlinkError> {
 /// # Errors
 ///
 /// When the kernel does not list its chains.
-pub fn obstacles() -> Result<Vec<String>, NetlinkError> {
-    let chains = NftSocket::open()?.dropping_forward_chains()?;
+pub fn obstacles(family: Family) -> Result<Vec<String>, NetlinkError> {
+    let chains = NftSocket::open()?.dropping_forward_chains(family)?;
     Ok(chains
         .iter()
         .map(|chain| format!("{} {} {}", chain.family, chain.table, chain.name))
@@ -62,7 +71,7 @@ pub fn obstacles() -> Result<Vec<String>, NetlinkError> {
 }
 
 /// Asked before, since a transaction that fails costs 10 ms: the kernel waits for RCU to take it back.
-fn is_published(socket: &mut NftSocket, port: Port) -> Result<bool, NetlinkError> {
+fn is_published(socket: &mut NftSocket, table: Table, port: Port) -> Result<bool, NetlinkError> {
     let is_it = |element: &Element| Port::of_key(&element.key) == Some(port);
-    Ok(socket.has(TABLE)? && socket.elements(TABLE, PORTS)?.iter().any(is_it))
+    Ok(socket.has(table)? && socket.elements(table, PORTS)?.iter().any(is_it))
 }

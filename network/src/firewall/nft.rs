@@ -3,16 +3,17 @@
 //! Numbers are those of linux/netfilter/nf_tables.h; all integers are in the order of the network.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use super::term::{Term, protocol_name};
 use crate::name::InterfaceName;
 use crate::netlink::flag::{APPEND, CREATE, EXCLUSIVE};
-use crate::netlink::{Frame, Message, NetlinkError, Socket, attributes};
+use crate::netlink::{Frame, Message, NetlinkError, Socket, attributes, octets};
+use crate::subnet::Family;
 
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
-pub(super) const FAMILY_IPV4: u8 = 2;
 
 /// The kinds of message.
 #[derive(Debug, Clone, Copy)]
@@ -36,9 +37,20 @@ pub(super) const VALUE: u16 = 1;
 /// `NF_INET_FORWARD`.
 const FORWARD: u32 = 2;
 
-/// A table of IPv4 rules.
+/// A table of rules for one family.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Table(pub(super) &'static str);
+pub(super) struct Table {
+    pub(super) family: Family,
+    pub(super) name: &'static str,
+}
+
+/// `NFPROTO_IPV4` or `NFPROTO_IPV6`.
+pub(super) const fn number(family: Family) -> u8 {
+    match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    }
+}
 
 /// Where packets enter a base chain.
 #[derive(Debug, Clone, Copy)]
@@ -86,21 +98,25 @@ impl NftSocket {
 
     /// Whether the namespace has `table`.
     pub(super) fn has(&mut self, table: Table) -> Result<bool, NetlinkError> {
-        let message = request(Kind::GetTable, 0, "nft list tables ip".to_owned());
+        let message = table.request(Kind::GetTable, 0, format!("nft list tables {}", table.word()));
         let names = self.0.dump(&message, |_, payload| {
             let (_, name) = attributes(payload.get(4..)?).find(|(kind, _)| *kind == 1)?;
-            Some(name == [table.0.as_bytes(), b"\0"].concat())
+            Some(name == [table.name.as_bytes(), b"\0"].concat())
         })?;
         Ok(names.contains(&true))
     }
 
-    /// The base chains, of all families and whoever's they are, through which forwarded packets pass and which drop
-    /// what their rules do not name.
-    pub(super) fn dropping_forward_chains(&mut self) -> Result<Vec<Chain>, NetlinkError> {
+    /// The base chains, whoever's they are, through which forwarded packets of `family` pass and which drop what their
+    /// rules do not name.
+    pub(super) fn dropping_forward_chains(
+        &mut self,
+        family: Family,
+    ) -> Result<Vec<Chain>, NetlinkError> {
         let mut message =
             Message::new(SUBSYSTEM << 8 | Kind::GetChain as u16, 0, "nft list chains".to_owned());
         message.raw(&[0; 4]);
-        self.0.dump(&message, |_, payload| Chain::read(payload).filter(|chain| chain.drops))
+        let read = |_, payload: &[u8]| Chain::read(payload, family).filter(|chain| chain.drops);
+        self.0.dump(&message, read)
     }
 
     /// The elements of a set or a map: key and data as bytes.
@@ -109,9 +125,9 @@ impl NftSocket {
         table: Table,
         set: &str,
     ) -> Result<Vec<Element>, NetlinkError> {
-        let text = format!("nft list set ip {} {set}", table.0);
-        let mut message = request(Kind::GetElement, 0, text);
-        message.text(1, table.0).text(2, set);
+        let text = format!("nft list set {table} {set}");
+        let mut message = table.request(Kind::GetElement, 0, text);
+        message.text(1, table.name).text(2, set);
         let lists = self.0.dump(&message, |_, payload| {
             let (_, list) = attributes(payload.get(4..)?).find(|(kind, _)| *kind == 3)?;
             Some(attributes(list).map(|(_, element)| Element::read(element)).collect::<Vec<_>>())
@@ -130,11 +146,11 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    fn read(payload: &[u8]) -> Option<Self> {
-        let family = match payload.first()? {
+    fn read(payload: &[u8], of: Family) -> Option<Self> {
+        let family = match *payload.first()? {
             1 => "inet",
-            2 => "ip",
-            // Bridges and IPv6 are not our way.
+            other if other == number(of) => word(of),
+            // Bridges and the other family are not our way.
             _ => return None,
         };
         let find = |wanted| {
@@ -172,33 +188,51 @@ impl Element {
     }
 }
 
-fn request(kind: Kind, flags: u16, text: String) -> Message {
-    let mut message = Message::new(SUBSYSTEM << 8 | kind as u16, flags, text);
-    message.raw(&[FAMILY_IPV4, 0, 0, 0]);
-    message
+/// As nft(8) has it.
+const fn word(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.word(), self.name)
+    }
 }
 
 impl Table {
+    const fn word(self) -> &'static str {
+        word(self.family)
+    }
+
+    fn request(self, kind: Kind, flags: u16, text: String) -> Message {
+        let mut message = Message::new(SUBSYSTEM << 8 | kind as u16, flags, text);
+        message.raw(&[number(self.family), 0, 0, 0]);
+        message
+    }
+
     /// The request that makes the table; one that is there already stays.
     pub(super) fn add(self) -> Message {
-        let mut message = request(Kind::NewTable, CREATE, format!("nft add table ip {}", self.0));
-        message.text(1, self.0).be32(2, 0);
+        let mut message = self.request(Kind::NewTable, CREATE, format!("nft add table {self}"));
+        message.text(1, self.name).be32(2, 0);
         message
     }
 
     /// The request that deletes the table with all that is in it.
     pub(super) fn delete(self) -> Message {
-        let mut message = request(Kind::DeleteTable, 0, format!("nft delete table ip {}", self.0));
-        message.text(1, self.0);
+        let mut message = self.request(Kind::DeleteTable, 0, format!("nft delete table {self}"));
+        message.text(1, self.name);
         message
     }
 
     /// The request that makes a base chain which lets pass what its rules do not name.
     pub(super) fn chain(self, name: &str, hook: Hook) -> Message {
-        let text = format!("nft add chain ip {} {name} {{ {hook}; policy accept; }}", self.0);
-        let mut message = request(Kind::NewChain, CREATE, text);
+        let text = format!("nft add chain {self} {name} {{ {hook}; policy accept; }}");
+        let mut message = self.request(Kind::NewChain, CREATE, text);
         let (kind, number, priority) = hook.numbers();
-        message.text(1, self.0).text(3, name).nest(4, |hook| {
+        message.text(1, self.name).text(3, name).nest(4, |hook| {
             hook.be32(1, number).be32(2, priority.cast_unsigned());
         });
         message.be32(5, libc::NF_ACCEPT.cast_unsigned()).text(7, kind);
@@ -208,33 +242,45 @@ impl Table {
     /// The request that adds a rule to the end of a chain.
     pub(super) fn rule(self, chain: &str, terms: &[Term]) -> Message {
         let words = terms.iter().map(Term::to_string).collect::<Vec<_>>().join(" ");
-        let text = format!("nft add rule ip {} {chain} {words}", self.0);
-        let mut message = request(Kind::NewRule, CREATE | APPEND, text);
-        message.text(1, self.0).text(2, chain).nest(4, |expressions| {
+        let text = format!("nft add rule {self} {chain} {words}");
+        let mut message = self.request(Kind::NewRule, CREATE | APPEND, text);
+        message.text(1, self.name).text(2, chain).nest(4, |expressions| {
             for term in terms {
-                term.encode(expressions);
+                term.encode(expressions, self.family);
             }
         });
         message
+    }
+
+    /// From what to what a map of ports leads.
+    const fn ways(self) -> &'static str {
+        match self.family {
+            Family::V4 => "inet_proto . inet_service : ipv4_addr . inet_service",
+            Family::V6 => "inet_proto . inet_service : ipv6_addr . inet_service",
+        }
     }
 
     /// The request that makes a set or a map; `id` tells it from others of the same transaction.
     pub(super) fn set(self, name: &str, holds: Holds, id: u32) -> Message {
         let (kind, of) = match holds {
             Holds::Interfaces => ("set", "ifname"),
-            Holds::Ports => ("map", "inet_proto . inet_service : ipv4_addr . inet_service"),
+            Holds::Ports => ("map", self.ways()),
         };
-        let text = format!("nft add {kind} ip {} {name} {{ type {of}; }}", self.0);
-        let mut message = request(Kind::NewSet, CREATE, text);
-        message.text(1, self.0).text(2, name);
+        let text = format!("nft add {kind} {self} {name} {{ type {of}; }}");
+        let mut message = self.request(Kind::NewSet, CREATE, text);
+        message.text(1, self.name).text(2, name);
+        let (address, length) = match self.family {
+            Family::V4 => (TYPE_IPV4, 4),
+            Family::V6 => (TYPE_IPV6, 16),
+        };
         match holds {
             Holds::Interfaces => message.be32(3, 0).be32(4, TYPE_INTERFACE).be32(5, 16),
             Holds::Ports => message
                 .be32(3, SET_MAP)
                 .be32(4, TYPE_PROTOCOL << 6 | TYPE_PORT)
                 .be32(5, 8)
-                .be32(6, TYPE_ADDRESS << 6 | TYPE_PORT)
-                .be32(7, 8),
+                .be32(6, address << 6 | TYPE_PORT)
+                .be32(7, length + 4),
         };
         message.be32(10, id);
         message
@@ -242,25 +288,21 @@ impl Table {
 
     /// The request that adds an interface to a set; one that is there already stays.
     pub(super) fn add_interface(self, set: &str, name: &InterfaceName) -> Message {
-        let text = format!("nft add element ip {} {set} {{ \"{name}\" }}", self.0);
+        let text = format!("nft add element {self} {set} {{ \"{name}\" }}");
         self.element(Kind::NewElement, CREATE, text, set, &padded(name.as_str()), None)
     }
 
     /// The request that takes an interface out of a set.
     pub(super) fn delete_interface(self, set: &str, name: &InterfaceName) -> Message {
-        let text = format!("nft delete element ip {} {set} {{ \"{name}\" }}", self.0);
+        let text = format!("nft delete element {self} {set} {{ \"{name}\" }}");
         self.element(Kind::DeleteElement, 0, text, set, &padded(name.as_str()), None)
     }
 
     /// The request that adds a way from a port to an address; one that is there already is an error.
-    pub(super) fn add_port(self, map: &str, port: Port, to: std::net::SocketAddrV4) -> Message {
-        let text = format!(
-            "nft add element ip {} {map} {{ {port} : {} . {} }}",
-            self.0,
-            to.ip(),
-            to.port()
-        );
-        let mut data = to.ip().octets().to_vec();
+    pub(super) fn add_port(self, map: &str, port: Port, to: SocketAddr) -> Message {
+        let text =
+            format!("nft add element {self} {map} {{ {port} : {} . {} }}", to.ip(), to.port());
+        let mut data = octets(to.ip());
         data.extend(to.port().to_be_bytes());
         data.extend([0; 2]);
         self.element(Kind::NewElement, CREATE | EXCLUSIVE, text, map, &port.key(), Some(&data))
@@ -268,7 +310,7 @@ impl Table {
 
     /// The request that takes a port out of a map.
     pub(super) fn delete_port(self, map: &str, port: Port) -> Message {
-        let text = format!("nft delete element ip {} {map} {{ {port} }}", self.0);
+        let text = format!("nft delete element {self} {map} {{ {port} }}");
         self.element(Kind::DeleteElement, 0, text, map, &port.key(), None)
     }
 
@@ -281,8 +323,8 @@ impl Table {
         key: &[u8],
         data: Option<&[u8]>,
     ) -> Message {
-        let mut message = request(kind, flags, text);
-        message.text(1, self.0).text(2, set).nest(3, |list| {
+        let mut message = self.request(kind, flags, text);
+        message.text(1, self.name).text(2, set).nest(3, |list| {
             list.nest(ELEMENT, |element| {
                 element.nest(1, |value| {
                     value.bytes(VALUE, key);
@@ -327,7 +369,8 @@ impl fmt::Display for Port {
 }
 
 /// Types of data as nft(8) knows them; the kernel only keeps them for it.
-const TYPE_ADDRESS: u32 = 7;
+const TYPE_IPV4: u32 = 7;
+const TYPE_IPV6: u32 = 8;
 const TYPE_PROTOCOL: u32 = 12;
 const TYPE_PORT: u32 = 13;
 const TYPE_INTERFACE: u32 = 41;

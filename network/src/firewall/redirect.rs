@@ -2,11 +2,11 @@
 
 use std::net::SocketAddrV4;
 
-use super::TABLE;
 use super::nft::{Hook, NftSocket};
+use super::table;
 use super::term::Term;
 use crate::netlink::NetlinkError;
-use crate::subnet::Ipv4Net;
+use crate::subnet::{Family, IpNet};
 
 /// The table of a sandbox, by a socket in it.
 #[derive(Debug)]
@@ -25,18 +25,19 @@ impl RedirectTable {
         udp: SocketAddrV4,
         tcp: SocketAddrV4,
     ) -> Result<(), NetlinkError> {
+        let table = table(Family::V4);
         let rule = |protocol, to| {
-            let to_server = Ipv4Net::new(*from.ip(), 32).map(Term::To);
+            let to_server = IpNet::new((*from.ip()).into(), 32).map(Term::To);
             let redirect = Term::Redirect { protocol, port: from.port(), to };
-            TABLE.rule("output", &to_server.into_iter().chain([redirect]).collect::<Vec<_>>())
+            table.rule("output", &to_server.into_iter().chain([redirect]).collect::<Vec<_>>())
         };
         let (tcp_number, udp_number) = (6, 17);
         self.0.transaction(&[
             // Added so that it can be deleted, deleted so that it is empty.
-            TABLE.add(),
-            TABLE.delete(),
-            TABLE.add(),
-            TABLE.chain("output", Hook::NatOutput),
+            table.add(),
+            table.delete(),
+            table.add(),
+            table.chain("output", Hook::NatOutput),
             rule(udp_number, udp),
             rule(tcp_number, tcp),
         ])

@@ -5,9 +5,9 @@
 use std::fmt;
 use std::net::SocketAddrV4;
 
-use super::nft::{ELEMENT, FAMILY_IPV4, VALUE, padded};
-use crate::netlink::Message;
-use crate::subnet::Ipv4Net;
+use super::nft::{ELEMENT, VALUE, number, padded};
+use crate::netlink::{Message, octets};
+use crate::subnet::{Family, IpNet};
 
 /// `NFTA_DATA_VERDICT`.
 const VERDICT: u16 = 2;
@@ -15,6 +15,8 @@ const VERDICT: u16 = 2;
 const REGISTER_VERDICT: u32 = 0;
 const REGISTER_1: u32 = 8;
 const REGISTER_2: u32 = 9;
+/// The one behind an address of IPv6 that begins at the first.
+const REGISTER_5: u32 = 12;
 
 /// Which way a packet passes an interface.
 #[derive(Debug, Clone, Copy)]
@@ -35,9 +37,9 @@ pub(super) enum Term {
     /// `iifname != @set`
     NotIn(Side, &'static str),
     /// `ip saddr 10.0.0.0/8`
-    From(Ipv4Net),
+    From(IpNet),
     /// `ip daddr 10.0.0.0/8`
-    To(Ipv4Net),
+    To(IpNet),
     /// `fib daddr type local`
     ToThisHost,
     /// `ct state established,related`
@@ -66,8 +68,8 @@ const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 
 impl Term {
-    /// Adds the expressions that mean it.
-    pub(super) fn encode(&self, rule: &mut Message) {
+    /// Adds the expressions that mean it, in a table of `family`.
+    pub(super) fn encode(&self, rule: &mut Message, family: Family) {
         match self {
             Self::Is(side, name) => {
                 side.load(rule);
@@ -85,10 +87,10 @@ impl Term {
                 side.load(rule);
                 look_up(rule, set, 1);
             }
-            Self::From(net) => within(rule, 12, *net),
-            Self::To(net) => within(rule, 16, *net),
+            Self::From(net) => within(rule, Direction::Source, *net),
+            Self::To(net) => within(rule, Direction::Destination, *net),
             Self::ToThisHost => {
-                // The type of the route to the destination, into the first register.
+                // The type of the route to the destination, into the first register: the same for both families.
                 expression(rule, "fib", |data| {
                     data.be32(1, REGISTER_1).be32(2, 3).be32(3, 2);
                 });
@@ -104,7 +106,7 @@ impl Term {
                 expression(rule, "lookup", |data| {
                     data.text(1, map).be32(2, REGISTER_1).be32(3, REGISTER_1);
                 });
-                translate(rule);
+                translate(rule, family);
             }
             Self::Redirect { protocol, port, to } => {
                 meta(rule, META_PROTOCOL, REGISTER_1);
@@ -113,7 +115,7 @@ impl Term {
                 compare(rule, EQUAL, &port.to_be_bytes());
                 immediate(rule, REGISTER_1, &to.ip().octets());
                 immediate(rule, REGISTER_2, &to.port().to_be_bytes());
-                translate(rule);
+                translate(rule, Family::V4);
             }
             Self::Accept => verdict(rule, libc::NF_ACCEPT),
             Self::Drop => verdict(rule, libc::NF_DROP),
@@ -163,12 +165,13 @@ fn compare(rule: &mut Message, how: u32, with: &[u8]) {
     });
 }
 
-fn mask(rule: &mut Message, mask: [u8; 4]) {
+fn mask(rule: &mut Message, mask: &[u8]) {
+    let length = u32::try_from(mask.len()).expect("as long as an address at most");
     expression(rule, "bitwise", |data| {
-        data.be32(1, REGISTER_1).be32(2, REGISTER_1).be32(3, 4);
-        for (attribute, bytes) in [(4, mask), (5, [0; 4])] {
+        data.be32(1, REGISTER_1).be32(2, REGISTER_1).be32(3, length);
+        for (attribute, bytes) in [(4, mask), (5, &vec![0; mask.len()])] {
             data.nest(attribute, |value| {
-                value.bytes(VALUE, &bytes);
+                value.bytes(VALUE, bytes);
             });
         }
     });
@@ -180,10 +183,26 @@ fn look_up(rule: &mut Message, set: &str, inverted: u32) {
     });
 }
 
-fn within(rule: &mut Message, offset: u32, net: Ipv4Net) {
-    payload(rule, NETWORK, offset, 4, REGISTER_1);
-    mask(rule, net.mask().to_be_bytes());
-    compare(rule, EQUAL, &net.network().address().octets());
+/// Which address of a packet.
+#[derive(Debug, Clone, Copy)]
+enum Direction {
+    Source,
+    Destination,
+}
+
+fn within(rule: &mut Message, direction: Direction, net: IpNet) {
+    // RFC 791, section 3.1; RFC 8200, section 3.
+    let offset = match (net.family(), direction) {
+        (Family::V4, Direction::Source) => 12,
+        (Family::V4, Direction::Destination) => 16,
+        (Family::V6, Direction::Source) => 8,
+        (Family::V6, Direction::Destination) => 24,
+    };
+    let mask_bytes = net.mask();
+    let length = u32::try_from(mask_bytes.len()).expect("as long as an address");
+    payload(rule, NETWORK, offset, length, REGISTER_1);
+    mask(rule, &mask_bytes);
+    compare(rule, EQUAL, &octets(net.network().address()));
 }
 
 /// Whether connection tracking has one of `bits` under `key`.
@@ -191,7 +210,7 @@ fn tracked(rule: &mut Message, key: u32, bits: u32) {
     expression(rule, "ct", |data| {
         data.be32(1, REGISTER_1).be32(2, key);
     });
-    mask(rule, bits.to_ne_bytes());
+    mask(rule, &bits.to_ne_bytes());
     compare(rule, NOT_EQUAL, &[0; 4]);
 }
 
@@ -203,10 +222,14 @@ fn immediate(rule: &mut Message, register: u32, bytes: &[u8]) {
     });
 }
 
-/// Sends the packet to the address in the first register and the port in the second.
-fn translate(rule: &mut Message) {
+/// Sends the packet to the address that begins in the first register and the port behind it.
+fn translate(rule: &mut Message, family: Family) {
+    let port = match family {
+        Family::V4 => REGISTER_2,
+        Family::V6 => REGISTER_5,
+    };
     expression(rule, "nat", |data| {
-        data.be32(1, 1).be32(2, u32::from(FAMILY_IPV4)).be32(3, REGISTER_1).be32(5, REGISTER_2);
+        data.be32(1, 1).be32(2, u32::from(number(family))).be32(3, REGISTER_1).be32(5, port);
     });
 }
 
@@ -236,8 +259,10 @@ impl fmt::Display for Term {
             Self::IsNot(side, name) => write!(f, "{side} != \"{name}\""),
             Self::In(side, set) => write!(f, "{side} @{set}"),
             Self::NotIn(side, set) => write!(f, "{side} != @{set}"),
-            Self::From(net) => write!(f, "ip saddr {net}"),
-            Self::To(net) => write!(f, "ip daddr {net}"),
+            Self::From(net @ IpNet::V4(_)) => write!(f, "ip saddr {net}"),
+            Self::From(net @ IpNet::V6(_)) => write!(f, "ip6 saddr {net}"),
+            Self::To(net @ IpNet::V4(_)) => write!(f, "ip daddr {net}"),
+            Self::To(net @ IpNet::V6(_)) => write!(f, "ip6 daddr {net}"),
             Self::ToThisHost => f.write_str("fib daddr type local"),
             Self::Established => f.write_str("ct state established,related"),
             Self::Translated => f.write_str("ct status dnat"),

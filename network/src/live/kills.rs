@@ -15,7 +15,7 @@ const VICTIM: &str = "live::kills::victim";
 fn victim() {
     let store = Store::open(Path::new("/mnt/data"), Path::new("/mnt/run")).unwrap();
     loop {
-        let network = store.create(&wanted("shop_default")).unwrap();
+        let network = store.create(&Wanted { ipv6: true, ..wanted("shop_default") }).unwrap();
         let (sandbox, _) = container(&network, "web");
         network.forget("web").unwrap();
         drop(sandbox);
@@ -48,7 +48,8 @@ fn a_kill_at_any_moment_leaves_nothing_that_is_not_found() {
             let status = victim.wait().unwrap();
             assert_eq!(status.signal(), Some(9), "killed, and not failed: {status}");
 
-            let network = host.network("shop_default");
+            let wanted = Wanted { ipv6: true, ..wanted("shop_default") };
+            let network = host.store.create(&wanted).unwrap();
             let (web, _) = container(&network, "again");
             let listener = listen(&host.outside, "0.0.0.0:80");
             connect(&web, (OUTSIDE, 80))
@@ -63,7 +64,8 @@ fn a_kill_at_any_moment_leaves_nothing_that_is_not_found() {
                 Err(error) => panic!("after {moment:?}: {error}"),
             });
             wait_until("the links are gone", || links() == before);
-            assert_eq!(HostTable::open().unwrap().contents().unwrap(), (vec![], vec![]));
+            assert_eq!(HostTable::open(Family::V6).unwrap().contents().unwrap(), (vec![], vec![]));
+            assert_eq!(HostTable::open(Family::V4).unwrap().contents().unwrap(), (vec![], vec![]));
             for folder in ["/mnt/data", "/mnt/run"] {
                 let left: Vec<_> = std::fs::read_dir(folder).unwrap().flatten().collect();
                 assert!(left.is_empty(), "after {moment:?}: {left:?}");

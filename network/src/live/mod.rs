@@ -6,8 +6,9 @@ mod kills;
 mod names;
 mod networks;
 mod ports;
+mod six;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,9 +18,10 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
 use crate::name::InterfaceName;
 use crate::netlink::{Address, Link, Route, RouteSocket, Veth, VethEnd};
-use crate::{EndpointWish, IpNet, Network, Sandbox, Store, Wanted};
+use crate::{EndpointWish, Family, IpNet, Network, Sandbox, Store, Wanted, WayOut};
 
-/// A host of its own: `eth0` with 192.0.2.2/24 and a default route to `outside`, 192.0.2.1.
+/// A host of its own: `eth0` with 192.0.2.2/24 and 2001:db8::2/64, and default routes to `outside`, 192.0.2.1 and
+/// 2001:db8::1.
 pub(crate) struct Host {
     /// What lies beyond `eth0`.
     pub(crate) outside: OwnedFd,
@@ -28,6 +30,8 @@ pub(crate) struct Host {
 
 pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub(crate) const OUTSIDE_SIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub(crate) const HOST_SIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 
 /// Runs `case` on a host of its own.
 pub(crate) fn on_a_host(case: impl FnOnce(&Host) + Send + 'static) {
@@ -47,18 +51,28 @@ pub(crate) fn on_a_host(case: impl FnOnce(&Host) + Send + 'static) {
 fn connect_outside() -> OwnedFd {
     let outside = sys::namespace::new_network().unwrap();
     let name: InterfaceName = "eth0".parse().unwrap();
-    let net = |address| IpNet::V4(format!("{address}/24").parse().unwrap());
+    let net = |address: Ipv4Addr| IpNet::new(address.into(), 24).unwrap();
+    let six = |address: Ipv6Addr| IpNet::new(address.into(), 64).unwrap();
     let near = VethEnd { name: &name, index: 10, mac: None };
     let far = VethEnd { name: &name, index: 11, mac: None };
     let mut host = RouteSocket::open().unwrap();
     let pair = Veth { near, bridge: None, far, into: outside.as_fd(), mtu: 1400, near_up: true };
-    let address = Address { link: 10, address: net(HOST) }.add("eth0");
-    host.batch(&[Link::up("lo"), pair.add(), address, Route::add_default(OUTSIDE.into())]).unwrap();
+    let address = |address| Address { link: 10, address }.add("eth0");
+    host.batch(&[
+        Link::up("lo"),
+        pair.add(),
+        address(net(HOST)),
+        address(six(HOST_SIX)),
+        Route::add_default(OUTSIDE.into()),
+        Route::add_default(OUTSIDE_SIX.into()),
+    ])
+    .unwrap();
     let mut beyond = sys::namespace::within(outside.as_fd(), RouteSocket::open).unwrap().unwrap();
     beyond
         .batch(&[
             Link::up("lo"),
             Address { link: 11, address: net(OUTSIDE) }.add("eth0"),
+            Address { link: 11, address: six(OUTSIDE_SIX) }.add("eth0"),
             Link::up("eth0"),
         ])
         .unwrap();
@@ -107,8 +121,8 @@ pub(crate) fn connect(
 /// A container that is attached to a network.
 pub(crate) fn container(network: &Network, name: &str) -> (Sandbox, Ipv4Addr) {
     let sandbox = Sandbox::create().unwrap();
-    let endpoint = network.attach(&sandbox, &wish(name)).unwrap();
-    (sandbox, endpoint.address.address())
+    let endpoint = network.attach(&sandbox, &wish(name), WayOut::BOTH).unwrap();
+    (sandbox, endpoint.address.unwrap().address())
 }
 
 /// Waits until `level` is reached; 5 seconds are too long.

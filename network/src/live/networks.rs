@@ -1,7 +1,6 @@
 //! Networks, from creation to removal.
 
 use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -45,7 +44,7 @@ fn members_reach_each_other_and_the_outside() {
         assert_eq!(peer.ip(), HOST, "leaves with the address of the host");
 
         let listener = TcpListener::bind("0.0.0.0:81").unwrap();
-        connect(&web, (network.host_address().unwrap().unwrap(), 81)).unwrap();
+        connect(&web, (network.host_address(Family::V4).unwrap().unwrap(), 81)).unwrap();
         listener.accept().unwrap();
     });
 }
@@ -54,7 +53,7 @@ fn members_reach_each_other_and_the_outside() {
 fn networks_are_apart_from_each_other_and_from_outside() {
     on_a_host(|host| {
         let (front, back) = (host.network("front"), host.network("back"));
-        assert!(!front.record().subnet.overlaps(back.record().subnet));
+        assert!(!front.record().subnet.unwrap().overlaps(back.record().subnet.unwrap()));
         let (web, _) = container(&front, "web");
         let (db, db_address) = container(&back, "db");
         let _listener = listen(&db, "0.0.0.0:5432");
@@ -119,7 +118,7 @@ fn creation_and_removal_are_idempotent_and_leave_nothing() {
             assert!(host.store.find(&name).unwrap().is_none());
         }
         wait_until("the uplinks go with their namespaces", || host_links() == before);
-        assert!(HostTable::open().unwrap().contents().unwrap().0.is_empty());
+        assert!(HostTable::open(Family::V4).unwrap().contents().unwrap().0.is_empty());
         let left = |folder| {
             std::fs::read_dir(folder)
                 .unwrap()
@@ -173,9 +172,9 @@ fn a_broken_network_is_made_whole() {
                 route.batch(&[Link::delete("br0")]).unwrap();
             }),
             ("with the rules of the host flushed", |_| {
-                let mut table = HostTable::open().unwrap();
+                let mut table = HostTable::open(Family::V4).unwrap();
                 for uplink in table.contents().unwrap().0 {
-                    table.delete_uplink(&uplink.parse().unwrap(), HOST).unwrap();
+                    table.delete_uplink(&uplink.parse().unwrap(), HOST.into()).unwrap();
                 }
             }),
         ];
@@ -214,7 +213,7 @@ fn an_address_stays_with_its_service() {
         assert_eq!(again, address);
         let fixed = EndpointWish { ipv4: Some(db_address), ..wish("cache") };
         let sandbox = Sandbox::create().unwrap();
-        let error = network.attach(&sandbox, &fixed).unwrap_err();
+        let error = network.attach(&sandbox, &fixed, WayOut::BOTH).unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert_eq!(source, format!("{db_address} is in use by db"));
     });
@@ -225,37 +224,22 @@ fn a_container_is_on_several_networks() {
     on_a_host(|host| {
         let (front, back) = (host.network("front"), host.network("back"));
         let sandbox = Sandbox::create().unwrap();
-        front.attach(&sandbox, &wish("web")).unwrap();
+        front.attach(&sandbox, &wish("web"), WayOut::BOTH).unwrap();
         let second = EndpointWish {
             interface: "eth1".parse().unwrap(),
-            default_route: false,
             mac: Some("02:00:00:00:00:07".parse().unwrap()),
             ..wish("web")
         };
-        let endpoint = back.attach(&sandbox, &second).unwrap();
+        let endpoint = back.attach(&sandbox, &second, WayOut::NONE).unwrap();
         assert_eq!(link_names(&sandbox), ["lo", "eth0", "eth1"]);
         let (db, _) = container(&back, "db");
         let listener = listen(&sandbox, "0.0.0.0:80");
-        connect(&db, (endpoint.address.address(), 80)).unwrap();
+        connect(&db, (endpoint.address.unwrap().address(), 80)).unwrap();
         listener.accept().unwrap();
         back.detach(&endpoint).unwrap();
         back.detach(&endpoint).unwrap();
         assert_eq!(link_names(&sandbox), ["lo", "eth0"]);
         assert_eq!(back.members().unwrap().len(), 1);
-    });
-}
-
-#[test]
-fn members_have_ipv6_where_it_is_wanted() {
-    on_a_host(|host| {
-        let network = host.store.create(&Wanted { ipv6: true, ..wanted("six") }).unwrap();
-        let (web, db) = (Sandbox::create().unwrap(), Sandbox::create().unwrap());
-        network.attach(&web, &wish("web")).unwrap();
-        let endpoint = network.attach(&db, &wish("db")).unwrap();
-        let address = endpoint.ipv6.unwrap().address();
-        let listener = listen(&db, "[::]:80");
-        connect(&web, SocketAddr::from((address, 80))).unwrap();
-        listener.accept().unwrap();
     });
 }
 
@@ -290,7 +274,7 @@ fn fifty_attaches_are_fast() {
         let created = start.elapsed();
         let start = Instant::now();
         for (number, sandbox) in sandboxes.iter().enumerate() {
-            network.attach(sandbox, &wish(&format!("web-{number}"))).unwrap();
+            network.attach(sandbox, &wish(&format!("web-{number}")), WayOut::BOTH).unwrap();
         }
         let attached = start.elapsed();
         let start = Instant::now();

@@ -108,7 +108,7 @@ fn a_connection_is_relayed_with_its_half_close() {
         let _echo = echo(listen(&web, "0.0.0.0:80"), 3);
         event_loop(async {
             let reserved = reserve_one(HostPort::Fixed(8080), Protocol::Tcp);
-            let served = reserved.serve(Target::new(&network, address).ok()).unwrap();
+            let served = reserved.serve(Target::new(&network, [address.into()]).ok()).unwrap();
             let large = vec![7; 3 << 20];
             for ip in [IpAddr::from([127, 0, 0, 1]), Ipv6Addr::LOCALHOST.into(), HOST.into()] {
                 let answer = ask((ip, served.port()).into(), &large).await.unwrap();
@@ -129,7 +129,7 @@ fn a_connection_waits_while_its_container_is_replaced() {
         let (old, address) = container(&network, "web");
         event_loop(async {
             let reserved = reserve_one(HostPort::Fixed(8080), Protocol::Tcp);
-            let served = reserved.serve(Target::new(&network, address).ok()).unwrap();
+            let served = reserved.serve(Target::new(&network, [address.into()]).ok()).unwrap();
             // Nothing listens in the container: the client is told.
             assert!(ask((HOST, 8080).into(), b"x").await.is_err());
             served.retarget(None);
@@ -138,7 +138,7 @@ fn a_connection_waits_while_its_container_is_replaced() {
             tokio::task::yield_now().await;
             let (new, address) = container(&network, "web-2");
             let _echo = echo(listen(&new, "0.0.0.0:80"), 1);
-            served.retarget(Target::new(&network, address).ok());
+            served.retarget(Target::new(&network, [address.into()]).ok());
             assert_eq!(waiting.await.unwrap().unwrap(), b"hello goodbye");
         });
     });
@@ -162,7 +162,7 @@ fn hundreds_of_connections_are_served_side_by_side() {
         });
         event_loop(async {
             let reserved = reserve_one(HostPort::Fixed(8080), Protocol::Tcp);
-            let _served = reserved.serve(Target::new(&network, address).ok()).unwrap();
+            let _served = reserved.serve(Target::new(&network, [address.into()]).ok()).unwrap();
             let start = Instant::now();
             let clients: Vec<_> =
                 (0..count).map(|_| tokio::spawn(ask((HOST, 8080).into(), b""))).collect();
@@ -203,7 +203,7 @@ fn bytes_are_relayed_fast() {
         };
         event_loop(async {
             let reserved = reserve_one(HostPort::Fixed(8080), Protocol::Tcp);
-            let served = reserved.serve(Target::new(&network, address).ok()).unwrap();
+            let served = reserved.serve(Target::new(&network, [address.into()]).ok()).unwrap();
             let start = Instant::now();
             let client = client(served.port());
             let total = tokio::task::spawn_blocking(|| client.join().unwrap()).await.unwrap();
@@ -238,7 +238,7 @@ fn datagrams_find_their_way_back() {
         ];
         event_loop(async {
             let reserved = reserve_one(HostPort::Fixed(5300), Protocol::Udp);
-            let _served = reserved.serve(Target::new(&network, address).ok()).unwrap();
+            let _served = reserved.serve(Target::new(&network, [address.into()]).ok()).unwrap();
             for (client, ip) in clients {
                 client.connect((ip, 5300)).unwrap();
                 client.send(b"question").unwrap();
@@ -263,9 +263,14 @@ fn the_kernel_carries_what_comes_from_other_machines() {
         let listener = listen(&web, "0.0.0.0:80");
         let datagrams = inside(&web, || UdpSocket::bind("0.0.0.0:80")).unwrap();
         let peer = |listener: &TcpListener| listener.accept().unwrap().1.ip();
-        let ports = || HostTable::open().unwrap().contents().unwrap().1;
+        let ports = || HostTable::open(Family::V4).unwrap().contents().unwrap().1;
         event_loop(async {
-            let target = || Target::new(&network, address).unwrap().by_kernel(&network).ok();
+            let target = || {
+                Target::new(&network, [address.into()])
+                    .unwrap()
+                    .by_kernel(&network, WayOut::BOTH)
+                    .ok()
+            };
             let start = Instant::now();
             let tcp = reserve_one(HostPort::Fixed(8080), Protocol::Tcp).serve(target()).unwrap();
             println!("a port with its kernel path: {:?}", start.elapsed());
@@ -284,7 +289,7 @@ fn the_kernel_carries_what_comes_from_other_machines() {
             assert_eq!(asker.recv(&mut buffer).unwrap(), 8);
 
             // The host itself, and a container of another network, are served by the relay.
-            let gateway = IpAddr::V4(network.record().gateway);
+            let gateway = IpAddr::V4(network.record().gateway.unwrap());
             for from in [&sys::namespace::current_network().unwrap(), &OwnedFd::from(other)] {
                 let from = from.try_clone().unwrap();
                 let client = tokio::task::spawn_blocking(|| connect(from, (HOST, 8080)).unwrap());
@@ -349,7 +354,10 @@ fn many_short_connections_are_served_either_way() {
             ("kernel", host.outside.try_clone().unwrap()),
         ];
         event_loop(async {
-            let target = Target::new(&network, address).unwrap().by_kernel(&network).ok();
+            let target = Target::new(&network, [address.into()])
+                .unwrap()
+                .by_kernel(&network, WayOut::BOTH)
+                .ok();
             let _served = reserve_one(HostPort::Fixed(8080), Protocol::Tcp).serve(target).unwrap();
             for (way, from) in ways {
                 let start = Instant::now();

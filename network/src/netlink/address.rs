@@ -68,7 +68,7 @@ fn read(payload: &[u8]) -> Option<Ipv4Net> {
 }
 
 /// The bytes of an address of either family.
-pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),

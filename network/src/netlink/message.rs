@@ -24,6 +24,8 @@ pub(crate) mod flag {
     pub(crate) const DUMP: u16 = 0x300;
     /// The refusal is followed by attributes, after the header alone of the request.
     pub(crate) const ACK_TLVS: u16 = 0x200;
+    /// In place of what is there.
+    pub(crate) const REPLACE: u16 = 0x100;
     /// An error if it is there.
     pub(crate) const EXCLUSIVE: u16 = 0x200;
     /// Made if it is not there.

@@ -15,7 +15,7 @@ mod oracle;
 mod route;
 mod socket;
 
-pub(crate) use address::Address;
+pub(crate) use address::{Address, octets};
 pub(crate) use link::{Link, Veth, VethEnd};
 pub(crate) use message::{Message, attributes, flag};
 pub(crate) use route::Route;

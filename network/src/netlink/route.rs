@@ -25,9 +25,18 @@ fn header(family: i32, table: u8, protocol: u8, kind: u8) -> [u8; 12] {
 impl Route {
     /// The request that adds the default route by way of `gateway`.
     pub(crate) fn add_default(gateway: IpAddr) -> Message {
+        Self::default("add", NEW, gateway)
+    }
+
+    /// The request that makes the default route, of the family of `gateway`, go that way, wherever it went before.
+    pub(crate) fn replace_default(gateway: IpAddr) -> Message {
+        Self::default("replace", flag::CREATE | flag::REPLACE, gateway)
+    }
+
+    fn default(verb: &str, flags: u16, gateway: IpAddr) -> Message {
         let family = if gateway.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-        let request = format!("ip route add default via {gateway}");
-        let mut message = Message::new(libc::RTM_NEWROUTE, NEW, request);
+        let request = format!("ip route {verb} default via {gateway}");
+        let mut message = Message::new(libc::RTM_NEWROUTE, flags, request);
         message.raw(&header(family, libc::RT_TABLE_MAIN, libc::RTPROT_STATIC, libc::RTN_UNICAST));
         message.bytes(libc::RTA_GATEWAY, &octets(gateway));
         message

@@ -1,7 +1,7 @@
 //! A published port that is served: tasks of the event loop, and where they lead.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,16 +10,18 @@ use tokio::task::JoinSet;
 
 use super::kernel::KernelPath;
 use super::{Protocol, Publish, Reserved, tcp, udp};
+use crate::endpoint::WayOut;
 use crate::file::FileError;
 use crate::network::Network;
+use crate::subnet::Family;
 
-/// Where a published port leads: an address, and the network from which it is reached.
+/// Where a published port leads: the addresses of a container, and the network from which they are reached.
 #[derive(Debug, Clone)]
 pub struct Target {
     namespace: Arc<OwnedFd>,
-    address: Ipv4Addr,
-    /// Where the host finds the network, if the kernel may carry what comes from other machines.
-    inner: Option<Ipv4Addr>,
+    addresses: Vec<IpAddr>,
+    /// Where the host finds the network, in the families in which the kernel may carry what comes from other machines.
+    inner: Vec<IpAddr>,
 }
 
 /// A published port that is served. Dropping it ends the listeners and all connections.
@@ -30,46 +32,56 @@ pub struct Served {
     port: u16,
     target: watch::Sender<Option<Target>>,
     /// Taken back when dropped.
-    kernel: Mutex<Option<KernelPath>>,
+    kernel: Mutex<Vec<KernelPath>>,
     /// Aborted when dropped.
     tasks: JoinSet<()>,
 }
 
 impl Target {
-    /// The member of `network` with this address.
+    /// The member of `network` with these addresses.
     ///
     /// # Errors
     ///
     /// When the process is out of descriptors.
-    pub fn new(network: &Network, address: Ipv4Addr) -> io::Result<Self> {
-        let namespace = network.namespace().try_clone_to_owned()?;
-        Ok(Self { namespace: Arc::new(namespace), address, inner: None })
+    pub fn new(network: &Network, addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<Self> {
+        let namespace = Arc::new(network.namespace().try_clone_to_owned()?);
+        Ok(Self { namespace, addresses: addresses.into_iter().collect(), inner: Vec::new() })
     }
 
     /// The same, and what comes from other machines is carried by the kernel: faster, and the container sees who
     /// asks.
     ///
-    /// Only for a container whose default route goes out by `network`: its answers have to come back this way. On
-    /// a network without uplink nothing changes.
+    /// Only in the families in which the container's default route goes out by `network`: its answers have to come
+    /// back this way. On a network without uplink nothing changes.
     ///
     /// # Errors
     ///
     /// When the record of the uplink cannot be read.
-    pub fn by_kernel(mut self, network: &Network) -> Result<Self, FileError> {
-        self.inner = network.inner_address()?;
+    pub fn by_kernel(mut self, network: &Network, way_out: WayOut) -> Result<Self, FileError> {
+        for family in Family::ALL {
+            if way_out.has(family) {
+                self.inner.extend(network.inner_address(family)?);
+            }
+        }
         Ok(self)
     }
 
-    pub(super) fn inner(&self) -> Option<Ipv4Addr> {
-        self.inner
+    pub(super) fn inner(&self, family: Family) -> Option<IpAddr> {
+        self.inner.iter().copied().find(|address| Family::of(*address) == family)
     }
 
-    pub(super) fn member(&self, port: u16) -> SocketAddrV4 {
-        SocketAddrV4::new(self.address, port)
+    pub(super) fn member(&self, family: Family, port: u16) -> Option<SocketAddr> {
+        let address = self.addresses.iter().find(|address| Family::of(**address) == family)?;
+        Some(SocketAddr::new(*address, port))
     }
 
-    pub(super) fn address(&self, port: u16) -> SocketAddr {
-        SocketAddr::from((self.address, port))
+    /// Where to try, for somebody who came by `family`: at first there, as long as the container has it.
+    pub(super) fn members(&self, family: Family, port: u16) -> impl Iterator<Item = SocketAddr> {
+        let other = match family {
+            Family::V4 => Family::V6,
+            Family::V6 => Family::V4,
+        };
+        [family, other].into_iter().filter_map(move |family| self.member(family, port))
     }
 
     /// Makes a socket that is in the network, so the host needs no route to it.
@@ -93,7 +105,7 @@ impl Reserved {
     /// Outside of a tokio runtime with I/O and time enabled.
     pub fn serve(self, target: Option<Target>) -> io::Result<Served> {
         let (addresses, port) = (self.addresses(), self.port());
-        let kernel = KernelPath::open(&self.publish, port, target.as_ref());
+        let kernel = KernelPath::open_all(&self.publish, port, target.as_ref());
         let (sender, receiver) = watch::channel(target);
         let (protocol, inside) = (self.publish.protocol, self.publish.target);
         let mut tasks = JoinSet::new();
@@ -139,8 +151,8 @@ impl Served {
     pub fn retarget(&self, target: Option<Target>) {
         let mut kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
         // The old way goes before the new one comes: they are the same elements.
-        *kernel = None;
-        *kernel = KernelPath::open(&self.publish, self.port, target.as_ref());
+        kernel.clear();
+        *kernel = KernelPath::open_all(&self.publish, self.port, target.as_ref());
         self.target.send_replace(target);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::serve::Target;
+use crate::subnet::Family;
 
 /// How long a container may take to accept; its backlog may be full, or it may be paused.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
@@ -39,7 +41,9 @@ pub(super) async fn serve(
         tokio::select! {
             // Cancel-safe: a connection that was not returned is still in the backlog.
             accepted = listener.accept() => match accepted {
-                Ok((client, _)) => drop(connections.spawn(relay(client, target, port))),
+                Ok((client, from)) => {
+                    connections.spawn(relay(client, Family::of(from.ip()), target, port));
+                }
                 Err(error) if is_about_the_client(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "accept on a published port");
@@ -59,8 +63,8 @@ fn is_about_the_client(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
-async fn relay(client: TcpStream, target: Target, port: u16) {
-    let Ok(server) = connect(&target, port).await else {
+async fn relay(client: TcpStream, family: Family, target: Target, port: u16) {
+    let Ok(server) = connect(&target, family, port).await else {
         reset(&client);
         return;
     };
@@ -75,9 +79,21 @@ async fn relay(client: TcpStream, target: Target, port: u16) {
     }
 }
 
-async fn connect(target: &Target, port: u16) -> io::Result<TcpStream> {
-    let socket = target.socket(TcpSocket::new_v4)?;
-    tokio::time::timeout(CONNECT_PATIENCE, socket.connect(target.address(port))).await?
+/// Connects to the container in the family of the client; where nothing listens, in the other.
+async fn connect(target: &Target, family: Family, port: u16) -> io::Result<TcpStream> {
+    let mut outcome = Err(io::ErrorKind::AddrNotAvailable.into());
+    for address in target.members(family, port) {
+        let socket = target.socket(|| match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        })?;
+        outcome = tokio::time::timeout(CONNECT_PATIENCE, socket.connect(address)).await?;
+        let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        if !outcome.as_ref().is_err_and(refused) {
+            break;
+        }
+    }
+    outcome
 }
 
 /// Makes closing an abort, so that the peer learns of a failure instead of an orderly end.

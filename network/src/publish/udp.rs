@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::serve::Target;
+use crate::subnet::Family;
 
 /// How long a client may be silent, and its container too, until it is forgotten; as docker-proxy has it.
 const IDLE: Duration = Duration::from_secs(90);
@@ -231,9 +232,15 @@ impl Sessions {
 
     fn open(&mut self, client: Client) -> io::Result<Option<Session>> {
         let Some(target) = &self.target else { return Ok(None) };
+        let mut members = target.members(Family::of(client.address.ip()), self.port);
+        let Some(member) = members.next() else { return Ok(None) };
+        let any: IpAddr = match member {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
         let socket = target.socket(|| {
-            let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-            socket.connect(target.address(self.port))?;
+            let socket = std::net::UdpSocket::bind((any, 0))?;
+            socket.connect(member)?;
             Ok(socket)
         })?;
         socket.set_nonblocking(true)?;

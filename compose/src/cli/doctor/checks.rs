@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use network::Family;
 use runtime::cgroup::{self, Hierarchy};
 use rustix::process::{Resource, getrlimit};
 
@@ -24,7 +25,8 @@ pub fn all(roots: &Roots) -> Vec<Finding> {
         controllers(&available()),
         seccomp(Path::new("/proc/sys/kernel/seccomp/actions_avail").exists()),
         forwarding(number("net/ipv4/ip_forward")),
-        firewall(),
+        firewall(Family::V4, "firewall", "iptables"),
+        firewall(Family::V6, "firewall for IPv6", "ip6tables"),
         limit(
             "inotify instances",
             number("fs/inotify/max_user_instances"),
@@ -144,22 +146,20 @@ fn forwarding(value: Option<u64>) -> Finding {
     )
 }
 
-fn firewall() -> Finding {
-    match network::obstacles() {
-        Ok(chains) if chains.is_empty() => {
-            finding("firewall", Verdict::Good, "lets containers out", "")
-        }
+fn firewall(family: Family, name: &'static str, program: &str) -> Finding {
+    match network::obstacles(family) {
+        Ok(chains) if chains.is_empty() => finding(name, Verdict::Good, "lets containers out", ""),
         Ok(chains) => finding(
-            "firewall",
+            name,
             Verdict::Poor,
             format!(
                 "drops what is forwarded ({}): containers may not reach the outside",
                 chains.join(", ")
             ),
-            "iptables -I FORWARD -i cu-+ -j ACCEPT",
+            &format!("{program} -I FORWARD -i cu-+ -j ACCEPT"),
         ),
         Err(error) => finding(
-            "firewall",
+            name,
             Verdict::Bad,
             format!("nf_tables does not answer: {error}"),
             "modprobe nf_tables",

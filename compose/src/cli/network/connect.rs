@@ -1,6 +1,6 @@
 //! `compose network connect` and `compose network disconnect`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use network::Store;
 
@@ -29,6 +29,12 @@ pub struct ConnectArgs {
     /// Its address
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<Ipv4Addr>,
+    /// Its IPv6 address
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<Ipv6Addr>,
+    /// The default routes of the container go out by the network for which this is highest
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_negative_numbers = true)]
+    gw_priority: i64,
 }
 
 /// Take a container off a network
@@ -68,6 +74,8 @@ pub fn run(
         network,
         aliases: args.alias,
         ipv4: args.ip,
+        ipv6: args.ip6,
+        gateway_priority: args.gw_priority,
     };
     let session = Session::new(context, &container.record.project);
     Ok(session.carry_out_now(path::CONNECT, &request, terminal)?.code)

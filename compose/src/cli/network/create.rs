@@ -41,8 +41,11 @@ pub struct CreateArgs {
     /// Without a way out
     #[arg(long)]
     internal: bool,
+    /// With IPv4 addresses, or with `=false` without them
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    ipv4: bool,
     /// With IPv6 addresses
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     ipv6: bool,
     /// As always: any container may join
     #[arg(long, hide = true)]
@@ -122,6 +125,7 @@ impl CreateArgs {
             driver: Some(self.driver),
             driver_opts: self.opt.into_iter().collect(),
             internal: self.internal,
+            enable_ipv4: Some(self.ipv4),
             enable_ipv6: Some(self.ipv6),
             ipam: Ipam { driver: None, pools, options: BTreeMap::new() },
             labels: self.label.into_iter().collect(),

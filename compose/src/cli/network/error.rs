@@ -19,6 +19,9 @@ impl From<StoreError> for CommandError {
             }
             StoreError::Differs { .. } => "`compose network rm` removes the one that is there",
             StoreError::Wanted { .. } => "choose another range with --subnet",
+            StoreError::NoIpv6 { .. } => {
+                "boot without `ipv6.disable=1`, or leave IPv6 out of the network"
+            }
             StoreError::Live { .. } => "`compose doctor` says what the kernel lacks",
             StoreError::File(_) | StoreError::Members(_) => {
                 "check that the data root can be read and is not full; COMPOSE_DATA_ROOT moves it"

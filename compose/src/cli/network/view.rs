@@ -1,11 +1,11 @@
 //! A network in the words of docker.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use network::{Member, Record, SubnetWish};
+use network::{Family, IpNet, Member, Record};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -51,8 +51,8 @@ impl Line {
                 .to_string(),
             driver: "bridge",
             id,
-            ipv4: "true",
-            ipv6: word(record.ipv6.is_some()),
+            ipv4: word(record.has(Family::V4)),
+            ipv6: word(record.has(Family::V6)),
             internal: word(record.wanted.internal),
             labels: labels.join(","),
             name: record.name().to_string(),
@@ -135,7 +135,7 @@ impl Inspect {
                 name: name.cloned().unwrap_or_default(),
                 endpoint_id: endpoint.near.to_string(),
                 mac_address: endpoint.mac.to_string(),
-                ipv4: endpoint.address.to_string(),
+                ipv4: endpoint.address.map(|ipv4| ipv4.to_string()).unwrap_or_default(),
                 ipv6: endpoint.ipv6.map(|ipv6| ipv6.to_string()).unwrap_or_default(),
             };
             (endpoint.container.clone(), inside)
@@ -146,8 +146,8 @@ impl Inspect {
             created: created(record),
             scope: "local",
             driver: "bridge",
-            ipv4: true,
-            ipv6: record.ipv6.is_some(),
+            ipv4: record.has(Family::V4),
+            ipv6: record.has(Family::V6),
             ipam: Ipam { driver: "default", options: BTreeMap::new(), config: pools(record) },
             internal: wanted.internal,
             attachable: true,
@@ -160,22 +160,15 @@ impl Inspect {
 }
 
 fn pools(record: &Record) -> Vec<Pool> {
-    let wish = |v4: bool| -> Option<&SubnetWish> {
-        record.wanted.subnets.iter().find(|wish| wish.subnet.is_ipv4() == v4)
+    let pool = |gateway: IpNet| {
+        let mut wishes = record.wanted.subnets.iter();
+        let wish = wishes.find(|wish| wish.subnet.family() == gateway.family());
+        Pool {
+            subnet: gateway.network().to_string(),
+            ip_range: wish.and_then(|wish| wish.ip_range).map(|range| range.to_string()),
+            gateway: gateway.address().to_string(),
+            aux_addresses: wish.map(|wish| wish.aux_addresses.clone()).unwrap_or_default(),
+        }
     };
-    let pool = |subnet: String, gateway: String, wish: Option<&SubnetWish>| Pool {
-        subnet,
-        ip_range: wish.and_then(|wish| wish.ip_range).map(|range| range.to_string()),
-        gateway,
-        aux_addresses: wish.map(|wish| wish.aux_addresses.clone()).unwrap_or_default(),
-    };
-    let mut pools = vec![pool(record.subnet.to_string(), record.gateway.to_string(), wish(true))];
-    pools.extend(record.ipv6.map(|net| {
-        pool(
-            net.with_host(Ipv4Addr::UNSPECIFIED).to_string(),
-            net.address().to_string(),
-            wish(false),
-        )
-    }));
-    pools
+    record.gateways().map(pool).collect()
 }

@@ -334,6 +334,7 @@ fn endpoints(project: &Project, service: &Service) -> Vec<EndpointRecord> {
         aliases: attachment.aliases.clone(),
         lease_key: String::new(),
         ipv4: attachment.ipv4,
+        ipv6: attachment.ipv6,
         mac: None,
     };
     attachments.iter().map(endpoint).collect()
