@@ -7,13 +7,11 @@ mod yaml;
 
 use std::path::PathBuf;
 
-use serde_json::Value as Json;
-
 use super::context::{Context, draw, mistakes};
 use super::error::CommandError;
 use super::terminal::Terminal;
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::file::{self, Document, LoadOptions, Nulls, Skip};
+use crate::file::{self, Document, LoadOptions, Nulls, Printed, Skip};
 
 /// Check the compose files and print what they mean
 #[derive(Debug, clap::Args)]
@@ -138,6 +136,8 @@ pub fn run(
             None => terminal.print(text)?,
         }
     }
+    // The process ends here: to free a large document piece by piece takes longer than to check it.
+    std::mem::forget(document);
     Ok(0)
 }
 
@@ -180,11 +180,11 @@ fn text(args: &ConfigArgs, document: &Document) -> Result<String, CommandError> 
 }
 
 /// What is printed can be read again: a `$` that is none of a variable is doubled.
-fn escape_dollars(value: &mut Json) {
+fn escape_dollars(value: &mut Printed<'_>) {
     match value {
-        Json::String(text) if text.contains('$') => *text = text.replace('$', "$$"),
-        Json::Array(items) => items.iter_mut().for_each(escape_dollars),
-        Json::Object(entries) => entries.values_mut().for_each(escape_dollars),
+        Printed::Text(text) if text.contains('$') => *text = text.replace('$', "$$").into(),
+        Printed::List(items) => items.iter_mut().for_each(escape_dollars),
+        Printed::Map(entries) => entries.iter_mut().for_each(|(_, value)| escape_dollars(value)),
         _ => {}
     }
 }

@@ -15,6 +15,7 @@ use super::interpolate;
 use super::locate::{self, Located};
 use super::node::{Map, Node};
 use super::paths::Base;
+use super::printed::Printed;
 use super::read::{DOCUMENT, Reader, Scope};
 use super::remote::Remotes;
 use super::render::{self, Nulls};
@@ -94,7 +95,7 @@ impl Document {
 
     /// What `config` prints: the whole document, each object in the order of its table; by the
     /// order of keys if variables were not filled in.
-    pub fn to_value(&self, nulls: Nulls) -> Json {
+    pub fn to_value(&self, nulls: Nulls) -> Printed<'_> {
         if self.skip.interpolation {
             return render::written(&self.tree, nulls);
         }
@@ -104,7 +105,7 @@ impl Document {
     /// One service as `config` prints it in JSON; nothing if there is none of this name.
     pub fn service_value(&self, name: &str) -> Option<Json> {
         let service = self.tree.get("services")?.get(name)?;
-        Some(render::service(service))
+        Some(render::service(service).into_json())
     }
 
     /// The keys of a top-level mapping (`services`, `volumes`, …) in the order of their names.

@@ -180,7 +180,9 @@ fn explained(sources: &Sources, path: &str, node: &Node, shape: Option<&Shape>) 
     let label = sources.label(node.span, "");
     Explained {
         path: path.to_owned(),
-        value: shape.map_or_else(|| render::any(node), |shape| render::value(node, shape)),
+        value: shape
+            .map_or_else(|| render::any(node), |shape| render::value(node, shape))
+            .into_json(),
         place: label.place,
         width: label.width,
         implied: node.span.trace == Trace::IMPLIED,

@@ -27,6 +27,7 @@ mod node;
 mod normalize;
 mod order;
 mod paths;
+mod printed;
 mod read;
 mod remote;
 mod render;
@@ -54,6 +55,7 @@ use std::path::PathBuf;
 
 pub use document::{Document, Variable};
 pub use explain::{Explained, NoSuchPath, Step};
+pub use printed::Printed;
 pub use render::Nulls;
 pub(crate) use scalar::{go_float, is_plain_string};
 pub(crate) use units::bytes;

@@ -47,7 +47,8 @@ pub(crate) enum Tag {
 pub(crate) struct Map {
     entries: Vec<(Rc<str>, Entry)>,
     /// The places of the keys, once there are more than [`Map::SMALL`].
-    index: HashMap<Rc<str>, usize>,
+    #[expect(clippy::box_collection, reason = "every node has room for a map, few maps are large")]
+    index: Option<Box<HashMap<Rc<str>, usize>>>,
 }
 
 /// The value of a key, and where the key was written.
@@ -170,23 +171,22 @@ impl Map {
 
     /// An empty mapping with room for `keys`.
     pub(crate) fn with_capacity(keys: usize) -> Self {
-        Self { entries: Vec::with_capacity(keys), index: HashMap::new() }
+        Self { entries: Vec::with_capacity(keys), index: None }
     }
 
     fn position(&self, key: &str) -> Option<usize> {
-        if self.entries.len() > Self::SMALL {
-            return self.index.get(key).copied();
+        if let Some(index) = &self.index {
+            return index.get(key).copied();
         }
         self.entries.iter().position(|(known, _)| &**known == key)
     }
 
     /// Builds the index anew, or does without.
     fn reindex(&mut self) {
-        self.index.clear();
-        if self.entries.len() > Self::SMALL {
+        self.index = (self.entries.len() > Self::SMALL).then(|| {
             let places = self.entries.iter().enumerate();
-            self.index.extend(places.map(|(at, (key, _))| (key.clone(), at)));
-        }
+            Box::new(places.map(|(at, (key, _))| (key.clone(), at)).collect())
+        });
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
@@ -223,12 +223,12 @@ impl Map {
             return;
         }
         self.entries.push((key.clone(), entry));
-        match self.entries.len() {
-            small if small <= Self::SMALL => {}
-            grown if grown == Self::SMALL + 1 => self.reindex(),
-            large => {
-                self.index.insert(key, large - 1);
+        match &mut self.index {
+            Some(index) => {
+                index.insert(key, self.entries.len() - 1);
             }
+            None if self.entries.len() > Self::SMALL => self.reindex(),
+            None => {}
         }
     }
 

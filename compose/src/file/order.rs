@@ -7,27 +7,32 @@ use std::cmp::Ordering;
 ///
 /// Where a number ends in one key and a letter follows in the other, the letter comes first.
 pub(super) fn natural(left: &str, right: &str) -> Ordering {
-    let left: Vec<char> = left.chars().collect();
-    let right: Vec<char> = right.chars().collect();
-    let Some(at) = left.iter().zip(&right).position(|(a, b)| a != b) else {
+    let at = common(left, right);
+    let (before, left, right) = (&left[..at], &left[at..], &right[at..]);
+    let (Some(a), Some(b)) = (left.chars().next(), right.chars().next()) else {
         return left.len().cmp(&right.len());
     };
-    let (a, b) = (left[at], right[at]);
     match (a.is_alphabetic(), b.is_alphabetic()) {
         (true, true) => return a.cmp(&b),
         (false, false) => {}
         (a_is_letter, _) => {
-            let after_digit = at > 0 && is_digit(left[at - 1]);
+            let after_digit = before.ends_with(is_digit);
             return if a_is_letter == after_digit { Ordering::Less } else { Ordering::Greater };
         }
     }
     // Zeros within a number count, zeros before it do not.
     let within = (a == '0' || b == '0')
-        && left[..at].iter().rev().take_while(|c| is_digit(**c)).any(|c| *c != '0');
+        && before.chars().rev().take_while(|c| is_digit(*c)).any(|c| c != '0');
     let start = i64::from(within);
-    let (a_value, a_length) = number(&left[at..], start);
-    let (b_value, b_length) = number(&right[at..], start);
+    let (a_value, a_length) = number(left, start);
+    let (b_value, b_length) = number(right, start);
     a_value.cmp(&b_value).then(a_length.cmp(&b_length)).then(a.cmp(&b))
+}
+
+/// The length in bytes of what both begin with, in whole characters.
+fn common(left: &str, right: &str) -> usize {
+    let same = left.bytes().zip(right.bytes()).take_while(|(a, b)| a == b).count();
+    left.floor_char_boundary(same)
 }
 
 fn is_digit(c: char) -> bool {
@@ -35,8 +40,8 @@ fn is_digit(c: char) -> bool {
 }
 
 /// The value of the digits that `text` begins with, and how many there are.
-fn number(text: &[char], start: i64) -> (i64, usize) {
-    let digits = text.iter().map_while(|c| c.to_digit(10));
+fn number(text: &str, start: i64) -> (i64, usize) {
+    let digits = text.chars().map_while(|c| c.to_digit(10));
     digits.fold((start, 0), |(value, length), digit| {
         (value.wrapping_mul(10).wrapping_add(i64::from(digit)), length + 1)
     })

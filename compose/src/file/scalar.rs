@@ -5,37 +5,38 @@ use super::node::Value;
 
 /// The value of the plain (unquoted) scalar `text`.
 pub(crate) fn resolve(text: &str) -> Value {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-        "true" | "True" | "TRUE" => return Value::Bool(true),
-        "false" | "False" | "FALSE" => return Value::Bool(false),
-        ".nan" | ".NaN" | ".NAN" => return Value::Float(f64::NAN),
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => {
-            return Value::Float(f64::INFINITY);
-        }
-        "-.inf" | "-.Inf" | "-.INF" => return Value::Float(f64::NEG_INFINITY),
-        _ => {}
-    }
-    let first = text.as_bytes()[0];
-    if !(first.is_ascii_digit() || matches!(first, b'+' | b'-' | b'.')) {
-        return Value::Text(text.into());
-    }
-    if is_timestamp(text) {
-        return Value::Time(text.into());
-    }
-    let digits = text.replace('_', "");
-    if let Some(number) = integer(&digits) {
-        return Value::Int(number);
-    }
-    match float(&digits) {
-        Some(number) => Value::Float(number),
-        None => Value::Text(text.into()),
-    }
+    special(text).unwrap_or_else(|| Value::Text(text.into()))
 }
 
 /// True if `text` without quotes is a string.
 pub(crate) fn is_plain_string(text: &str) -> bool {
-    matches!(resolve(text), Value::Text(_))
+    special(text).is_none()
+}
+
+/// What `text` is, if it is anything but a string.
+fn special(text: &str) -> Option<Value> {
+    let first = *text.as_bytes().first().unwrap_or(&b'~');
+    match first {
+        b'~' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' => match text {
+            "" | "~" | "null" | "Null" | "NULL" => Some(Value::Null),
+            "true" | "True" | "TRUE" => Some(Value::Bool(true)),
+            "false" | "False" | "FALSE" => Some(Value::Bool(false)),
+            _ => None,
+        },
+        b'0'..=b'9' | b'+' | b'-' | b'.' => match text {
+            ".nan" | ".NaN" | ".NAN" => Some(Value::Float(f64::NAN)),
+            ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => {
+                Some(Value::Float(f64::INFINITY))
+            }
+            "-.inf" | "-.Inf" | "-.INF" => Some(Value::Float(f64::NEG_INFINITY)),
+            _ if is_timestamp(text) => Some(Value::Time(text.into())),
+            _ => {
+                let digits = text.replace('_', "");
+                integer(&digits).map(Value::Int).or_else(|| float(&digits).map(Value::Float))
+            }
+        },
+        _ => None,
+    }
 }
 
 /// An integer with an optional sign and an optional base prefix; a leading 0 means octal.

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::super::error::CommandError;
 use super::Format;
-use crate::file::{Document, Explained, NoSuchPath};
+use crate::file::{Document, Explained, NoSuchPath, Printed};
 use crate::model::Place;
 
 /// Longer values are cut in the table.
@@ -30,7 +30,8 @@ pub(super) fn explain(
             format!("{:#}\n", found.iter().map(Explained::to_json).collect::<Json>())
         }
         Some(Format::Yaml) => {
-            super::yaml::text(&found.iter().map(Explained::to_json).collect::<Json>(), 2)
+            let found = found.iter().map(Explained::to_json).collect::<Json>();
+            super::yaml::text(&Printed::from(&found), 2)
         }
     })
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value as Json, json};
 
 use super::{Format, yaml};
-use crate::file::Variable;
+use crate::file::{Printed, Variable};
 
 /// A name a line.
 pub(super) fn lines(names: impl IntoIterator<Item = String>) -> String {
@@ -16,7 +16,10 @@ pub(super) fn lines(names: impl IntoIterator<Item = String>) -> String {
 pub(super) fn variables(variables: &[Variable], format: Option<Format>) -> String {
     match format {
         None => table(variables),
-        Some(Format::Yaml) => yaml::text(&object(variables, |name| name.to_ascii_lowercase()), 4),
+        Some(Format::Yaml) => {
+            let variables = object(variables, |name| name.to_ascii_lowercase());
+            yaml::text(&Printed::from(&variables), 4)
+        }
         Some(Format::Json) => format!("{:#}\n", object(variables, str::to_owned)),
     }
 }

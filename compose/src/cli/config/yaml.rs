@@ -1,12 +1,14 @@
-//! JSON values as YAML text, byte for byte as docker compose's YAML library writes them.
+//! Values as YAML text, byte for byte as docker compose's YAML library writes them.
 //!
 //! Strings that YAML 1.1 or 1.2 would read as something else are quoted, so that every reader
 //! gets back what was written.
 
-use serde_json::Value as Json;
+use std::borrow::Cow;
+
+use crate::file::Printed;
 
 /// `value` as a YAML document; mappings and lists inside of mappings are indented by `indent`.
-pub(super) fn text(value: &Json, indent: usize) -> String {
+pub(super) fn text(value: &Printed<'_>, indent: usize) -> String {
     let mut writer = Writer { text: String::new(), indent };
     writer.document(value);
     writer.text
@@ -18,10 +20,10 @@ struct Writer {
 }
 
 impl Writer {
-    fn document(&mut self, value: &Json) {
+    fn document(&mut self, value: &Printed<'_>) {
         match value {
-            Json::Object(entries) if !entries.is_empty() => self.mapping(entries, 0, false),
-            Json::Array(items) if !items.is_empty() => self.list(items, 0, false),
+            Printed::Map(entries) if !entries.is_empty() => self.mapping(entries, 0, false),
+            Printed::List(items) if !items.is_empty() => self.list(items, 0, false),
             scalar => {
                 self.scalar(scalar, 0);
                 self.text.push('\n');
@@ -30,7 +32,7 @@ impl Writer {
     }
 
     /// Writes the entries at `depth`; the first one stands on the line that has begun if `inline`.
-    fn mapping(&mut self, entries: &serde_json::Map<String, Json>, depth: usize, inline: bool) {
+    fn mapping(&mut self, entries: &[(Cow<'_, str>, Printed<'_>)], depth: usize, inline: bool) {
         for (index, (key, value)) in entries.iter().enumerate() {
             if index > 0 || !inline {
                 self.pad(depth);
@@ -48,13 +50,13 @@ impl Writer {
         }
     }
 
-    fn value(&mut self, value: &Json, depth: usize) {
+    fn value(&mut self, value: &Printed<'_>, depth: usize) {
         match value {
-            Json::Object(entries) if !entries.is_empty() => {
+            Printed::Map(entries) if !entries.is_empty() => {
                 self.text.push('\n');
                 self.mapping(entries, depth + self.indent, false);
             }
-            Json::Array(items) if !items.is_empty() => {
+            Printed::List(items) if !items.is_empty() => {
                 self.text.push('\n');
                 self.list(items, depth + self.indent, false);
             }
@@ -66,7 +68,7 @@ impl Writer {
         }
     }
 
-    fn list(&mut self, items: &[Json], depth: usize, inline: bool) {
+    fn list(&mut self, items: &[Printed<'_>], depth: usize, inline: bool) {
         for (index, item) in items.iter().enumerate() {
             if index > 0 || !inline {
                 self.pad(depth);
@@ -75,10 +77,10 @@ impl Writer {
             self.text.push('-');
             self.text.extend(std::iter::repeat_n(' ', self.indent - 1));
             match item {
-                Json::Object(entries) if !entries.is_empty() => {
+                Printed::Map(entries) if !entries.is_empty() => {
                     self.mapping(entries, depth + self.indent, true);
                 }
-                Json::Array(items) if !items.is_empty() => {
+                Printed::List(items) if !items.is_empty() => {
                     self.list(items, depth + self.indent, true);
                 }
                 scalar => {
@@ -93,32 +95,31 @@ impl Writer {
         self.text.extend(std::iter::repeat_n(' ', depth));
     }
 
-    fn scalar(&mut self, value: &Json, depth: usize) {
+    fn scalar(&mut self, value: &Printed<'_>, depth: usize) {
         match value {
-            Json::Null => self.text.push_str("null"),
-            Json::Bool(flag) => self.text.push_str(if *flag { "true" } else { "false" }),
-            Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            Printed::Null => self.text.push_str("null"),
+            Printed::Bool(flag) => self.text.push_str(if *flag { "true" } else { "false" }),
+            Printed::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
                 (None, None, Some(float)) => self.text.push_str(&crate::file::go_float(float)),
                 _ => self.text.push_str(&number.to_string()),
             },
-            Json::String(text) => self.string(text, depth),
-            Json::Array(_) => self.text.push_str("[]"),
-            Json::Object(_) => self.text.push_str("{}"),
+            Printed::Text(text) => self.string(text, depth),
+            Printed::List(_) => self.text.push_str("[]"),
+            Printed::Map(_) => self.text.push_str("{}"),
         }
     }
 
     fn key(&mut self, key: &str) {
-        let written = match Style::of(key) {
-            Style::Literal => quoted(key),
-            style => style.write(key),
-        };
-        self.text.push_str(&written);
+        match Style::of(key) {
+            Style::Literal => quoted(key, &mut self.text),
+            style => style.write(key, &mut self.text),
+        }
     }
 
     fn string(&mut self, text: &str, depth: usize) {
         match Style::of(text) {
             Style::Literal => self.literal(text, depth),
-            style => self.text.push_str(&style.write(text)),
+            style => style.write(text, &mut self.text),
         }
     }
 
@@ -168,11 +169,15 @@ impl Style {
         }
     }
 
-    fn write(self, text: &str) -> String {
+    fn write(self, text: &str, out: &mut String) {
         match self {
-            Self::Plain | Self::Literal => text.to_owned(),
-            Self::Single => format!("'{}'", text.replace('\'', "''")),
-            Self::Double => quoted(text),
+            Self::Plain | Self::Literal => out.push_str(text),
+            Self::Single => {
+                out.push('\'');
+                out.push_str(&text.replace('\'', "''"));
+                out.push('\'');
+            }
+            Self::Double => quoted(text, out),
         }
     }
 }
@@ -186,6 +191,9 @@ struct Traits {
 
 impl Traits {
     fn of(text: &str) -> Self {
+        if is_a_word(text) {
+            return Self { plain: true, single: true, literal: true };
+        }
         let mut indicators = text.starts_with("---") || text.starts_with("...");
         let (mut special, mut breaks, mut tabs) = (false, false, false);
         let (mut break_space, mut space_break) = (false, false);
@@ -224,6 +232,13 @@ impl Traits {
     }
 }
 
+/// True for what most strings are: letters, digits and marks that mean nothing to YAML.
+fn is_a_word(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'/');
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(plain) && bytes.all(|byte| plain(byte) || matches!(byte, b'-' | b'.'))
+}
+
 fn is_printable(c: char) -> bool {
     matches!(c, '\n' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
         && !matches!(c, '\u{feff}' | '\u{85}' | '\u{2028}' | '\u{2029}')
@@ -258,8 +273,7 @@ fn is_base_60(text: &str) -> bool {
         })
 }
 
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
+fn quoted(text: &str, quoted: &mut String) {
     quoted.push('"');
     for c in text.chars() {
         match c {
@@ -287,7 +301,6 @@ fn quoted(text: &str) -> String {
         }
     }
     quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]
@@ -320,14 +333,14 @@ mod tests {
         let value = json!({"a": {"b": [1, {"c": null, "d": []}, ["x", "y"]]}, "e": {}});
         let expected =
             "a:\n  b:\n    - 1\n    - c: null\n      d: []\n    - - x\n      - \"y\"\ne: {}\n";
-        assert_eq!(text(&value, 2), expected);
+        assert_eq!(text(&Printed::from(&value), 2), expected);
     }
 
     proptest::proptest! {
         #[test]
         fn another_reader_gets_the_same(texts in proptest::collection::vec("\\PC{0,12}|[ \n\ta:#'\"0-9-]{0,10}", 0..6)) {
             let value = json!({ "list": texts });
-            let read: serde_yaml::Value = serde_yaml::from_str(&text(&value, 2)).unwrap();
+            let read: serde_yaml::Value = serde_yaml::from_str(&text(&Printed::from(&value), 2)).unwrap();
             let back: Vec<String> = serde_yaml::from_value(read["list"].clone()).unwrap();
             proptest::prop_assert_eq!(back, texts);
         }

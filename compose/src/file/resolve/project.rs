@@ -156,7 +156,7 @@ fn kept(report: &Report, tree: &Node) -> BTreeMap<String, Kept> {
     let models = tree.as_map().and_then(|map| map.entry("models"));
     if let (Some(entry), Some(field)) = (models, PROJECT.field("models")) {
         let shape: &Shape = &field.shape;
-        let value = render::value(&entry.node, shape);
+        let value = render::value(&entry.node, shape).into_json();
         let place = Some(report.sources.place(entry.key));
         kept.insert("models".to_owned(), Kept { value, place });
     }

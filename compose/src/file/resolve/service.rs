@@ -86,7 +86,7 @@ fn kept(report: &Report, service: &Node) -> BTreeMap<String, Kept> {
         };
         let shape = SERVICE.field(path).map(|field| &field.shape);
         let value = match shape {
-            Some(shape) => render::value(&entry.node, shape),
+            Some(shape) => render::value(&entry.node, shape).into_json(),
             None => entry.node.as_str().unwrap_or_default().into(),
         };
         keep(path, entry, value);
@@ -94,14 +94,18 @@ fn kept(report: &Report, service: &Node) -> BTreeMap<String, Kept> {
     let deploy = service.get("deploy");
     let placement = deploy.and_then(Node::as_map).and_then(|map| map.entry("placement"));
     if let Some(entry) = placement {
-        keep("deploy.placement", entry, render::any(&entry.node));
+        keep("deploy.placement", entry, render::any(&entry.node).into_json());
     }
     let reservations =
         deploy.and_then(|node| node.get("resources")).and_then(|node| node.get("reservations"));
     let generic =
         reservations.and_then(Node::as_map).and_then(|map| map.entry("generic_resources"));
     if let Some(entry) = generic {
-        keep("deploy.resources.reservations.generic_resources", entry, render::any(&entry.node));
+        keep(
+            "deploy.resources.reservations.generic_resources",
+            entry,
+            render::any(&entry.node).into_json(),
+        );
     }
     kept
 }

@@ -250,7 +250,12 @@ impl ShortError {
 
 impl Object {
     pub(crate) fn field(&self, name: &str) -> Option<&'static Field> {
-        self.fields.iter().find(|field| field.name == name)
+        self.fields.get(self.place(name)?)
+    }
+
+    /// Where the key is among [`Object::fields`].
+    pub(crate) fn place(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|field| field.name == name)
     }
 
     /// True if `key` is one that users may add.
