@@ -1,10 +1,11 @@
-//! The part of `compose` that reads files, for the fuzz targets.
+//! The parts of `compose` and `images` that read files, for the fuzz targets.
 //!
 //! It is compiled from the sources of `compose` itself, so that the targets reach what is private
 //! there ([`file::parsers`]) and wait for nothing of the rest of the program.
 
 #![allow(dead_code, unused_imports)]
 
+pub mod build;
 #[path = "../../compose/src/diagnostic.rs"]
 pub mod diagnostic;
 #[path = "../../compose/src/file/mod.rs"]

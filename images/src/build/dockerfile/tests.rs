@@ -144,7 +144,7 @@ fn files_as_people_write_them_are_read() {
     let corpus = include_str!("corpus.txt");
     let files: Vec<(&str, &str)> =
         corpus.split("=== ").skip(1).filter_map(|part| part.split_once('\n')).collect();
-    assert!(files.len() >= 28, "{}", files.len());
+    assert!(files.len() >= 60, "{}", files.len());
     for (name, text) in files {
         for text in [text.to_owned(), text.replace('\n', "\r\n"), format!("\u{feff}{text}")] {
             let file =
