@@ -299,8 +299,9 @@ impl Surroundings for Outside<'_> {
         Ok(())
     }
 
-    fn download(&self, url: &str, _: &Path) -> Result<(), Foreign> {
-        Err(format!("{url} is elsewhere, and only git repositories are fetched").into())
+    fn download(&self, url: &str, to: &Path) -> Result<(), Foreign> {
+        let Fetching { registry, cancel, .. } = self.bases.fetching;
+        Ok(registry.download(url, to, cancel)?)
     }
 
     fn tell(&self, event: Event) {

@@ -11,9 +11,12 @@ use super::ignore::{PatternError, Patterns};
 use super::stats::Stats;
 use super::tree::{Tree, below};
 use super::{DockerfileSource, Foreign, Recipe, Surroundings};
-use crate::layer::{LayerError, unpack};
+use crate::layer::{LayerError, is_archive, unpack};
 use crate::store::StoreError;
 use crate::store::workspace::Workspace;
+
+/// What the Dockerfile is called if nobody says otherwise.
+const DOCKERFILE: &str = "Dockerfile";
 
 /// What a context may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,49 +224,79 @@ pub(super) struct Text {
     pub(super) text: String,
 }
 
+/// A directory with the files of a context.
+struct Located {
+    path: PathBuf,
+    /// Whether it is nothing but a Dockerfile, which was fetched by its address.
+    is_dockerfile: bool,
+}
+
 /// Brings the files of a context into a directory of this machine.
 fn locate(
     source: &Source,
     workspace: &Workspace<'_>,
     surroundings: &dyn Surroundings,
     name: &str,
-) -> Result<PathBuf, ContextError> {
-    let unpacked = |archive: &Path, called: &str| {
+) -> Result<Located, ContextError> {
+    let unpacked = |archive: &Path, called: &str| -> Result<PathBuf, ContextError> {
         let into = workspace.new_layer(name)?;
-        let file = File::open(archive)
-            .map_err(|source| ContextError::Open { path: archive.to_owned(), source })?;
-        unpack(file, &into)
+        let open = || {
+            let unusable = |source| ContextError::Open { path: archive.to_owned(), source };
+            File::open(archive).map_err(unusable)
+        };
+        unpack(open()?, &into)
             .map_err(|source| ContextError::Archive { name: called.to_owned(), source })?;
         Ok(into)
     };
-    match source {
-        Source::Directory(path) => Ok(path.clone()),
-        Source::Archive(path) => unpacked(path, &path.display().to_string()),
-        Source::Git(git) => git.fetch(&workspace.path().join(name), KeepGit::No),
+    let path = match source {
+        Source::Directory(path) => path.clone(),
+        Source::Archive(path) => unpacked(path, &path.display().to_string())?,
+        Source::Git(git) => git.fetch(&workspace.path().join(name), KeepGit::No)?,
         Source::Url(url) => {
-            let archive = workspace.path().join(format!("{name}.fetched"));
+            let fetched = workspace.path().join(format!("{name}.fetched"));
             surroundings
-                .download(url, &archive)
+                .download(url, &fetched)
                 .map_err(|source| ContextError::Fetch { url: url.clone(), source })?;
-            unpacked(&archive, url)
+            let opened = File::open(&fetched).and_then(is_archive);
+            let unusable = |source| ContextError::Open { path: fetched.clone(), source };
+            if !opened.map_err(unusable)? {
+                let path = workspace.new_layer(name)?;
+                let dockerfile = path.join(DOCKERFILE);
+                fs::rename(&fetched, &dockerfile)
+                    .map_err(StoreError::access("create", &dockerfile))?;
+                return Ok(Located { path, is_dockerfile: true });
+            }
+            unpacked(&fetched, url)?
         }
-        Source::Image(image) => Err(ContextError::Image(image.clone())),
-    }
+        Source::Image(image) => return Err(ContextError::Image(image.clone())),
+    };
+    Ok(Located { path, is_dockerfile: false })
 }
 
-/// Opens a context; `ignore` is its ignore file, if another than `.dockerignore`.
+/// Opens a further context.
 pub(super) fn open(
     source: &Source,
     workspace: &Workspace<'_>,
     surroundings: &dyn Surroundings,
     name: &str,
+) -> Result<Context, ContextError> {
+    let Located { path, .. } = locate(source, workspace, surroundings, name)?;
+    open_located(source, path, workspace, None)
+}
+
+/// Opens what is in `path`; `dockerfile` may have an ignore file of its own, instead of `.dockerignore`.
+fn open_located(
+    source: &Source,
+    path: PathBuf,
+    workspace: &Workspace<'_>,
     dockerfile: Option<&Path>,
 ) -> Result<Context, ContextError> {
-    let path = locate(source, workspace, surroundings, name)?;
     let unusable = |source| ContextError::Open { path: path.clone(), source };
     let root = Root::open(&path).map_err(unusable)?;
     let hidden = ignore(&root, &path, dockerfile)?;
-    let stats = Some(Stats::open(workspace.store().stats_path(&path)));
+    // What was brought here for this build has not been read before.
+    let stats = matches!(source, Source::Directory(_))
+        .then(|| Stats::open(workspace.store().stats_path(&path)));
     let tree = Tree { root, hidden, owned: false, stats };
     Ok(Context { tree, path })
 }
@@ -301,16 +334,21 @@ pub(super) fn main(
     workspace: &Workspace<'_>,
     surroundings: &dyn Surroundings,
 ) -> Result<(Context, Text), ContextError> {
+    let Located { path, is_dockerfile } =
+        locate(&recipe.context, workspace, surroundings, "context")?;
     let file = match &recipe.dockerfile {
+        // There is only one, whatever it was called where it came from.
+        DockerfileSource::File(_) if is_dockerfile => Some(Path::new(DOCKERFILE)),
         DockerfileSource::File(path) => Some(path.as_path()),
         DockerfileSource::Inline(_) => None,
     };
-    let context = open(&recipe.context, workspace, surroundings, "context", file)?;
-    let text = match &recipe.dockerfile {
-        DockerfileSource::Inline(text) => {
+    let context = open_located(&recipe.context, path, workspace, file)?;
+    let text = match (&recipe.dockerfile, file) {
+        (DockerfileSource::Inline(text), _) => {
             Text { name: "dockerfile_inline".to_owned(), text: text.clone() }
         }
-        DockerfileSource::File(path) => {
+        (DockerfileSource::File(_), file) => {
+            let path = file.expect("a file was meant");
             let whole = context.path.join(path);
             let unreadable = |source| ContextError::Dockerfile { path: whole.clone(), source };
             // Only the user's own directory may have its Dockerfile elsewhere.

@@ -2,22 +2,30 @@
 //!
 //! Both sides are hostile: what is read is read below the descriptor of its tree, and what is written is written below
 //! the descriptor of the stage, so that links lead nowhere else.
+//!
+//! # Why some files go past the overlay
+//!
+//! The tree of a stage is an overlay, in which every call costs more, and one directory takes one new file at a time. A
+//! directory that is new has nothing below it, so it and all in it is only in the upper directory of the overlay. Files
+//! of such directories are created there, several at a time.
+
+mod file;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
-};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
 use sys::root::{Place, Root};
 
+use self::file::{FileWriter, clear, create};
 use super::mode::ModeChange;
+use super::read::side_by_side;
+use super::run::path_of;
 use super::tree::{Item, Source, Tree, below, kind};
 use crate::layer::is_allowed_attribute;
 
@@ -67,19 +75,43 @@ pub(super) struct Wishes {
     pub(super) parents: bool,
 }
 
+/// Where the files of a stage are written.
+#[derive(Debug)]
+pub(super) struct Ground {
+    /// All of them, with those of lower layers.
+    pub(super) root: Root,
+    /// Those of this layer alone.
+    pub(super) upper: Root,
+    /// Whether there are no lower layers.
+    pub(super) is_alone: bool,
+}
+
+/// Files whose content is known, by their path in the layer.
+pub(super) type Written = HashMap<PathBuf, Arc<[u8]>>;
+
 /// The tree of a stage, and what is being put into it.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     root: &'a Root,
+    upper: Option<&'a Root>,
     wishes: &'a Wishes,
     /// Directories that are open: the next file is mostly in one of them.
     open: Option<(PathBuf, Arc<OwnedFd>)>,
     /// Times of directories, which are set when nothing is created in them any more.
     times: Vec<(PathBuf, Timespec)>,
     known: std::collections::HashSet<PathBuf>,
+    /// Directories that are new, with their paths in the layer.
+    fresh: HashMap<PathBuf, PathBuf>,
+    written: Written,
     /// What has several names, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
-    buffer: Vec<u8>,
+}
+
+/// A file that goes into a directory which is new.
+struct Aside<'a> {
+    item: &'a Item,
+    to: PathBuf,
+    real: PathBuf,
 }
 
 /// Where a path lies, as an error of a call.
@@ -89,16 +121,29 @@ fn unwritten(path: &Path) -> impl FnOnce(io::Error) -> CopyError {
 }
 
 impl<'a> Writer<'a> {
+    /// Writes below any directory.
     pub(super) fn new(root: &'a Root, wishes: &'a Wishes) -> Self {
         Self {
             root,
+            upper: None,
             wishes,
             open: None,
             times: Vec::new(),
             known: std::collections::HashSet::new(),
+            fresh: HashMap::new(),
+            written: Written::new(),
             links: HashMap::new(),
-            buffer: vec![0; 128 << 10],
         }
+    }
+
+    /// Writes into a stage.
+    pub(super) fn on(ground: &'a Ground, wishes: &'a Wishes) -> Self {
+        let mut writer = Self::new(&ground.root, wishes);
+        writer.upper = Some(&ground.upper);
+        if ground.is_alone {
+            writer.fresh.insert(PathBuf::new(), PathBuf::new());
+        }
+        writer
     }
 
     /// Whether files go below `target` under their own names.
@@ -114,12 +159,14 @@ impl<'a> Writer<'a> {
     pub(super) fn copy(
         &mut self,
         tree: &Tree,
-        sources: &[Source],
+        sources: &[&Source],
         target: &str,
         into: bool,
     ) -> Result<(), CopyError> {
         let at = below(target);
+        let mut files = FileWriter::new(tree, self.wishes);
         for source in sources {
+            let mut aside = Vec::new();
             let Some(first) = source.items.first() else { continue };
             let is_directory = kind(&first.stat) == FileType::Directory;
             let base = if self.wishes.parents {
@@ -129,50 +176,107 @@ impl<'a> Writer<'a> {
             } else {
                 at.clone()
             };
-            let time = self.clamp(mtime(&first.stat));
+            let time = self.wishes.clamp(mtime(&first.stat));
             let holder = if is_directory { Some(&*base) } else { base.parent() };
             self.directory(holder.unwrap_or(Path::new("")), time)?;
             let items = if is_directory { &source.items[1..] } else { &source.items };
             for item in items {
                 let to = if is_directory { base.join(&item.to) } else { base.clone() };
-                self.item(tree, item, &to)?;
+                let real = self.real(&to);
+                if let Some(real) = &real {
+                    self.written.remove(real);
+                }
+                match real.filter(|_| is_plain(item)) {
+                    Some(real) => aside.push(Aside { item, to, real }),
+                    None => self.item(&mut files, tree, item, &to)?,
+                }
+            }
+            self.write_aside(tree, aside)?;
+        }
+        Ok(())
+    }
+
+    /// Writes files past the overlay, into directories of the layer that are new.
+    fn write_aside(&mut self, tree: &Tree, mut all: Vec<Aside<'_>>) -> Result<(), CopyError> {
+        let (Some(upper), wishes) = (self.upper, self.wishes) else { return Ok(()) };
+        type Own<'t> = (FileWriter<'t>, Option<(PathBuf, Arc<OwnedFd>)>);
+        let begin = || -> Own<'_> { (FileWriter::new(tree, wishes), None) };
+        side_by_side(&mut all, begin, |(files, open), Aside { item, to, real }| {
+            let parent = real.parent().unwrap_or(Path::new(""));
+            let directory = match open {
+                Some((known, directory)) if known == parent => Arc::clone(directory),
+                _ => {
+                    let directory = Arc::new(upper.open_dir(parent).map_err(unwritten(to))?);
+                    *open = Some((parent.to_owned(), Arc::clone(&directory)));
+                    directory
+                }
+            };
+            let name = real.file_name().unwrap_or_default();
+            let place = Place::new(directory, name).map_err(unwritten(to))?;
+            files.put(item, &place, to)
+        })?;
+        for Aside { item, real, .. } in all {
+            if let Some(bytes) = item.content.as_ref().and_then(|content| content.bytes.as_ref()) {
+                self.written.insert(real, Arc::clone(bytes));
             }
         }
         Ok(())
     }
 
+    /// The path in the layer of what is in a directory that is new.
+    fn real(&self, path: &Path) -> Option<PathBuf> {
+        Some(self.fresh.get(path.parent()?)?.join(path.file_name()?))
+    }
+
+    /// Notes that a directory is new.
+    fn mark(&mut self, path: &Path, directory: &OwnedFd) {
+        let Some(upper) = self.upper else { return };
+        let real = self.real(path).or_else(|| {
+            let path = path_of(directory).ok()?;
+            Some(path.strip_prefix("/").ok()?.to_owned())
+        });
+        if let Some(real) = real.filter(|real| upper.open_dir(real).is_ok()) {
+            self.fresh.insert(path.to_owned(), real);
+        }
+    }
+
+    fn open_dir(&self, path: &Path) -> io::Result<OwnedFd> {
+        match (self.upper, self.fresh.get(path)) {
+            (Some(upper), Some(real)) => upper.open_dir(real),
+            _ => self.root.open_dir(path),
+        }
+    }
+
     /// Writes a file with this content.
     pub(super) fn write(&mut self, path: &Path, content: &[u8]) -> Result<(), CopyError> {
-        let time = self.clamp(Timespec { tv_sec: 0, tv_nsec: 0 });
+        let time = self.wishes.clamp(Timespec { tv_sec: 0, tv_nsec: 0 });
         self.directory(path.parent().unwrap_or(Path::new("")), time)?;
         let place = self.place(path)?;
-        let mut file = self.create(&place, path)?;
-        let write = |file: &mut File| -> io::Result<()> {
+        if let Some(real) = self.real(path) {
+            self.written.remove(&real);
+        }
+        let mut file = create(&place, path)?;
+        let mut write = || -> io::Result<()> {
             file.write_all(content)?;
-            self.adorn(&*file, 0o644, (0, 0), false, time)
+            self.wishes.adorn(&file, 0o644, (0, 0), time)
         };
-        write(&mut file).map_err(unwritten(path))
+        write().map_err(unwritten(path))
     }
 
-    /// Sets the times of directories, the deepest and last ones first.
-    pub(super) fn finish(mut self) -> Result<(), CopyError> {
+    /// Sets the times of directories, the deepest and last ones first. Gives the files whose content is known.
+    pub(super) fn finish(mut self) -> Result<Written, CopyError> {
         self.open = None;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         for (path, time) in std::mem::take(&mut self.times).into_iter().rev() {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            let set = self
-                .root
-                .resolve(&path, flags, Mode::empty())
-                .and_then(|directory| Ok(rustix::fs::futimens(&directory, &times(time))?));
-            set.map_err(unwritten(&path))?;
+            let opened = match (self.upper, self.fresh.get(&path)) {
+                (Some(upper), Some(real)) => upper.resolve(real, flags, Mode::empty()),
+                _ => self.root.resolve(&path, flags, Mode::empty()),
+            };
+            opened
+                .and_then(|directory| Ok(rustix::fs::futimens(&directory, &times(time))?))
+                .map_err(unwritten(&path))?;
         }
-        Ok(())
-    }
-
-    fn clamp(&self, time: Timespec) -> Timespec {
-        match self.wishes.latest {
-            Some(latest) if time.tv_sec >= latest => Timespec { tv_sec: latest, tv_nsec: 0 },
-            _ => time,
-        }
+        Ok(self.written)
     }
 
     /// Opens a directory of the stage, which is made with all above it if it is not there.
@@ -186,7 +290,7 @@ impl<'a> Writer<'a> {
         {
             return Ok(Arc::clone(directory));
         }
-        let opened = match self.root.open_dir(path) {
+        let opened = match self.open_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.make(path, time)?,
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                 return Err(CopyError::NotDirectory(path.display().to_string()));
@@ -223,7 +327,8 @@ impl<'a> Writer<'a> {
             rustix::fs::fchown(&directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
             rustix::fs::fchmod(&directory, IMPLIED)?;
             rustix::fs::futimens(&directory, &times(time))?;
-            self.root.open_dir(path)
+            self.mark(path, &directory);
+            self.open_dir(path)
         };
         make().map_err(unwritten(path))
     }
@@ -235,13 +340,19 @@ impl<'a> Writer<'a> {
         Place::new(directory, name).map_err(unwritten(path))
     }
 
-    fn item(&mut self, tree: &Tree, item: &Item, to: &Path) -> Result<(), CopyError> {
+    fn item(
+        &mut self,
+        files: &mut FileWriter<'_>,
+        tree: &Tree,
+        item: &Item,
+        to: &Path,
+    ) -> Result<(), CopyError> {
         let place = self.place(to)?;
         let owner = if tree.owned { (item.stat.st_uid, item.stat.st_gid) } else { (0, 0) };
-        let time = self.clamp(mtime(&item.stat));
+        let time = self.wishes.clamp(mtime(&item.stat));
         match kind(&item.stat) {
             FileType::Directory => self.put_directory(item, &place, to, owner, time),
-            FileType::RegularFile => self.put_file(tree, item, &place, to, owner, time),
+            FileType::RegularFile => self.put_file(files, item, &place, to),
             FileType::Symlink => {
                 let target = item.link.as_deref().unwrap_or_default();
                 clear(&place, to)?;
@@ -257,7 +368,7 @@ impl<'a> Writer<'a> {
                 }
                 clear(&place, to)?;
                 let make = || -> io::Result<()> {
-                    let mode = self.permissions(item.stat.st_mode, false);
+                    let mode = self.wishes.permissions(item.stat.st_mode, false);
                     place.create_node(kind, mode, item.stat.st_rdev)?;
                     adorn_node(&place, self.wishes.owner.unwrap_or(owner), time)?;
                     // Not a symbolic link, which this call would follow: it was created two lines above.
@@ -269,12 +380,6 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn permissions(&self, mode: u32, is_directory: bool) -> Mode {
-        let changed =
-            self.wishes.mode.as_ref().map_or(mode, |change| change.apply(mode, is_directory));
-        Mode::from_raw_mode(changed & 0o7777)
-    }
-
     fn put_directory(
         &mut self,
         item: &Item,
@@ -283,8 +388,12 @@ impl<'a> Writer<'a> {
         owner: (u32, u32),
         time: Timespec,
     ) -> Result<(), CopyError> {
+        let mut is_new = false;
         let directory = match place.create_dir(Mode::from_raw_mode(0o700)) {
-            Ok(()) => place.open(OFlags::RDONLY | OFlags::DIRECTORY),
+            Ok(()) => {
+                is_new = true;
+                place.open(OFlags::RDONLY | OFlags::DIRECTORY)
+            }
             // A link to a directory stays: what is in this one goes there.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY;
@@ -296,13 +405,16 @@ impl<'a> Writer<'a> {
             Err(error) => Err(error),
         };
         let directory = directory.map_err(unwritten(to))?;
-        let mode = self.permissions(item.stat.st_mode, true);
+        let mode = self.wishes.permissions(item.stat.st_mode, true);
         let (uid, gid) = self.wishes.owner.unwrap_or(owner);
         let set = || -> io::Result<()> {
             rustix::fs::fchown(&directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
             Ok(rustix::fs::fchmod(&directory, mode)?)
         };
         set().map_err(unwritten(to))?;
+        if is_new {
+            self.mark(to, &directory);
+        }
         self.known.insert(to.to_owned());
         self.times.push((to.to_owned(), time));
         Ok(())
@@ -310,108 +422,31 @@ impl<'a> Writer<'a> {
 
     fn put_file(
         &mut self,
-        tree: &Tree,
+        files: &mut FileWriter<'_>,
         item: &Item,
         place: &Place,
         to: &Path,
-        owner: (u32, u32),
-        time: Timespec,
     ) -> Result<(), CopyError> {
         let inode = (item.stat.st_dev, item.stat.st_ino);
         if item.stat.st_nlink > 1
             && let Some(first) = self.links.get(&inode)
         {
             clear(place, to)?;
-            let link = || place.create_hard_link(&self.root.place(first)?);
+            // Both by the same mount, wherever they are.
+            let link = || self.root.place(to)?.create_hard_link(&self.root.place(first)?);
             return link().map_err(unwritten(to));
         }
-        let source = tree.root.open_file(&item.from);
-        let mut source = source
-            .map_err(|source| CopyError::Read { path: item.from.display().to_string(), source })?;
-        let mut file = self.create(place, to)?;
-        self.transfer(&mut source, &mut file, item, to)?;
-        let attributes =
-            if tree.owned { attributes(&source).unwrap_or_default() } else { Vec::new() };
-        let adorn = || -> io::Result<()> {
-            self.adorn(&file, item.stat.st_mode, owner, true, time)?;
-            for (name, value) in &attributes {
-                // What the file system of the store does not keep is lost, as for layers.
-                let _ = rustix::fs::fsetxattr(
-                    &file,
-                    OsStr::from_bytes(name),
-                    value,
-                    XattrFlags::empty(),
-                );
-            }
-            Ok(())
-        };
-        adorn().map_err(unwritten(to))?;
+        files.put(item, place, to)?;
         if item.stat.st_nlink > 1 {
             self.links.insert(inode, to.to_owned());
         }
         Ok(())
     }
-
-    fn transfer(
-        &mut self,
-        source: &mut File,
-        file: &mut File,
-        item: &Item,
-        to: &Path,
-    ) -> Result<(), CopyError> {
-        loop {
-            let length = match source.read(&mut self.buffer) {
-                Ok(0) => return Ok(()),
-                Ok(length) => length,
-                Err(source) => {
-                    return Err(CopyError::Read { path: item.from.display().to_string(), source });
-                }
-            };
-            file.write_all(&self.buffer[..length]).map_err(unwritten(to))?;
-            if length < self.buffer.len()
-                && item.stat.st_size == i64::try_from(length).unwrap_or(-1)
-            {
-                return Ok(());
-            }
-        }
-    }
-
-    fn create(&self, place: &Place, to: &Path) -> Result<File, CopyError> {
-        let mode = Mode::from_raw_mode(0o600);
-        match place.create_file(mode) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                clear(place, to)?;
-                place.create_file(mode).map_err(unwritten(to))
-            }
-            answer => answer.map_err(unwritten(to)),
-        }
-    }
-
-    /// Owner before mode: a change of the owner takes the setuid bit away (chown(2)).
-    fn adorn(
-        &self,
-        file: impl AsFd,
-        mode: u32,
-        owner: (u32, u32),
-        keep_special: bool,
-        time: Timespec,
-    ) -> io::Result<()> {
-        let (uid, gid) = self.wishes.owner.unwrap_or(owner);
-        rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-        let mode = if keep_special { mode } else { mode & 0o777 };
-        rustix::fs::fchmod(&file, self.permissions(mode, false))?;
-        Ok(rustix::fs::futimens(&file, &times(time))?)
-    }
 }
 
-/// Takes away what is not a directory.
-fn clear(place: &Place, to: &Path) -> Result<(), CopyError> {
-    let found = place.metadata().map_err(unwritten(to))?;
-    match found.map(|stat| kind(&stat)) {
-        None => Ok(()),
-        Some(FileType::Directory) => Err(CopyError::Directory(to.display().to_string())),
-        Some(_) => place.remove_file().map_err(unwritten(to)),
-    }
+/// A file that shares its content with no other.
+fn is_plain(item: &Item) -> bool {
+    kind(&item.stat) == FileType::RegularFile && item.stat.st_nlink == 1
 }
 
 fn adorn_node(place: &Place, (uid, gid): (u32, u32), time: Timespec) -> io::Result<()> {

@@ -24,6 +24,7 @@ mod ignore;
 mod mode;
 mod mounts;
 mod pack;
+mod read;
 mod run;
 mod solve;
 mod state;
@@ -209,7 +210,8 @@ pub trait Surroundings: Sync {
         say: &(dyn Fn(String) + Sync),
     ) -> Result<(), Foreign>;
 
-    /// Fetches a file.
+    /// Fetches a file. It can be read by its owner alone, and its time is the one that its server names, else the
+    /// beginning of 1970.
     ///
     /// # Errors
     ///

@@ -16,8 +16,9 @@ use rustix::fs::{AtFlags, FileType, OFlags, Timespec};
 use sys::root::Root;
 use tar::{Builder, EntryType, Header};
 
-use super::copy::{attributes, times};
+use super::copy::{Written, attributes, times};
 use super::ignore::Patterns;
+use super::read::Reader;
 use super::tree::{Item, Tree, TreeError, kind};
 use crate::digest::{Digest, Hasher};
 use crate::layer::OPAQUE;
@@ -55,9 +56,10 @@ pub(super) struct Packed {
     pub(super) blob_size: u64,
 }
 
-/// Packs the changes in `upper` into the file `blob`; `None` if there are none.
+/// Packs the changes in `upper` into the file `blob`; `None` if there are none. The content of some is known: `written`.
 pub(super) fn pack(
     upper: &Path,
+    written: &Written,
     blob: File,
     latest: Option<i64>,
 ) -> Result<Option<Packed>, PackError> {
@@ -83,7 +85,9 @@ pub(super) fn pack(
         let blob = scope.spawn(move || compress_into(compress, blob));
         let mut archive = Archive {
             builder: Builder::new(tee([to_hash, to_blob])),
+            reader: Reader::new(&tree.root),
             tree: &tree,
+            written,
             links: std::collections::HashMap::new(),
             size: 0,
             latest,
@@ -154,6 +158,8 @@ fn is_opaque(tree: &Tree, item: &Item) -> bool {
 struct Archive<'a, W: Write> {
     builder: Builder<W>,
     tree: &'a Tree,
+    reader: Reader<'a>,
+    written: &'a Written,
     /// What has several names, by inode.
     links: std::collections::HashMap<u64, PathBuf>,
     size: u64,
@@ -220,11 +226,16 @@ impl<W: Write> Archive<'_, W> {
             }
             self.links.insert(item.stat.st_ino, item.from.clone());
         }
-        let file = self.tree.root.open_file(&item.from)?;
         let size = u64::try_from(item.stat.st_size).unwrap_or_default();
         self.size += size;
         header.set_entry_type(EntryType::Regular);
         header.set_size(size);
+        // What was written from memory has no attributes.
+        if let Some(bytes) = self.written.get(&item.from).filter(|bytes| bytes.len() as u64 == size)
+        {
+            return self.append(header, &item.from, &bytes[..]);
+        }
+        let file = self.reader.open(item)?;
         let found = attributes(&file)?;
         if !found.is_empty() {
             let keys: Vec<String> = found

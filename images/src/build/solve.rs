@@ -54,7 +54,8 @@ pub(super) struct Builder<'a> {
     globals: HashMap<String, String>,
     platform_args: HashMap<String, String>,
     stages: Vec<OnceLock<Option<Arc<State>>>>,
-    images: Mutex<HashMap<String, Arc<State>>>,
+    /// Each with a lock of its own, which is held while it is fetched.
+    images: Mutex<HashMap<String, Arc<Mutex<Option<Arc<State>>>>>>,
     failure: Mutex<Option<Failed>>,
     cancelled: AtomicBool,
     steps: AtomicUsize,
@@ -180,7 +181,6 @@ pub(super) fn build(
                 &workspace,
                 surroundings,
                 &format!("context-{number}"),
-                None,
             )?),
         };
         contexts.insert(name.to_ascii_lowercase(), opened);
@@ -540,12 +540,18 @@ impl Builder<'_> {
         word: &Word,
     ) -> Result<Arc<State>, Failed> {
         let key = format!("{name} {platform}");
-        let mut images = self.images.lock().expect("nobody panics with it");
-        if let Some(known) = images.get(&key) {
-            return Ok(Arc::clone(known));
+        let place = {
+            let mut images = self.images.lock().expect("nobody panics with it");
+            Arc::clone(images.entry(key).or_default())
+        };
+        let mut known = place.lock().expect("nobody panics with it");
+        if let Some(state) = &*known {
+            return Ok(Arc::clone(state));
         }
+        // Whoever has waited for one that failed does not try again.
+        self.go_on()?;
         let state = Arc::new(self.load_image(name, platform, word)?);
-        images.insert(key, Arc::clone(&state));
+        *known = Some(Arc::clone(&state));
         Ok(state)
     }
 

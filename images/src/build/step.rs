@@ -247,8 +247,8 @@ impl<'b> Stage<'b, '_> {
             || Ok(exact),
             |stage, fresh, _| {
                 let wishes = Wishes { latest: stage.builder.latest, ..Wishes::default() };
-                let root = fresh.root(&span, Linked::No)?;
-                let mut writer = Writer::new(&root, &wishes);
+                let ground = fresh.ground(&span, Linked::No)?;
+                let mut writer = Writer::on(&ground, &wishes);
                 let time = Timespec { tv_sec: stage.builder.latest.unwrap_or(0), tv_nsec: 0 };
                 writer
                     .directory(&below(&directory.display().to_string()), time)

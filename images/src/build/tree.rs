@@ -4,8 +4,7 @@
 //! Such a tree is hostile: it is only read below its own descriptor.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -13,6 +12,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use sys::root::Root;
 
 use super::ignore::{PathPattern, PatternError, Patterns};
+use super::read::{Content, read};
 use super::stats::Stats;
 use crate::digest::{Digest, Hasher};
 
@@ -40,6 +40,8 @@ pub(super) struct Item {
     pub(super) stat: Stat,
     /// What a symbolic link says.
     pub(super) link: Option<OsString>,
+    /// What is in a file, once that is known.
+    pub(super) content: Option<Content>,
 }
 
 /// A source of `COPY` with all that is in it.
@@ -75,7 +77,7 @@ pub enum TreeError {
     },
 }
 
-fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> TreeError {
+pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> TreeError {
     let path = path.display().to_string();
     move |source| TreeError::Read { path, source }
 }
@@ -112,8 +114,8 @@ impl Tree {
     }
 
     /// The directory or file at `path`, with everything in it.
-    pub(super) fn select_directory(&self, path: &str) -> Result<Vec<Source>, TreeError> {
-        Ok(vec![self.source(&below(path), path, &Patterns::default())?])
+    pub(super) fn select_directory(&self, path: &str) -> Result<Source, TreeError> {
+        self.source(&below(path), path, &Patterns::default())
     }
 
     /// Collects the paths that fit.
@@ -157,7 +159,13 @@ impl Tree {
         if self.is_hidden(path, is_directory) {
             return Err(TreeError::Hidden(text.to_owned()));
         }
-        let mut items = vec![Item { from: path.to_owned(), to: PathBuf::new(), stat, link: None }];
+        let mut items = vec![Item {
+            from: path.to_owned(),
+            to: PathBuf::new(),
+            stat,
+            link: None,
+            content: None,
+        }];
         if is_directory {
             self.collect(path, Path::new(""), exclude, &mut items)?;
         } else if exclude.matches(Path::new(path.file_name().unwrap_or_default())) {
@@ -192,7 +200,7 @@ impl Tree {
                 FileType::Socket => continue,
                 _ => None,
             };
-            items.push(Item { from: from.clone(), to: to.clone(), stat, link });
+            items.push(Item { from: from.clone(), to: to.clone(), stat, link, content: None });
             if is_directory {
                 let before = items.len();
                 self.collect(&from, &to, exclude, items)?;
@@ -233,7 +241,8 @@ impl Tree {
 
     /// The digest of what is copied: names, kinds, permissions and contents, and in an image owners and attributes;
     /// times do not count.
-    pub(super) fn digest(&self, sources: &[Source]) -> Result<Digest, TreeError> {
+    pub(super) fn digest(&self, sources: &mut [Source]) -> Result<Digest, TreeError> {
+        read(self, sources)?;
         let mut hasher = Hasher::default();
         for source in sources {
             field(&mut hasher, b"source");
@@ -252,8 +261,8 @@ impl Tree {
         field(hasher, &mode.to_le_bytes());
         match kind(&item.stat) {
             FileType::RegularFile => {
-                let digest = self.content(item)?;
-                field(hasher, digest.hex().as_bytes());
+                let content = item.content.as_ref().expect("all files were read");
+                field(hasher, content.digest.hex().as_bytes());
             }
             FileType::Symlink => {
                 let link = item.link.as_deref().unwrap_or_default();
@@ -284,33 +293,6 @@ impl Tree {
         Ok(rustix::fs::fgetxattr(&file, "security.capability", &mut value)
             .ok()
             .map(|length| value[..length].to_vec()))
-    }
-
-    /// The digest of a file, from an earlier build if its stat is as it was then.
-    fn content(&self, item: &Item) -> Result<Digest, TreeError> {
-        if let Some(known) = self.stats.as_ref().and_then(|stats| stats.find(&item.stat)) {
-            return Ok(known);
-        }
-        let read = || -> io::Result<Digest> {
-            let file = self.root.open_file(&item.from)?;
-            hash(file)
-        };
-        let digest = read().map_err(unreadable(&item.from))?;
-        if let Some(stats) = &self.stats {
-            stats.remember(&item.stat, digest);
-        }
-        Ok(digest)
-    }
-}
-
-fn hash(mut file: File) -> io::Result<Digest> {
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finish().0),
-            length => hasher.write_all(&buffer[..length])?,
-        }
     }
 }
 

@@ -72,6 +72,12 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// A server that is no registry.
+    pub(super) fn of_server(origin: Origin) -> Self {
+        let domain = origin.authority.clone();
+        Self { origin, prefix: String::new(), domain, repository: String::new() }
+    }
+
     /// The address of something in the repository.
     pub(super) fn address(&self, rest: &str) -> String {
         format!("{}{}/v2/{}/{rest}", self.origin, self.prefix, self.repository)
@@ -198,6 +204,10 @@ impl Registry {
 
     pub(super) fn tries(&self) -> u32 {
         self.connector.patience.tries
+    }
+
+    pub(super) fn longest_pause(&self) -> Duration {
+        self.connector.patience.longest_pause
     }
 
     /// The repository at the registry itself.
@@ -340,6 +350,20 @@ impl Registry {
         cancel: &Cancel,
     ) -> Result<Reply<'_>, RegistryError> {
         let reply = self.authorised(place, call, cancel)?;
+        if reply.status.is_success() {
+            return Ok(reply);
+        }
+        Err(self.refusal(place, call, reply, cancel).0)
+    }
+
+    /// Asks once, and does not say who we are whatever the answer is.
+    pub(super) fn ask_stranger(
+        &self,
+        place: &Place,
+        call: &Call,
+        cancel: &Cancel,
+    ) -> Result<Reply<'_>, RegistryError> {
+        let reply = self.redirected(place, call, None, cancel)?;
         if reply.status.is_success() {
             return Ok(reply);
         }

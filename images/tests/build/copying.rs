@@ -7,7 +7,7 @@ use images::build::Source;
 use libtest_mimic::Failed;
 
 use super::Case;
-use super::world::{Files, World};
+use super::world::{CHANGED, Files, World};
 
 pub const CASES: &[Case] = &[
     ("files_and_directories_go_where_they_are_to_go", places),
@@ -15,10 +15,12 @@ pub const CASES: &[Case] = &[
     ("owners_modes_and_excludes_are_applied", flags),
     ("parents_and_links_are_kept", parents),
     ("stages_images_and_contexts_are_sources", origins),
+    ("many_files_are_copied_as_one_is", many),
     ("heredocs_become_files", heredocs),
     ("archives_are_unpacked_and_addresses_fetched", adding),
     ("linked_layers_do_not_depend_on_what_is_below", linked),
     ("contexts_may_be_archives_and_repositories", contexts),
+    ("contexts_may_be_fetched", fetched_contexts),
     ("working_directories_are_made", working_directory),
 ];
 
@@ -154,6 +156,74 @@ COPY --from=more file /from-context",
     Ok(())
 }
 
+/// So many that they go past the overlay, several at a time.
+fn many() -> Result<(), Failed> {
+    const COUNT: usize = 300;
+    let world = World::new();
+    for number in 0..COUNT {
+        world.write(&format!("app/{}/{number}", number % 3), &format!("{number}\n").repeat(number));
+        world.write(&format!("more/0/{number}"), "more");
+    }
+    world.write("app/large", &"x".repeat(200_000));
+    world.write("app/0/sub/deep", "deep");
+    world.write("more/0/sub/deep", "other");
+    symlink("0/sub", world.context().join("app/link"))?;
+    fs::hard_link(world.context().join("app/0/3"), world.context().join("app/0/same"))?;
+    fs::set_permissions(world.context().join("app/1"), fs::Permissions::from_mode(0o2770))?;
+    fs::set_permissions(world.context().join("app/1/1"), fs::Permissions::from_mode(0o4711))?;
+    let image = world.build(
+        "FROM base
+RUN mkdir -p /there/0 /real/there && echo old > /there/0/3 && ln -s real /alias
+COPY app /new
+COPY --chown=7:8 app /there
+COPY app /alias/there
+COPY app more /both/
+COPY app /again
+COPY more /again
+COPY --link app /linked",
+    );
+    let files = Files::of(&image);
+    for place in ["new", "there", "real/there", "linked"] {
+        for number in 0..COUNT {
+            let path = format!("{place}/{}/{number}", number % 3);
+            assert!(files.read(&path) == Some(format!("{number}\n").repeat(number)), "{path}");
+        }
+        assert_eq!(files.read(&format!("{place}/large")).unwrap().len(), 200_000);
+        assert_eq!(files.read(&format!("{place}/link/deep")).unwrap(), "deep");
+        let inode = |path: &str| files.metadata(&format!("{place}/0/{path}")).unwrap().st_ino;
+        assert_eq!(inode("3"), inode("same"), "{place}");
+        let owner = if place == "there" { (7, 8) } else { (0, 0) };
+        assert_eq!(files.stat(&format!("{place}/1")), (0o2770, owner.0, owner.1));
+        assert_eq!(files.stat(&format!("{place}/1/1")), (0o4711, owner.0, owner.1));
+        assert_eq!(files.stat(&format!("{place}/1/4")), (0o644, owner.0, owner.1));
+    }
+    for place in ["both", "again"] {
+        assert_eq!(files.read(&format!("{place}/0/0")).unwrap(), "more");
+        assert_eq!(files.read(&format!("{place}/0/sub/deep")).unwrap(), "other");
+        assert_eq!(files.read(&format!("{place}/0/299")).unwrap(), "more");
+        assert_eq!(files.read(&format!("{place}/2/299")).unwrap(), "299\n".repeat(299));
+    }
+    // The archive of each layer says the same as its directory.
+    let archive = world.dir.path().join("saved.tar");
+    world.store.save(&["built".to_owned()], fs::File::create(&archive)?)?;
+    let other = World::new();
+    other.store.load(fs::File::open(&archive)?, &images::Platform::host())?;
+    let loaded = other.store.find("built")?.unwrap();
+    let unpacked = Files::of(&loaded);
+    for place in ["new", "there", "real/there", "linked", "both", "again"] {
+        for directory in ["", "/0", "/1", "/2", "/0/sub"] {
+            let directory = format!("{place}{directory}");
+            assert_eq!(files.list(&directory), unpacked.list(&directory));
+            for name in files.list(&directory) {
+                let path = format!("{directory}/{name}");
+                assert!(files.read(&path) == unpacked.read(&path), "{path}");
+                assert_eq!(files.stat(&path), unpacked.stat(&path), "{path}");
+            }
+        }
+    }
+    Ok(())
+}
+
 fn heredocs() -> Result<(), Failed> {
     let world = World::new();
     let files = Files::of(&world.build(
@@ -211,6 +281,24 @@ ADD --chmod=644 http://test/file.bin /as-file"
     );
     assert_eq!(files.read("fetched/file.bin").unwrap(), "fetched");
     assert_eq!((files.stat("fetched/file.bin").0, files.stat("as-file").0), (0o600, 0o644));
+    for path in ["fetched/file.bin", "as-file"] {
+        assert_eq!(files.metadata(path).unwrap().st_mtime.cast_unsigned(), CHANGED, "{path}");
+    }
+    fs::write(world.dir.path().join("served/a.tar"), &archive)?;
+    let files = Files::of(&world.build(
+        "FROM base\nADD --chown=5:6 http://test/a.tar /kept/\nADD --unpack=true http://test/a.tar /open/",
+    ));
+    assert_eq!(files.stat("kept/a.tar"), (0o600, 5, 6));
+    assert_eq!(files.list("open"), [".wh.kept", "in"]);
+    let nameless = world.fail("FROM base\nADD http://test/ /dir/");
+    assert!(nameless.problems[0].message.contains("no name"), "{nameless}");
+    // What is known by its digest is not fetched again.
+    let known = format!("FROM base\nADD --checksum={digest} http://test/file.bin /known");
+    world.build(&known);
+    fs::remove_file(world.dir.path().join("served/file.bin"))?;
+    world.build(&known);
+    assert_eq!(world.cached(), [true]);
+    fs::write(world.dir.path().join("served/file.bin"), "fetched")?;
     let other = images::Digest::of(b"other");
     let wrong = world.fail(&format!("FROM base\nADD --checksum={other} http://test/file.bin /"));
     assert!(wrong.problems[0].message.contains("has the digest"), "{wrong}");
@@ -269,6 +357,32 @@ fn contexts() -> Result<(), Failed> {
     assert_eq!(world.cached(), [true]);
     recipe.context = Source::parse(&format!("file://{}#absent", repository.display()))?;
     assert!(world.try_build(&recipe).unwrap_err().to_string().contains("git cannot fetch"));
+    Ok(())
+}
+
+fn fetched_contexts() -> Result<(), Failed> {
+    let world = World::new();
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, text) in [("sub/Dockerfile", "FROM base\nCOPY . /all\n"), ("file", "f")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, text.as_bytes())?;
+    }
+    let served = world.dir.path().join("served");
+    fs::write(served.join("context.tar.zst"), zstd_of(&archive.into_inner()?))?;
+    fs::write(served.join("recipe.txt"), "FROM base\nCOPY . /alone\n")?;
+    let mut recipe = images::build::Recipe::new(Source::parse("http://test/context.tar.zst")?);
+    recipe.dockerfile = images::build::DockerfileSource::File("sub/Dockerfile".into());
+    recipe.names = vec!["built".parse()?];
+    assert_eq!(Files::of(&world.build_with(&recipe)).list("all"), ["file", "sub"]);
+    world.build_with(&recipe);
+    assert_eq!(world.cached(), [true]);
+    recipe.context = Source::parse("http://test/recipe.txt")?;
+    assert_eq!(Files::of(&world.build_with(&recipe)).list("alone"), ["Dockerfile"]);
+    recipe.context = Source::parse("http://test/absent")?;
+    let refused = world.try_build(&recipe).unwrap_err().to_string();
+    assert!(refused.contains("cannot fetch http://test/absent"), "{refused}");
     Ok(())
 }
 

@@ -6,6 +6,7 @@
     reason = "all of this is tests, which clippy knows of functions marked as such alone"
 )]
 
+mod bases;
 mod cache;
 mod copying;
 mod crash;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         copying::CASES,
         running::CASES,
         cache::CASES,
+        bases::CASES,
         hostile::CASES,
         crash::CASES,
     ]

@@ -26,6 +26,9 @@ const PROGRAMS: [&str; 28] = [
     "hostname", "sort", "df",
 ];
 
+/// When all that is served was changed, in seconds.
+pub const CHANGED: u64 = 1_234_567_890;
+
 /// Everything that one test has.
 pub struct World {
     pub dir: tempfile::TempDir,
@@ -63,9 +66,14 @@ impl Surroundings for World {
     }
     fn download(&self, url: &str, to: &Path) -> Result<(), Foreign> {
         let name = url.strip_prefix("http://test/").ok_or("no such host")?;
-        let name = name.split('?').next().unwrap_or_default();
+        let name = match name.split('?').next() {
+            None | Some("") => "file.bin",
+            Some(name) => name,
+        };
         fs::copy(self.dir.path().join("served").join(name), to)?;
-        Ok(())
+        fs::set_permissions(to, fs::Permissions::from_mode(0o600))?;
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(CHANGED);
+        Ok(fs::File::options().write(true).open(to)?.set_modified(time)?)
     }
     fn tell(&self, event: Event) {
         self.events.lock().unwrap().push(event);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::super::copy::Written;
 use super::super::dockerfile::{Command, Flag, Heredoc, Instruction, Problem, Run, Word};
 use super::super::error::Failed;
 use super::super::mounts::{Mount, MountKind};
@@ -68,7 +69,7 @@ impl Stage<'_, '_> {
                 let files = origin
                     .tree()
                     .select_directory(&mount.source)
-                    .and_then(|files| origin.tree().digest(&files));
+                    .and_then(|source| origin.tree().digest(&mut [source]));
                 let digest = files
                     .map_err(|error| say(&word.place, &error, "check the source of the mount"))?;
                 parts.push(digest.as_bytes().to_vec());
@@ -129,7 +130,7 @@ impl Stage<'_, '_> {
             builder.go_on()?;
             let ended = ended.map_err(failed)?;
             if ended.status.success() {
-                return Ok(());
+                return Ok(Written::new());
             }
             let message = match ended.status.signal {
                 Some(signal) => format!("the command was ended by signal {signal}"),

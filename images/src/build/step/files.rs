@@ -1,16 +1,13 @@
 //! `ADD` and `COPY`.
 
 use std::collections::HashMap;
-use std::fs;
 
 use rustix::fs::{Mode, OFlags, Timespec};
-use sys::root::Root;
 
-use super::super::copy::{CopyError, Wishes, Writer};
+use super::super::copy::{CopyError, Ground, Wishes, Writer, Written};
 use super::super::dockerfile::{Copy, Heredoc, Instruction, Problem, Word, heredoc_name};
 use super::super::error::Failed;
-use super::super::ignore::Patterns;
-use super::super::mode::{ModeChange, owner};
+use super::super::mode::owner;
 use super::super::tree::{Source, Tree, below, kind};
 use super::flags::CopyFlags;
 use super::layer::Linked;
@@ -19,7 +16,6 @@ use super::{Stage, key, say};
 use crate::build::GitSource;
 use crate::digest::Digest;
 use crate::layer::unpack_below;
-use crate::store::StoreError;
 use crate::words::Expansion;
 
 impl Stage<'_, '_> {
@@ -65,16 +61,20 @@ impl Stage<'_, '_> {
         let fetched = std::cell::OnceCell::new();
         let selected = std::cell::OnceCell::new();
         let exact = || {
-            let files = select(origin.tree(), &sources, &flags)?;
+            let mut files = select(origin.tree(), &sources, &flags)?;
             let digest = origin
                 .tree()
-                .digest(&files)
+                .digest(&mut files)
                 .map_err(|error| say(&span, &error, "check what is copied"))?;
-            let others = fetch(builder, &sources, &flags, &span)?;
             let mut parts: Vec<Vec<u8>> =
                 vec![base.as_bytes().to_vec(), digest.as_bytes().to_vec()];
-            for other in &others {
-                parts.push(other.digest(&span)?.as_bytes().to_vec());
+            // What has to have a known digest is fetched only if the layer is to be made.
+            if flags.checksum.is_none() {
+                let mut others = fetch(builder, &sources, &flags, &span)?;
+                for other in &mut others {
+                    parts.push(other.digest(&span)?.as_bytes().to_vec());
+                }
+                let _ = fetched.set(others);
             }
             for source in &sources {
                 if let CopySource::Text(name, content) = source {
@@ -82,15 +82,17 @@ impl Stage<'_, '_> {
                 }
             }
             let _ = selected.set(files);
-            let _ = fetched.set(others);
             Ok(key(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>()))
         };
         self.layer(instruction, quick, exact, |stage, fresh, _| {
             let files = selected.get().expect("the key was made of them");
-            let others = fetched.get().expect("the key was made of them");
-            let root = fresh.root(&span, linked)?;
+            if fetched.get().is_none() {
+                let _ = fetched.set(fetch(builder, &sources, &flags, &span)?);
+            }
+            let others = fetched.get().expect("they were fetched just now");
+            let ground = fresh.ground(&span, linked)?;
             let owner = match &flags.owner {
-                Some(text) if is_numeric(text) => owner(text, &root).ok(),
+                Some(text) if is_numeric(text) => owner(text, &ground.root).ok(),
                 Some(text) => {
                     let view = stage.view(&span)?;
                     let help = "name a user of the stage, or a number";
@@ -104,8 +106,9 @@ impl Stage<'_, '_> {
                 latest: stage.builder.latest,
                 parents: flags.parents,
             };
-            let put = Put { tree: origin.tree(), target: &target, wishes: &wishes, span: &span };
-            put.all(&root, files, others, &sources, is_add && flags.unpack)
+            let put = Put { ground: &ground, target: &target, wishes: &wishes, span: &span };
+            let unpack = if is_add { flags.unpack } else { Some(false) };
+            put.all(origin.tree(), files, others, &sources, unpack)
         })
     }
 
@@ -154,7 +157,7 @@ fn is_numeric(owner: &str) -> bool {
 
 /// What is put where.
 struct Put<'a> {
-    tree: &'a Tree,
+    ground: &'a Ground,
     target: &'a str,
     wishes: &'a Wishes,
     span: &'a std::ops::Range<usize>,
@@ -163,82 +166,63 @@ struct Put<'a> {
 impl Put<'_> {
     fn all(
         &self,
-        root: &Root,
+        tree: &Tree,
         files: &[Source],
         others: &[Fetched],
         sources: &[CopySource],
-        unpacks: bool,
-    ) -> Result<(), Failed> {
+        unpack: Option<bool>,
+    ) -> Result<Written, Failed> {
         let help = "end a target that is a directory with `/`";
         let fail = |error: CopyError| say(self.span, &error, help);
-        let mut writer = Writer::new(root, self.wishes);
+        let mut writer = Writer::on(self.ground, self.wishes);
         let texts = sources.iter().filter(|source| matches!(source, CopySource::Text(..))).count();
         let count = files.len() + others.len() + texts;
         let into = writer.goes_into(self.target, count);
         let mut plain = Vec::new();
         for source in files {
-            if unpacks && self.unpack(root, source)? {
-                continue;
+            if unpack == Some(false) || !self.unpack(tree, source)? {
+                plain.push(source);
             }
-            plain.push(source.clone());
         }
-        writer.copy(self.tree, &plain, self.target, into).map_err(fail)?;
-        let place = |name: &str| {
-            let target = below(self.target);
-            if into { target.join(name) } else { target }
-        };
+        writer.copy(tree, &plain, self.target, into).map_err(fail)?;
         for source in sources {
             if let CopySource::Text(name, content) = source {
-                writer.write(&place(name), content.as_bytes()).map_err(fail)?;
+                let target = below(self.target);
+                let place = if into { target.join(name) } else { target };
+                writer.write(&place, content.as_bytes()).map_err(fail)?;
             }
         }
-        for fetched in others {
-            match fetched {
-                Fetched::File { path, name, .. } => {
-                    let content = fs::read(path).map_err(StoreError::access("read", path))?;
-                    if into && name.is_empty() {
-                        let message = "the address has no name for the file";
-                        return Err(Problem::new(
-                            self.span.clone(),
-                            message,
-                            "write the name in the target",
-                        )
-                        .into());
-                    }
-                    let mode = self.wishes.mode.clone().or(Some(ModeChange::Set(0o600)));
-                    let wishes = Wishes { mode, ..self.wishes.clone() };
-                    let mut writer = Writer::new(root, &wishes);
-                    writer
-                        .write(&place(name), &content)
-                        .and_then(|()| writer.finish())
-                        .map_err(fail)?;
+        for Fetched { tree, sources, is_file } in others {
+            for source in sources {
+                if *is_file && unpack == Some(true) && self.unpack(tree, source)? {
+                    continue;
                 }
-                Fetched::Directory(path) => {
-                    let tree = Fetched::tree(path).map_err(StoreError::access("read", path))?;
-                    let files = tree
-                        .select("", &Patterns::default())
-                        .map_err(|error| say(self.span, &error, help))?;
-                    writer.copy(&tree, &files, self.target, into).map_err(fail)?;
+                if into && *is_file && source.name.is_empty() {
+                    let message = "the address has no name for the file";
+                    let help = "write the name in the target";
+                    return Err(Problem::new(self.span.clone(), message, help).into());
                 }
+                writer.copy(tree, &[source], self.target, into).map_err(fail)?;
             }
         }
         writer.finish().map_err(fail)
     }
 
-    /// Unpacks a local archive into the target; false for what is none.
-    fn unpack(&self, root: &Root, source: &Source) -> Result<bool, Failed> {
+    /// Unpacks an archive into the target; false for what is none.
+    fn unpack(&self, tree: &Tree, source: &Source) -> Result<bool, Failed> {
         let Some(item) = source.items.first() else { return Ok(false) };
         if kind(&item.stat) != rustix::fs::FileType::RegularFile {
             return Ok(false);
         }
         let help = "decompress it before, or write ADD --unpack=false";
-        let open = || self.tree.root.open_file(&item.from);
+        let open = || tree.root.open_file(&item.from);
         let is_archive = open().and_then(crate::layer::is_archive);
         match is_archive {
             Ok(false) => return Ok(false),
             Ok(true) => {}
             Err(error) => return Err(say(self.span, &error, help)),
         }
+        let root = &self.ground.root;
         let mut writer = Writer::new(root, self.wishes);
         let time = Timespec { tv_sec: item.stat.st_mtime, tv_nsec: 0 };
         let target = below(self.target);

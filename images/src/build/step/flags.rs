@@ -18,7 +18,8 @@ pub(super) struct CopyFlags {
     pub(super) exclude: Patterns,
     pub(super) checksum: Option<Digest>,
     pub(super) keep_git: bool,
-    pub(super) unpack: bool,
+    /// Whether archives are unpacked; local ones are if nobody says so.
+    pub(super) unpack: Option<bool>,
     /// All of them, as they were written.
     written: Vec<String>,
 }
@@ -37,7 +38,7 @@ impl CopyFlags {
             exclude: Patterns::default(),
             checksum: None,
             keep_git: false,
-            unpack: true,
+            unpack: None,
             written: Vec::new(),
         };
         let mut excluded = Vec::new();
@@ -65,7 +66,7 @@ impl CopyFlags {
                 "link" => read.link = switch()?,
                 "parents" => read.parents = switch()?,
                 "keep-git-dir" => read.keep_git = switch()?,
-                "unpack" => read.unpack = switch()?,
+                "unpack" => read.unpack = Some(switch()?),
                 "exclude" => excluded.push(text),
                 "checksum" => {
                     read.checksum =

@@ -11,6 +11,7 @@ use runtime::overlay;
 use sys::root::Root;
 
 use super::super::cache::{CachedLayer, StepRecord};
+use super::super::copy::{Ground, Written};
 use super::super::dockerfile::Instruction;
 use super::super::error::Failed;
 use super::super::event::Event;
@@ -59,17 +60,20 @@ impl Fresh {
     }
 
     /// The files of the stage, for changing.
-    pub(super) fn root(
+    pub(super) fn ground(
         &self,
         span: &std::ops::Range<usize>,
         linked: Linked,
-    ) -> Result<Root, Failed> {
-        let upper = |source| StoreError::access("open", &self.upper)(source);
-        if linked == Linked::Yes {
-            return Ok(Root::open(&self.upper).map_err(upper)?);
-        }
-        let mounted = overlay::writable(&self.lower, &self.upper, &self.work);
-        Ok(Root::from(mounted.map_err(|error| say(span, &error, "too many layers?"))?))
+    ) -> Result<Ground, Failed> {
+        let open = || Root::open(&self.upper).map_err(StoreError::access("open", &self.upper));
+        let is_alone = linked == Linked::Yes;
+        let root = if is_alone {
+            open()?
+        } else {
+            let mounted = overlay::writable(&self.lower, &self.upper, &self.work);
+            Root::from(mounted.map_err(|error| say(span, &error, "too many layers?"))?)
+        };
+        Ok(Ground { root, upper: open()?, is_alone })
     }
 }
 
@@ -80,7 +84,7 @@ impl Stage<'_, '_> {
         instruction: &Instruction,
         quick: Option<Digest>,
         exact: impl FnOnce() -> Result<Digest, Failed>,
-        work: impl FnOnce(&Self, &Fresh, &dyn Fn(String)) -> Result<(), Failed>,
+        work: impl FnOnce(&Self, &Fresh, &dyn Fn(String)) -> Result<Written, Failed>,
     ) -> Result<(), Failed> {
         self.position += 1;
         let builder = self.builder;
@@ -106,7 +110,7 @@ impl Stage<'_, '_> {
         instruction: &Instruction,
         quick: Option<Digest>,
         exact: impl FnOnce() -> Result<Digest, Failed>,
-        work: impl FnOnce(&Self, &Fresh, &dyn Fn(String)) -> Result<(), Failed>,
+        work: impl FnOnce(&Self, &Fresh, &dyn Fn(String)) -> Result<Written, Failed>,
         step: usize,
     ) -> Result<bool, Failed> {
         let builder = self.builder;
@@ -127,9 +131,10 @@ impl Stage<'_, '_> {
         let _slot = builder.slot();
         builder.go_on()?;
         let fresh = Fresh::new(self, step)?;
-        work(self, &fresh, &|line| builder.surroundings.tell(Event::Said { step, line }))?;
+        let written =
+            work(self, &fresh, &|line| builder.surroundings.tell(Event::Said { step, line }))?;
         let (blob_path, blob) = builder.workspace.new_blob(&format!("blob-{step}"))?;
-        let packed = pack(&fresh.upper, blob, builder.latest)
+        let packed = pack(&fresh.upper, &written, blob, builder.latest)
             .map_err(|error| say(&instruction.span, &error, "see what is said about the file"))?;
         let layer = packed.map(|packed| {
             let path = fresh.upper.clone();

@@ -96,10 +96,10 @@ impl<'s, 'b, 'a> Mounts<'s, 'b, 'a> {
                 let root = Root::open(&copy)?;
                 let wishes = Wishes::default();
                 let mut writer = Writer::new(&root, &wishes);
-                let sources = tree.select_directory(&mount.source).map_err(io::Error::other)?;
+                let source = tree.select_directory(&mount.source).map_err(io::Error::other)?;
                 let target = if is_directory { "/" } else { "/file" };
                 writer
-                    .copy(tree, &sources, target, is_directory)
+                    .copy(tree, &[&source], target, is_directory)
                     .and_then(|()| writer.finish())
                     .map_err(io::Error::other)?;
                 if is_directory { copy } else { copy.join("file") }
@@ -157,13 +157,13 @@ impl<'s, 'b, 'a> Mounts<'s, 'b, 'a> {
         let is_new = cache_directory(&path, mode, mount.uid, mount.gid).map_err(failed)?;
         if let (true, Some(from)) = (is_new, &mount.from) {
             let origin = self.stage.origin(Some(from), word)?;
-            let sources = origin.tree().select_directory(&mount.source);
-            let sources = sources.map_err(|error| say(&word.place, &error, "check the source"))?;
+            let source = origin.tree().select_directory(&mount.source);
+            let source = source.map_err(|error| say(&word.place, &error, "check the source"))?;
             let root = Root::open(&path).map_err(failed)?;
             let wishes = Wishes::default();
             let mut writer = Writer::new(&root, &wishes);
             writer
-                .copy(origin.tree(), &sources, "/", true)
+                .copy(origin.tree(), &[&source], "/", true)
                 .and_then(|()| writer.finish())
                 .map_err(|error| say(&word.place, &error, "check the source"))?;
         }

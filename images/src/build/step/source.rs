@@ -1,6 +1,5 @@
 //! What `ADD` and `COPY` take: files of a tree, texts of the Dockerfile, and what is fetched from elsewhere.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,12 +10,14 @@ use super::super::dockerfile::{Problem, Word};
 use super::super::error::Failed;
 use super::super::ignore::Patterns;
 use super::super::solve::Builder;
-use super::super::tree::{Source, Tree, below};
+use super::super::tree::{Source, Tree, TreeError, below, unreadable};
 use super::flags::CopyFlags;
-use super::{key, say};
+use super::say;
 use crate::build::GitSource;
-use crate::digest::{Digest, Hasher};
-use crate::store::StoreError;
+use crate::digest::Digest;
+
+/// What a fetched file is called in its own directory.
+const FETCHED: &str = "file";
 
 /// A source of `ADD` or `COPY`.
 pub(super) enum CopySource {
@@ -27,27 +28,57 @@ pub(super) enum CopySource {
 }
 
 /// Something that was fetched.
-pub(super) enum Fetched {
-    File { path: PathBuf, name: String, digest: Digest },
-    Directory(PathBuf),
+pub(super) struct Fetched {
+    pub(super) tree: Tree,
+    pub(super) sources: Vec<Source>,
+    /// Whether it is one file, which may be an archive.
+    pub(super) is_file: bool,
 }
 
 impl Fetched {
-    pub(super) fn tree(path: &Path) -> io::Result<Tree> {
+    fn directory(path: &Path) -> io::Result<Tree> {
         Ok(Tree { root: Root::open(path)?, hidden: Patterns::default(), owned: false, stats: None })
     }
 
-    pub(super) fn digest(&self, span: &std::ops::Range<usize>) -> Result<Digest, Failed> {
-        match self {
-            Self::File { name, digest, .. } => Ok(key(&[name.as_bytes(), digest.as_bytes()])),
-            Self::Directory(path) => {
-                let help = "check the repository";
-                let tree = Self::tree(path).map_err(|error| say(span, &error, help))?;
-                let files = tree.select("", &Patterns::default());
-                files.and_then(|files| tree.digest(&files)).map_err(|error| say(span, &error, help))
-            }
-        }
+    /// The file alone in its directory, under the name that it is to have.
+    fn file(directory: &Path, name: String) -> Result<Self, TreeError> {
+        let tree = Self::directory(directory).map_err(unreadable(directory))?;
+        let mut source = tree.select_directory(FETCHED)?;
+        source.path = PathBuf::from(&name);
+        source.name = name.into();
+        Ok(Self { tree, sources: vec![source], is_file: true })
     }
+
+    fn files(directory: &Path) -> Result<Self, TreeError> {
+        let tree = Self::directory(directory).map_err(unreadable(directory))?;
+        let sources = tree.select("", &Patterns::default())?;
+        Ok(Self { tree, sources, is_file: false })
+    }
+
+    pub(super) fn digest(&mut self, span: &std::ops::Range<usize>) -> Result<Digest, Failed> {
+        let digest = self.tree.digest(&mut self.sources);
+        digest.map_err(|error| say(span, &error, "check what is fetched"))
+    }
+}
+
+/// The name of a file that is fetched from `url`: the last part of its path, or nothing.
+pub(super) fn name_of(url: &str) -> String {
+    let path = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let path = path.split_once('/').map_or("", |(_, path)| path);
+    let mut bytes = Vec::new();
+    let mut rest = path.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = after
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let name = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    if matches!(name, "." | "..") || name.contains('\0') { String::new() } else { name.to_owned() }
 }
 
 /// The files that the sources mean.
@@ -90,43 +121,61 @@ pub(super) fn fetch(
 ) -> Result<Vec<Fetched>, Failed> {
     let mut all = Vec::new();
     for source in sources {
-        let path = builder.workspace.path().join(format!("fetched-{}", builder.next_step()));
+        let name = format!("fetched-{}", builder.next_step());
         match source {
             CopySource::Url(url) => {
-                let help = "check the address";
+                let directory = builder.workspace.new_layer(&name)?;
+                let path = directory.join(FETCHED);
                 builder
                     .surroundings
                     .download(url, &path)
-                    .map_err(|error| say(span, &*error, help))?;
-                let read = || -> io::Result<Digest> {
-                    let mut hasher = Hasher::default();
-                    io::copy(&mut File::open(&path)?, &mut hasher)?;
-                    Ok(hasher.finish().0)
-                };
-                let digest = read().map_err(StoreError::access("read", &path))?;
-                if let Some(wanted) = flags.checksum.filter(|wanted| *wanted != digest) {
-                    let message = format!("{url} has the digest {digest}, and not {wanted}");
-                    return Err(Problem::new(
-                        span.clone(),
-                        message,
-                        "check the file before you change the digest",
-                    )
-                    .into());
+                    .map_err(|error| say(span, &*error, "check the address"))?;
+                let mut found = Fetched::file(&directory, name_of(url))
+                    .map_err(|error| say(span, &error, "check the address"))?;
+                if let Some(wanted) = flags.checksum {
+                    found.digest(span)?;
+                    let content = found.sources[0].items[0].content.as_ref();
+                    let digest = content.expect("its digest was just asked for").digest;
+                    if digest != wanted {
+                        let message = format!("{url} has the digest {digest}, and not {wanted}");
+                        let help = "check the file before you change the digest";
+                        return Err(Problem::new(span.clone(), message, help).into());
+                    }
                 }
-                let tail = url.split(['?', '#']).next().unwrap_or_default();
-                let name =
-                    tail.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
-                all.push(Fetched::File { path, name, digest });
+                all.push(found);
             }
             CopySource::Git(git) => {
                 let keep = if flags.keep_git { KeepGit::Yes } else { KeepGit::No };
+                let help = "check the repository";
                 let found = git
-                    .fetch(&path, keep)
-                    .map_err(|error| say(span, &error, "check the repository"))?;
-                all.push(Fetched::Directory(found));
+                    .fetch(&builder.workspace.path().join(name), keep)
+                    .map_err(|error| say(span, &error, help))?;
+                all.push(Fetched::files(&found).map_err(|error| say(span, &error, help))?);
             }
             CopySource::Files(..) | CopySource::Text(..) => {}
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fetched_file_is_called_as_its_address_ends() {
+        #[rustfmt::skip]
+        let table = [
+            ("https://host/a/b.tar.gz?x=/y#z", "b.tar.gz"),
+            ("https://host/a/b/", "b"),
+            ("http://host", ""),
+            ("http://host/", ""),
+            ("http://host/a%20b%2Fc%zz", "c%zz"),
+            ("http://host/a/..", ""),
+            ("http://host/%2e%2E", ""),
+        ];
+        for (url, name) in table {
+            assert_eq!(name_of(url), name, "{url}");
+        }
+    }
 }
