@@ -1,18 +1,21 @@
 //! The stages that a target needs, side by side.
 
+mod args;
+mod base;
+mod slots;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
-use std::time::Instant;
 
-use serde_json::{Value, json};
-
+use self::args::{EPOCH, globals, platform_args};
+pub(super) use self::args::{PROXIES, expand};
+use self::base::Base;
+use self::slots::{Slot, Slots};
 use super::context::{self, Context, Source, Text};
-use super::dockerfile::{
-    Argument, Copy, Dockerfile, Instruction, Kind, Problem, Run, Word, parse_trigger,
-};
-use super::error::{BuildError, Failed, Mistakes, whole};
+use super::dockerfile::{Copy, Dockerfile, Kind, Problem, Run};
+use super::error::{BuildError, Failed, Mistakes};
 use super::event::Event;
 use super::export;
 use super::mounts::Mount;
@@ -23,24 +26,6 @@ use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::store::Store;
 use crate::store::workspace::Workspace;
-use crate::words::Expansion;
-
-/// Arguments that need no `ARG` to reach a `RUN`, and are no part of what a step reads.
-pub(super) const PROXIES: [&str; 10] = [
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "FTP_PROXY",
-    "ftp_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-];
-
-/// The argument by which all times of an image are no later than this.
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// One build.
 pub(super) struct Builder<'a> {
@@ -69,40 +54,6 @@ pub(super) struct Builder<'a> {
 /// A further context.
 pub(super) enum Named {
     Files(Context),
-    Image(String),
-}
-
-/// How many steps are carried out at a time.
-struct Slots {
-    free: Mutex<usize>,
-    freed: Condvar,
-}
-
-impl Slots {
-    fn take(&self) -> Slot<'_> {
-        let mut free = self.free.lock().expect("nobody panics with it");
-        while *free == 0 {
-            free = self.freed.wait(free).expect("nobody panics with it");
-        }
-        *free -= 1;
-        Slot(self)
-    }
-}
-
-/// The right to carry out a step.
-pub(super) struct Slot<'a>(&'a Slots);
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        *self.0.free.lock().expect("nobody panics with it") += 1;
-        self.0.freed.notify_one();
-    }
-}
-
-/// What a stage begins with.
-enum Base {
-    Scratch,
-    Stage(usize),
     Image(String),
 }
 
@@ -213,59 +164,6 @@ pub(super) fn build(
     builder.finish(target, &text)
 }
 
-/// The platform arguments, which are there in every `FROM`.
-fn platform_args(platform: &Platform, target: Option<&str>) -> HashMap<String, String> {
-    let mut all = HashMap::new();
-    let host = Platform::host();
-    for (prefix, platform) in [("TARGET", platform), ("BUILD", &host)] {
-        let values = [
-            ("PLATFORM", platform.to_string()),
-            ("OS", platform.os().to_owned()),
-            ("ARCH", platform.architecture().to_owned()),
-            ("VARIANT", platform.variant().unwrap_or_default().to_owned()),
-        ];
-        all.extend(values.map(|(name, value)| (format!("{prefix}{name}"), value)));
-    }
-    all.insert("TARGETSTAGE".to_owned(), target.unwrap_or("default").to_owned());
-    all
-}
-
-/// The arguments before the first `FROM`.
-fn globals(
-    file: &Dockerfile,
-    recipe: &Recipe,
-    platform_args: &HashMap<String, String>,
-) -> Result<HashMap<String, String>, Problem> {
-    let mut all = platform_args.clone();
-    for Argument { name, default } in &file.arguments {
-        let given = recipe.args.get(&name.text).cloned();
-        let value = match (given, default) {
-            (Some(given), _) => Some(given),
-            (None, Some(default)) => Some(expand(file.escape, default, &all)?),
-            (None, None) => None,
-        };
-        if let Some(value) = value {
-            all.insert(name.text.clone(), value);
-        }
-    }
-    Ok(all)
-}
-
-/// Replaces the variables of a word.
-pub(super) fn expand(
-    escape: char,
-    word: &Word,
-    variables: &HashMap<String, String>,
-) -> Result<String, Problem> {
-    Expansion { variables, escape }.word(&word.text).map_err(|error| {
-        Problem::new(
-            word.place.clone(),
-            error.to_string(),
-            "see \"Environment replacement\" of the Dockerfile reference",
-        )
-    })
-}
-
 /// The names that an instruction takes files from.
 fn origins(kind: &Kind) -> Vec<String> {
     let flags = match kind {
@@ -331,28 +229,6 @@ impl Builder<'_> {
         }
     }
 
-    fn warn_of_unused_args(&self) {
-        let mut known: BTreeSet<&str> = PROXIES.into_iter().chain([EPOCH]).collect();
-        known.extend(self.platform_args.keys().map(String::as_str));
-        let stages = self.file.stages.iter().flat_map(|stage| &stage.instructions);
-        let arguments = stages.filter_map(|one| match &one.kind {
-            Kind::Arg(arguments) => Some(arguments),
-            _ => None,
-        });
-        known.extend(
-            arguments.flatten().chain(&self.file.arguments).map(|one| one.name.text.as_str()),
-        );
-        let unused = self
-            .recipe
-            .args
-            .keys()
-            .filter(|name| !known.contains(name.as_str()) && !name.starts_with("BUILDKIT_"));
-        for name in unused {
-            self.surroundings
-                .tell(Event::Warning(format!("no ARG asks for the argument `{name}`")));
-        }
-    }
-
     /// The stages that `target` needs, itself included, as far as the file alone says.
     fn needed(&self, target: usize) -> BTreeSet<usize> {
         let mut needed = BTreeSet::from([target]);
@@ -376,40 +252,6 @@ impl Builder<'_> {
             return None;
         }
         self.file.stage(name, before)
-    }
-
-    fn base(&self, index: usize) -> Result<Base, Problem> {
-        let stage = &self.file.stages[index];
-        let name = expand(self.file.escape, &stage.base, &self.globals)?;
-        if name.is_empty() {
-            return Err(Problem::new(
-                stage.base.place.clone(),
-                format!("`{}` is empty", stage.base.text),
-                "give the ARG that it is made of a value",
-            ));
-        }
-        match self.contexts.get(&name.to_ascii_lowercase()) {
-            Some(Named::Image(image)) => return Ok(Base::Image(image.clone())),
-            Some(Named::Files(_)) => {
-                return Err(Problem::new(
-                    stage.base.place.clone(),
-                    format!("`{name}` is a context of files, and no image"),
-                    "begin with scratch and COPY --from it",
-                ));
-            }
-            None => {}
-        }
-        Ok(match self.named_stage(&name, index) {
-            Some(base) => Base::Stage(base),
-            None if name == "scratch" => Base::Scratch,
-            None => Base::Image(name),
-        })
-    }
-
-    /// `FROM` takes names of stages, and no numbers.
-    fn named_stage(&self, name: &str, before: usize) -> Option<usize> {
-        let name = name.to_ascii_lowercase();
-        self.file.stages[..before].iter().rposition(|stage| stage.name.as_ref() == Some(&name))
     }
 
     /// The finished stage with this number; the first who asks builds it, the others wait.
@@ -485,177 +327,5 @@ impl Builder<'_> {
         let mut instructions = self.triggers(index, &mut state)?;
         instructions.extend(stage.instructions.iter().cloned());
         self.run_instructions(index, state, &instructions)
-    }
-
-    fn stage_platform(&self, index: usize) -> Result<Platform, Failed> {
-        let Some(word) = &self.file.stages[index].platform else {
-            return Ok(self.recipe.platform.clone());
-        };
-        let text = expand(self.file.escape, word, &self.globals)?;
-        let platform = text.parse::<Platform>().map_err(|error| {
-            Problem::new(
-                word.place.clone(),
-                error.to_string(),
-                "write OS/ARCHITECTURE, such as linux/amd64",
-            )
-        })?;
-        Ok(platform)
-    }
-
-    fn scratch(&self) -> State {
-        let platform = &self.recipe.platform;
-        let mut document = serde_json::Map::new();
-        document.insert("architecture".to_owned(), json!(platform.architecture()));
-        document.insert("os".to_owned(), json!(platform.os()));
-        if let Some(variant) = platform.variant() {
-            document.insert("variant".to_owned(), json!(variant));
-        }
-        State { document, ..State::default() }
-    }
-
-    /// The instructions that the base image has kept for now.
-    fn triggers(&self, index: usize, state: &mut State) -> Result<Vec<Instruction>, Failed> {
-        let kept = state.list("OnBuild");
-        state.config.remove("OnBuild");
-        let span = &self.file.stages[index].span;
-        let parse = |text: &String| {
-            let parsed = parse_trigger(text).map_err(|problem| Problem {
-                span: span.clone(),
-                message: format!(
-                    "the trigger `{text}` of the base image is wrong: {}",
-                    problem.message
-                ),
-                help: problem.help,
-            })?;
-            Ok(Instruction { span: span.clone(), ..parsed })
-        };
-        kept.iter().map(parse).collect::<Result<_, Problem>>().map_err(Failed::from)
-    }
-
-    /// The state of an image, which is fetched if it is not here.
-    pub(super) fn image(
-        &self,
-        name: &str,
-        platform: &Platform,
-        word: &Word,
-    ) -> Result<Arc<State>, Failed> {
-        let key = format!("{name} {platform}");
-        let place = {
-            let mut images = self.images.lock().expect("nobody panics with it");
-            Arc::clone(images.entry(key).or_default())
-        };
-        let mut known = place.lock().expect("nobody panics with it");
-        if let Some(state) = &*known {
-            return Ok(Arc::clone(state));
-        }
-        // Whoever has waited for one that failed does not try again.
-        self.go_on()?;
-        let state = Arc::new(self.load_image(name, platform, word)?);
-        *known = Some(Arc::clone(&state));
-        Ok(state)
-    }
-
-    fn load_image(&self, name: &str, platform: &Platform, word: &Word) -> Result<State, Failed> {
-        let problem = |message: String, help: &str| Problem::new(word.place.clone(), message, help);
-        let find = || {
-            self.store
-                .find(name)
-                .map_err(|error| problem(whole(&error), "write NAME[:TAG] or NAME@DIGEST"))
-        };
-        let mut found =
-            if self.recipe.pull && !name.starts_with("sha256:") { None } else { find()? };
-        if found.is_none() {
-            let reference: Reference =
-                name.parse().map_err(|error: crate::reference::ReferenceError| {
-                    problem(whole(&error), "write NAME[:TAG] or NAME@DIGEST")
-                })?;
-            self.fetch(&reference, platform).map_err(|error| {
-                let message = format!("cannot get the image {name}: {}", whole(&*error));
-                let help = "check its name, `compose login` to its registry, or bring it in with `compose image load`";
-                problem(message, help)
-            })?;
-            found = find()?;
-        }
-        let image = found.ok_or_else(|| {
-            problem(format!("there is no image {name}"), "bring it in with `compose image load`")
-        })?;
-        if image.origin == crate::image::Origin::Directory {
-            let message = format!("{name} is a directory, and no image that can be built on");
-            return Err(problem(message, "import it with `compose image import`").into());
-        }
-        let found = (image.config.os().to_string(), image.config.architecture().to_string());
-        if found != (platform.os().to_owned(), platform.architecture().to_owned()) {
-            let message =
-                format!("{name} is for {}/{}, and {platform} is wanted", found.0, found.1);
-            return Err(
-                problem(message, "fetch it for that platform with `compose build --pull`").into()
-            );
-        }
-        self.state_of(&image, name).map_err(Failed::from)
-    }
-
-    /// Fetches an image, as a step of its own.
-    fn fetch(&self, image: &Reference, platform: &Platform) -> Result<(), super::Foreign> {
-        let step = self.next_step();
-        let name = format!("[base] {} for {platform}", image.familiar());
-        self.surroundings.tell(Event::Begun { step, name });
-        let begun = Instant::now();
-        let say = |line| self.surroundings.tell(Event::Said { step, line });
-        let fetched = self.surroundings.fetch(image, platform, &say);
-        self.surroundings.tell(match fetched {
-            Ok(()) => Event::Done { step, cached: false, took: begun.elapsed() },
-            Err(_) => Event::Failed { step },
-        });
-        fetched
-    }
-
-    fn state_of(&self, image: &Image, name: &str) -> Result<State, crate::store::StoreError> {
-        let configuration = self.store.configuration(image.id)?;
-        let layers = self.store.layers_of(image.manifest)?.ok_or_else(|| {
-            crate::store::StoreError::Invalid {
-                path: self.store.root().join("index.json"),
-                reason: format!("{name} has gone"),
-            }
-        })?;
-        let Value::Object(mut document) = configuration.json else {
-            return Ok(State::default());
-        };
-        let object = |value: Option<Value>| match value {
-            Some(Value::Object(map)) => map,
-            _ => serde_json::Map::new(),
-        };
-        let config = object(document.remove("config"));
-        let history = match document.remove("history") {
-            Some(Value::Array(history)) => history,
-            _ => Vec::new(),
-        };
-        document.remove("rootfs");
-        Ok(State {
-            document,
-            config,
-            history,
-            diff_ids: configuration.diff_ids,
-            layers,
-            directories: image.layers.clone(),
-            args: HashMap::new(),
-            created: image.created,
-            has_command: false,
-        })
-    }
-
-    /// Gives an argument its value.
-    pub(super) fn argument(
-        &self,
-        argument: &Argument,
-        variables: &HashMap<String, String>,
-    ) -> Result<Option<String>, Problem> {
-        let Argument { name, default } = argument;
-        if let Some(given) = self.recipe.args.get(&name.text) {
-            return Ok(Some(given.clone()));
-        }
-        match default {
-            Some(default) => expand(self.file.escape, default, variables).map(Some),
-            None => Ok(self.globals.get(&name.text).cloned()),
-        }
     }
 }
