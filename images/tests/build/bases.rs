@@ -77,7 +77,7 @@ COPY --from=two /file /4",
     let asked = patient.asked.into_inner()?;
     assert_eq!(
         asked.into_iter().collect::<Vec<_>>(),
-        [("one".to_owned(), 1), ("two".to_owned(), 1)]
+        [("one:latest".to_owned(), 1), ("two:latest".to_owned(), 1)]
     );
     Ok(())
 }
