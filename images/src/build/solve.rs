@@ -40,7 +40,7 @@ pub(super) struct Builder<'a> {
     platform_args: HashMap<String, String>,
     stages: Vec<OnceLock<Option<Arc<State>>>>,
     /// Each with a lock of its own, which is held while it is fetched.
-    images: Mutex<HashMap<String, Arc<Mutex<Option<Arc<State>>>>>>,
+    images: Mutex<HashMap<String, Arc<LoadedImage>>>,
     failure: Mutex<Option<Failed>>,
     cancelled: AtomicBool,
     steps: AtomicUsize,
@@ -50,6 +50,9 @@ pub(super) struct Builder<'a> {
     pub(super) places: Mutex<Vec<runtime::cgroup::Place>>,
     pub(super) latest: Option<i64>,
 }
+
+/// An image, once it is here.
+type LoadedImage = Mutex<Option<Arc<State>>>;
 
 /// A further context.
 pub(super) enum Named {
