@@ -2,7 +2,9 @@
 //!
 //! It is compiled from the sources of `compose` itself, so that the targets reach what is private
 //! there ([`file::parsers`]) and wait for nothing of the rest of the program.
+//! The targets of `images` need none of it.
 
+#![cfg(not(feature = "images"))]
 #![allow(dead_code, unused_imports)]
 
 pub mod build;

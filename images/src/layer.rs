@@ -19,4 +19,6 @@ pub use archive::ArchiveError;
 pub use path::PathError;
 pub(crate) use path::clean;
 pub use unpack::LayerError;
+#[cfg(fuzzing)]
+pub(crate) use unpack::unpack_limited;
 pub(crate) use unpack::{is_archive, unpack, unpack_below};

@@ -34,6 +34,11 @@ mod select;
 mod store;
 mod words;
 
+/// For `scripts/fuzz`.
+#[cfg(fuzzing)]
+#[path = "../../fuzz/src/archives.rs"]
+pub mod fuzzed;
+
 pub use change::{Change, ChangeError};
 pub use digest::{Digest, DigestError};
 pub use image::{DEFAULT_PATH, HealthCheck, Image, Origin};
@@ -45,6 +50,7 @@ pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
 pub use save::SaveError;
 pub use store::{
-    Damaged, FindError, Force, Listing, RemoveError, Removed, Store, StoreError, TagError, Verified,
+    Damaged, FindError, Force, Listing, RemoveError, Removed, Store, StoreError, TagError, Usage,
+    Verified,
 };
 pub use words::WordError;

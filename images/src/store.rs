@@ -25,7 +25,7 @@ mod lock;
 pub(crate) mod partial;
 mod record;
 mod remove;
-mod usage;
+pub(crate) mod usage;
 mod verify;
 pub(crate) mod workspace;
 
@@ -38,6 +38,7 @@ pub use error::StoreError;
 pub(crate) use find::DIRECTORY;
 pub use find::{Damaged, FindError, Listing};
 pub use remove::{Force, RemoveError, Removed, TagError};
+pub use usage::Usage;
 pub use verify::Verified;
 
 use crate::digest::Digest;

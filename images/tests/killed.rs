@@ -11,10 +11,11 @@ mod common;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{import, names, tar};
+use common::kill::{assert_whole, victim_of};
+use common::{import, names, rounds, tar};
 use images::{Digest, Force, Import, Store};
 
 const STORE: &str = "IMAGES_TEST_KILLED_STORE";
@@ -56,24 +57,20 @@ fn a_kill_leaves_the_old_store_or_the_new_one() {
     let reference = Store::open(&dir.path().join("reference")).unwrap();
     let whole = import(&reference, "victim", &archive);
 
-    for round in 0..40u64 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_kill_leaves_the_old_store_or_the_new_one", "--nocapture"])
-            .env(STORE, &root)
-            .env(ARCHIVE, &path)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        wait_until_ready(&mut child);
+    for round in 0..rounds(40) {
+        let mut child = victim_of(
+            "a_kill_leaves_the_old_store_or_the_new_one",
+            &[(STORE, root.as_os_str()), (ARCHIVE, path.as_os_str())],
+        );
         // A moment that differs from round to round, in steps of less than one import takes.
-        let until = Instant::now() + Duration::from_micros((round * 1_237) % 30_000);
+        let until = Instant::now() + Duration::from_micros((u64::from(round) * 1_237) % 30_000);
         while Instant::now() < until {
             std::hint::spin_loop();
         }
         child.kill().unwrap();
         child.wait().unwrap();
 
+        assert_whole(&store, round);
         assert_eq!(store.find("kept").unwrap().as_ref(), Some(&kept), "round {round}");
         for image in store.list().unwrap().images {
             assert!(image.layers.iter().all(|layer| layer.is_dir()), "round {round}");
@@ -94,12 +91,6 @@ fn a_kill_leaves_the_old_store_or_the_new_one() {
         store.remove("victim", Force::No, |_| None).unwrap();
         assert_eq!(names(&root, "layers").len(), 2, "round {round}");
     }
-}
-
-fn wait_until_ready(child: &mut std::process::Child) {
-    use std::io::{BufRead, BufReader};
-    let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().ends_with("ready")));
 }
 
 fn assert_same(one: &Path, other: &Path) {

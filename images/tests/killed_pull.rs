@@ -9,22 +9,17 @@
 mod common;
 
 use std::fs;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use common::kill::{assert_whole, random, victim_of};
 use common::server::{Parts, Server};
-use common::{import, names, tar};
+use common::{import, names, rounds, tar};
 use images::registry::{Cancel, Environment, Pull, Registry};
 use images::{Digest, Force, Store};
 
 const STORE: &str = "IMAGES_TEST_KILLED_STORE";
 const NAME: &str = "IMAGES_TEST_KILLED_NAME";
-
-/// Each is another moment, in every run.
-const ROUNDS: u32 = 25;
 
 fn pull(store: &Store, name: &str) -> images::Image {
     let registry = Registry::new(Environment::default()).unwrap();
@@ -67,25 +62,19 @@ fn a_killed_pull_is_taken_up_by_the_next() {
     store.remove(&name, Force::No, |_| None).unwrap();
     let begun = Instant::now();
     pull(&store, &name);
-    let whole = u64::try_from(begun.elapsed().as_micros()).unwrap().max(1);
+    let whole = begun.elapsed();
     store.remove(&name, Force::No, |_| None).unwrap();
-    for round in 0..ROUNDS {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_killed_pull_is_taken_up_by_the_next", "--nocapture"])
-            .env(STORE, &root)
-            .env(NAME, &name)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().ends_with("ready")));
+    for round in 0..rounds(25) {
+        let mut child = victim_of(
+            "a_killed_pull_is_taken_up_by_the_next",
+            &[(STORE, root.as_os_str()), (NAME, name.as_ref())],
+        );
         // Any moment of the first two pulls, and of the removal between them.
-        let random = RandomState::new().build_hasher().finish();
-        std::thread::sleep(Duration::from_micros(random % (2 * whole)));
+        std::thread::sleep(random(2 * whole));
         child.kill().unwrap();
         child.wait().unwrap();
 
+        assert_whole(&store, round);
         assert_eq!(store.find("kept").unwrap().as_ref(), Some(&kept), "round {round}");
         for image in store.list().unwrap().images {
             assert!(image.layers.iter().all(|layer| layer.is_dir()), "round {round}");

@@ -5,8 +5,8 @@
 mod common;
 
 use std::fs;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::server::{Answer, INDEX, MANIFEST, Parts, Sent, Server};
@@ -514,4 +514,71 @@ fn a_proxy_is_used_unless_the_surroundings_say_no() {
     assert!(asked.iter().all(|one| one.header("proxy-authorization") == "Basic dTpw"), "{asked:?}");
     let refused = registry_in(environment.with("NO_PROXY", ".test"));
     assert!(pull_with(&refused, &store, "registry.test:5000/app").is_err());
+}
+
+/// A SOCKS proxy for one connection after the other: answers yes to all, goes to `to` whatever is asked for, and
+/// returns the hosts that it was asked for.
+fn socks(to: std::net::SocketAddr) -> (std::net::SocketAddr, Arc<Mutex<Vec<String>>>) {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, asked) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let hosts = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, hosts) = (client.unwrap(), Arc::clone(&hosts));
+            std::thread::spawn(move || {
+                let mut take = |count: usize| {
+                    let mut bytes = vec![0; count];
+                    client.read_exact(&mut bytes).map(|()| bytes)
+                };
+                let greeting = take(2)?;
+                take(greeting[1].into())?;
+                client.write_all(&[5, 2])?;
+                let mut take = |count: usize| {
+                    let mut bytes = vec![0; count];
+                    client.read_exact(&mut bytes).map(|()| bytes)
+                };
+                let name = take(2)?[1];
+                let name = take(name.into())?;
+                let length = take(1)?[0];
+                let password = take(length.into())?;
+                client.write_all(&[1, u8::from(name != b"u" || password != b"p")])?;
+                let mut head = [0; 5];
+                client.read_exact(&mut head)?;
+                let mut host = vec![0; head[4].into()];
+                client.read_exact(&mut host)?;
+                client.read_exact(&mut [0; 2])?;
+                hosts.lock().unwrap().push(String::from_utf8_lossy(&host).into_owned());
+                let mut server = TcpStream::connect(to)?;
+                client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+                let (mut up, mut down) = (client.try_clone()?, server.try_clone()?);
+                std::thread::spawn(move || std::io::copy(&mut up, &mut down));
+                std::io::copy(&mut server, &mut client)
+            });
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn a_socks_proxy_resolves_the_name_of_the_registry() {
+    let (_dir, store) = store();
+    let parts = Parts::new(&layers());
+    let server = Server::start(move |asked| parts.answer(asked));
+    let (proxy, hosts) = socks(server.address);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("registries.json");
+    fs::write(&file, r#"{"insecure-registries": ["registry.test:5000"]}"#).unwrap();
+    let environment = |password: &str| {
+        Environment::default()
+            .with("COMPOSE_REGISTRIES", file.to_str().unwrap())
+            .with("ALL_PROXY", format!("socks5h://u:{password}@{proxy}"))
+    };
+    let refused = pull_with(&registry_in(environment("x")), &store, "registry.test:5000/app");
+    let words = format!("{:?}", refused.unwrap_err());
+    assert!(words.contains("does not accept the name and the password"), "{words}");
+    pull_with(&registry_in(environment("p")), &store, "registry.test:5000/app").unwrap();
+    let hosts = hosts.lock().unwrap();
+    assert!(!hosts.is_empty() && hosts.iter().all(|host| host == "registry.test"), "{hosts:?}");
 }

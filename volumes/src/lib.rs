@@ -46,6 +46,6 @@ pub use layers::LayersError;
 pub use name::{NameError, VolumeName};
 pub use options::{LocalMount, OptionsError};
 pub use populate::{PopulateError, populate};
-pub use remove::{PruneScope, Pruned, RemoveError};
+pub use remove::{PruneScope, Pruned, RemoveError, usage};
 pub use store::{CreateError, Store, StoreError};
 pub use volume::{MountError, SubpathError, Volume, Wanted};

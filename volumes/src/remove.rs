@@ -131,7 +131,8 @@ fn delete(gone: &Path) -> Result<(), RemoveError> {
 }
 
 /// Bytes on disk below `path`, as far as they can be read; links are not followed.
-fn usage(path: &Path) -> u64 {
+#[must_use]
+pub fn usage(path: &Path) -> u64 {
     let Ok(found) = path.symlink_metadata() else { return 0 };
     let below = fs::read_dir(path).ok().filter(|_| found.is_dir());
     let inside: u64 = below.into_iter().flatten().flatten().map(|entry| usage(&entry.path())).sum();

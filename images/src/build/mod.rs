@@ -25,6 +25,7 @@ mod mode;
 mod mounts;
 mod pack;
 mod read;
+mod room;
 mod run;
 mod solve;
 mod state;
@@ -48,6 +49,7 @@ pub use context::{ContextError, GitSource, Source};
 pub use dockerfile::Problem;
 pub use error::{BuildError, Mistakes};
 pub use event::Event;
+pub use room::{CacheKind, CacheRecord, PrunedCache};
 pub use run::FailedStep;
 
 /// What is to be built, and how.

@@ -133,6 +133,17 @@ pub(crate) fn is_archive(file: impl Read + Send) -> io::Result<bool> {
     Ok(wanted == Ok(sum(0..148) + 8 * u64::from(b' ') + sum(156..512)))
 }
 
+/// As [`unpack`], for a layer that may have so many entries and bytes.
+#[cfg(fuzzing)]
+pub(crate) fn unpack_limited(
+    source: impl Read + Send,
+    into: &Path,
+    entries: u64,
+    bytes: u64,
+) -> Result<Unpacked, LayerError> {
+    unpack_within(source, into, Limits { entries, bytes })
+}
+
 pub(crate) fn unpack_within(
     source: impl Read + Send,
     into: &Path,

@@ -24,6 +24,7 @@ use super::body::Body;
 use super::cancel::Cancel;
 use super::environment::Environment;
 use super::settings::host_of;
+use super::socks;
 use super::tls::{self, CertificateError, Verify};
 
 /// How long things may take before they count as broken.
@@ -119,8 +120,20 @@ pub enum ConnectError {
         /// Its answer.
         status: u16,
     },
+    /// A SOCKS proxy has no way to the host.
+    #[error("the proxy {proxy} does not connect to {to}")]
+    Socks {
+        /// The proxy.
+        proxy: String,
+        /// Whom to.
+        to: String,
+        /// Its reason.
+        source: io::Error,
+    },
     /// A proxy of a kind that is not spoken to.
-    #[error("the proxy {0} cannot be used: only http:// and https:// proxies can")]
+    #[error(
+        "the proxy {0} cannot be used: only http://, https://, socks5:// and socks5h:// proxies can"
+    )]
     Proxy(String),
     /// The connection broke.
     #[error("the connection to {to} broke")]
@@ -279,6 +292,10 @@ impl Connector {
         let Some(proxy) = self.proxies.intercept(&uri) else {
             return Ok((Box::new(tcp(origin).await?), false, None));
         };
+        if socks::speaks(proxy.uri().scheme_str()) {
+            let stream = through_socks(proxy.uri(), proxy.raw_auth(), origin).await?;
+            return Ok((Box::new(stream), false, None));
+        }
         let named =
             Origin::of(proxy.uri()).ok_or_else(|| ConnectError::Proxy(proxy.uri().to_string()))?;
         let stream: Box<dyn Stream> = Box::new(tcp(&named).await?);
@@ -331,12 +348,35 @@ struct Opened {
 }
 
 async fn tcp(origin: &Origin) -> Result<TcpStream, ConnectError> {
-    let connected = TcpStream::connect((origin.host(), origin.port())).await;
+    dial(&origin.authority, origin.host(), origin.port()).await
+}
+
+async fn dial(authority: &str, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+    let connected = TcpStream::connect((host, port)).await;
     let stream =
-        connected.map_err(|source| ConnectError::Tcp { to: origin.authority.clone(), source })?;
+        connected.map_err(|source| ConnectError::Tcp { to: authority.to_owned(), source })?;
     // Requests are small and waited for.
     let _ = stream.set_nodelay(true);
     Ok(stream)
+}
+
+/// A way to `origin` through the SOCKS proxy at `proxy`.
+async fn through_socks(
+    proxy: &Uri,
+    credentials: Option<(&str, &str)>,
+    origin: &Origin,
+) -> Result<TcpStream, ConnectError> {
+    let unusable = || ConnectError::Proxy(proxy.to_string());
+    let authority = proxy.authority().ok_or_else(unusable)?.as_str();
+    let port = proxy.port_u16().unwrap_or(socks::PORT);
+    let mut stream = dial(authority, host_of(authority), port).await?;
+    let connected = socks::connect(&mut stream, credentials, origin.host(), origin.port()).await;
+    let refused = |source| ConnectError::Socks {
+        proxy: authority.to_owned(),
+        to: origin.authority.clone(),
+        source,
+    };
+    connected.map(|()| stream).map_err(refused)
 }
 
 async fn handshake(

@@ -12,9 +12,10 @@ use hyper::Uri;
 use hyper::header::LAST_MODIFIED;
 
 use super::cancel::Cancel;
-use super::client::{Call, Place, Registry, Reply};
+use super::client::Registry;
 use super::connect::{ConnectError, Origin};
 use super::error::RegistryError;
+use super::message::{Call, Place, Reply};
 
 /// A file could not be fetched.
 #[derive(Debug, thiserror::Error)]

@@ -12,8 +12,9 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_RANGE, RANGE};
 
 use super::cancel::Cancel;
-use super::client::{Call, Place, Registry, Reply};
+use super::client::Registry;
 use super::error::RegistryError;
+use super::message::{Call, Place, Reply};
 use super::progress::LayerStatus;
 use super::pull::PullError;
 use crate::digest::{Digest, Hasher};
@@ -181,7 +182,7 @@ impl<'a> Fetch<'a> {
             if found == expected || Some(&found) == any_total.as_ref() {
                 return Ok(reply);
             }
-            return Err(self.wrong(&expected, &super::client::shown(&found)));
+            return Err(self.wrong(&expected, &super::refusal::shown(&found)));
         }
         if let Some(length) = reply.length().filter(|length| *length != self.blob.size) {
             return Err(self.mismatch(self.blob.size, length));

@@ -13,8 +13,9 @@
 //! ```
 //!
 //! Everything here blocks the thread that calls it, and is meant to be called by several at once. `settings`,
-//! `credentials`, `environment` and `tls` say who is who, `connect` and `client` talk, `pull` (with `fetch`) and `push`
-//! know what is to be said.
+//! `credentials`, `environment` and `tls` say who is who; `connect` (with `socks`), `send`, `authorise` and `client` talk;
+//! `refusal` says what an answer means; `pull` (with `describe`, `layers` and `fetch`), `push` and `search` know what is to
+//! be said.
 //!
 //! Source: OCI distribution-spec 1.1; github.com/distribution/distribution `docs/spec`.
 //!
@@ -23,20 +24,28 @@
 //! A connection has an event loop of its own and is used by one thread. A layer is read, verified, decompressed and
 //! unpacked by threads that wait for each other anyway; reading straight from the socket saves them a queue.
 
+mod authorise;
 mod body;
 mod cancel;
 mod client;
 mod connect;
 mod credentials;
+mod describe;
 mod download;
 mod environment;
 mod error;
 mod fetch;
+mod layers;
+mod message;
 mod progress;
 mod pull;
 mod push;
+mod refusal;
+mod search;
+mod send;
 mod settings;
 mod slots;
+mod socks;
 mod tls;
 mod token;
 
@@ -50,5 +59,8 @@ pub use error::RegistryError;
 pub use progress::{LayerStatus, Progress};
 pub use pull::{Pull, PullError, Pulled};
 pub use push::{Push, PushError, Pushed};
+pub use search::Found;
 pub use settings::SettingsError;
 pub use tls::CertificateError;
+#[cfg(fuzzing)]
+pub(crate) use token::{challenge, escaped};

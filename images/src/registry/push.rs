@@ -14,11 +14,14 @@ use hyper::{Method, StatusCode, Uri};
 
 use super::body::Content;
 use super::cancel::Cancel;
-use super::client::{Call, Place, Registry, Reply, resolve, shown};
+use super::client::Registry;
 use super::connect::lock;
 use super::error::RegistryError;
 use super::fetch::Blob;
+use super::message::{Call, Place, Reply};
 use super::progress::{LayerStatus, Progress};
+use super::refusal::shown;
+use super::send::resolve;
 use crate::digest::Digest;
 use crate::manifest::digest_of;
 use crate::reference::Reference;

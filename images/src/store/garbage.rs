@@ -25,7 +25,7 @@ impl Store {
     /// Deletes garbage if nobody is writing; otherwise it stays for the next writer. So it does while an image of
     /// the index is damaged, because what that one needs cannot be known.
     pub(crate) fn collect_garbage(&self) -> Result<(), StoreError> {
-        let Some(alone) = Lock::attempt(&self.writers_lock())? else { return Ok(()) };
+        let Some(alone) = self.write_alone()? else { return Ok(()) };
         match self.used() {
             Ok(used) => self.sweep(&used, &alone),
             Err(_) => Ok(()),
@@ -35,6 +35,11 @@ impl Store {
     /// Keeps everything from being deleted for as long as the lock lives.
     pub(crate) fn hold(&self) -> Result<Lock, StoreError> {
         Lock::wait(&self.writers_lock(), Mode::Shared)
+    }
+
+    /// Keeps everybody else from writing; `None` while somebody does.
+    pub(crate) fn write_alone(&self) -> Result<Option<Lock>, StoreError> {
+        Lock::attempt(&self.writers_lock())
     }
 
     pub(super) fn writers_lock(&self) -> PathBuf {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod kill;
 pub mod server;
 
 use std::fs;
@@ -56,4 +57,9 @@ pub fn names(store: &Path, directory: &str) -> Vec<String> {
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// How many rounds a test of kills goes: as many as usual, or as `IMAGES_TEST_ROUNDS` says.
+pub fn rounds(usual: u32) -> u32 {
+    std::env::var("IMAGES_TEST_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
