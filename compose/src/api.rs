@@ -346,6 +346,8 @@ pub struct UnpauseOptions {
 pub struct RmOptions {
     /// Services whose containers go; empty: all.
     pub services: Vec<ServiceName>,
+    /// The containers that go, by id, those of `run` as well; empty: all but those.
+    pub only: Vec<String>,
     /// `-s`: stop them first.
     pub stop: bool,
     /// `-v`: their anonymous volumes go too.

@@ -14,6 +14,7 @@ mod limits;
 mod mistakes;
 mod network;
 mod registry;
+mod system;
 mod volumes;
 
 use std::fs;
@@ -37,6 +38,7 @@ const FILES: &[&str] = &[
     "mistakes",
     "network",
     "registry",
+    "system",
     "volumes",
 ];
 
@@ -63,6 +65,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         mistakes,
         network::all(),
         registry::all(),
+        system::all(),
         volumes::all(),
     ]
     .into_iter()

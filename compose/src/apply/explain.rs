@@ -85,6 +85,14 @@ pub fn fetching(error: &FetchError, image: &str) -> Failure {
     Failure { message, help, ..failure }
 }
 
+/// A search that a registry has not answered, as it is told to the user.
+#[must_use]
+pub fn searching(error: &RegistryError, term: &str) -> Failure {
+    let failure = Failure::new(error);
+    let message = format!("cannot search for {term}: {}", failure.message);
+    Failure { message, help: of_registry(error), ..failure }
+}
+
 /// What is wrong with the settings of registries, as it is told to the user.
 #[must_use]
 pub fn settings(error: &SettingsError) -> Failure {
@@ -132,7 +140,7 @@ pub fn of_registry(error: &RegistryError) -> Option<String> {
             "what has come is kept; the same command goes on from there"
         }
         RegistryError::Connect(_) => {
-            "check the network, the name of the registry, and HTTPS_PROXY and NO_PROXY; what has come is kept"
+            "check the network, the name of the registry, and HTTPS_PROXY, ALL_PROXY and NO_PROXY; what has come is kept"
         }
         RegistryError::Credentials(_) => {
             "correct the file, or log in again: `compose logout`, then `compose login`"

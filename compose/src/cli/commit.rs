@@ -58,9 +58,7 @@ pub fn run(
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
+    let (target, containers) = context.target_with_containers(terminal)?;
     let container = pick::container(&target, &containers, &args.service, args.index, Among::All)?;
     let name = container.record.name.as_str();
     if context.global().dry_run {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use runtime::launch::Launch;
 
 use super::error::CommandError;
+use super::platform;
 use super::terminal::{Ansi, ProgressMode, Terminal};
 use crate::api::Orphans;
 use crate::diagnostic::{Diagnostic, Severity, Style};
@@ -222,6 +223,7 @@ impl Context {
         let Loaded { mut project, warnings } =
             file::load(options).map_err(|found| mistakes(&found, options, terminal))?;
         project.compatibility = self.global.compatibility;
+        platform::fill_in(&mut project)?;
         terminal.warn_drawn(&draw(&warnings, options, terminal));
         Ok(project)
     }
@@ -286,6 +288,36 @@ impl Context {
             });
         let parsed = given.map(|name| name.parse::<ProjectName>()).transpose();
         parsed.map_err(|error| CommandError::new(&error).code(super::error::USAGE))
+    }
+
+    /// What a command as root is about, and all containers of that project.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::require_root`], [`Self::target`] and [`Self::containers`].
+    pub fn target_with_containers(
+        &self,
+        terminal: &mut Terminal,
+    ) -> Result<(Target, Vec<Container>), CommandError> {
+        self.require_root()?;
+        let target = self.target(terminal)?;
+        let containers = self.containers(target.name.as_str())?;
+        Ok((target, containers))
+    }
+
+    /// As [`Self::target_with_containers`], for a command that names services, all of which must be known.
+    ///
+    /// # Errors
+    ///
+    /// As there, and as [`Target::check`].
+    pub fn containers_of(
+        &self,
+        services: &[ServiceName],
+        terminal: &mut Terminal,
+    ) -> Result<(Target, Vec<Container>), CommandError> {
+        let (target, containers) = self.target_with_containers(terminal)?;
+        target.check(services, &containers)?;
+        Ok((target, containers))
     }
 
     /// The containers of the project in the order of services and numbers.

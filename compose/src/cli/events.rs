@@ -53,10 +53,7 @@ pub fn run(
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
-    target.check(&args.services, &containers)?;
+    let (target, _) = context.containers_of(&args.services, terminal)?;
     let is_over = args.until.is_some_and(|until| until <= Timestamp::now());
     let mut show = Show { known: BTreeMap::new(), args, target, context, last: None };
     show.learn()?;

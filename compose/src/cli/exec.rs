@@ -63,9 +63,7 @@ pub struct ExecArgs {
 /// When there is no such container, and with exit code 125, 126 or 127 when the command cannot be
 /// started.
 pub fn run(args: ExecArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
+    let (target, containers) = context.target_with_containers(terminal)?;
     let container =
         pick::container(&target, &containers, &args.service, args.index, Among::Running)?;
     if context.global().dry_run {

@@ -112,6 +112,19 @@ impl Row {
         self
     }
 
+    /// The same with one more field.
+    #[must_use]
+    pub fn with(mut self, field: &str, text: String) -> Self {
+        self.fields.insert(field.to_owned(), text.into());
+        self
+    }
+
+    /// The row as JSON.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        Value::Object(self.fields.clone())
+    }
+
     /// The text of a field; empty if there is no such.
     #[must_use]
     pub fn text(&self, field: &str) -> String {

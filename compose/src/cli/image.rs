@@ -9,11 +9,12 @@ mod inspect;
 mod load;
 mod ls;
 mod meter;
-mod prune;
+pub mod prune;
 mod pull;
 mod push;
 mod rm;
 mod save;
+mod search;
 mod tag;
 mod verify;
 
@@ -45,6 +46,7 @@ enum Command {
     #[command(visible_alias = "remove")]
     Rm(rm::RmArgs),
     Save(save::SaveArgs),
+    Search(search::SearchArgs),
     Tag(tag::TagArgs),
     Verify(verify::VerifyArgs),
 }
@@ -76,20 +78,21 @@ pub fn run(
         Command::Push(args) => push::run(args, context, &store, terminal),
         Command::Rm(args) => rm::run(&args, context, &store, terminal),
         Command::Save(args) => save::run(&args, &store),
+        Command::Search(args) => search::run(&args, terminal),
         Command::Tag(args) => tag::run(&args, &store),
         Command::Verify(args) => verify::run(&args, &store, terminal),
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::Path;
 
     use super::*;
     use crate::cli::testing::{args, refusal};
 
     /// A store with an image that is called `app`, `app:v1` and `localhost:5000/app`.
-    pub(super) fn store() -> (tempfile::TempDir, Store) {
+    pub(crate) fn store() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         store.import(&archive()[..], &images::Import::default()).unwrap();

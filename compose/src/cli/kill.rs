@@ -26,10 +26,7 @@ pub struct KillArgs {
 ///
 /// When the project cannot be read or the kernel refuses.
 pub fn run(args: KillArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
-    target.check(&args.services, &containers)?;
+    let (target, containers) = context.containers_of(&args.services, terminal)?;
     if !containers.iter().any(|container| container.state.phase.is_up()) {
         terminal.note("No container to kill");
         return Ok(0);

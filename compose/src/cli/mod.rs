@@ -20,6 +20,7 @@ pub mod error;
 pub mod events;
 pub mod exec;
 pub mod export;
+pub mod filter;
 pub mod format;
 pub mod image;
 pub mod images;
@@ -32,6 +33,7 @@ pub mod man;
 pub mod network;
 pub mod pause;
 pub mod pick;
+pub mod platform;
 pub mod port;
 pub mod ps;
 pub mod pull;
@@ -46,12 +48,14 @@ pub mod size;
 pub mod start;
 pub mod stats;
 pub mod stop;
+pub mod system;
 pub mod terminal;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod top;
 pub mod transfer;
 pub mod up;
+pub mod users;
 pub mod version;
 pub mod volume;
 pub mod volumes;
@@ -119,6 +123,7 @@ enum Command {
     Start(start::StartArgs),
     Stats(stats::StatsArgs),
     Stop(stop::StopArgs),
+    System(system::SystemArgs),
     Top(top::TopArgs),
     Unpause(pause::UnpauseArgs),
     Up(up::UpArgs),
@@ -167,6 +172,7 @@ impl Command {
             Self::Start(_) => "start",
             Self::Stats(_) => "stats",
             Self::Stop(_) => "stop",
+            Self::System(_) => "system",
             Self::Top(_) => "top",
             Self::Unpause(_) => "unpause",
             Self::Up(_) => "up",
@@ -214,6 +220,7 @@ impl Command {
             Self::Start(args) => start::run(args, context, terminal),
             Self::Stats(args) => stats::run(&args, context, terminal),
             Self::Stop(args) => stop::run(args, context, terminal),
+            Self::System(args) => system::run(args, context, terminal),
             Self::Top(args) => top::run(&args, context, terminal),
             Self::Unpause(args) => pause::run_unpause(args, context, terminal),
             Self::Up(args) => up::run(args, context, terminal),

@@ -8,11 +8,9 @@ mod error;
 mod filter;
 mod inspect;
 mod ls;
-mod prune;
+pub mod prune;
 mod rm;
 mod view;
-
-use std::collections::BTreeMap;
 
 use clap::Subcommand;
 use network::{NetworkName, Record, Store};
@@ -20,7 +18,8 @@ use network::{NetworkName, Record, Store};
 use super::context::Context;
 use super::error::CommandError;
 use super::terminal::Terminal;
-use crate::record::{Container, list};
+use super::users::Users;
+use crate::record::ContainerRecord;
 
 /// Manage networks
 #[derive(Debug, clap::Args)]
@@ -66,29 +65,18 @@ pub fn run(
     }
 }
 
-/// The names of the containers, stopped ones as well, that are to be on a network, by its name.
-#[derive(Debug, Default)]
-struct Users(BTreeMap<String, Vec<String>>);
-
-impl Users {
-    /// Those of the network called `name`.
-    fn of(&self, name: &str) -> &[String] {
-        self.0.get(name).map_or(&[], Vec::as_slice)
-    }
+/// The containers that are to be on each network.
+///
+/// # Errors
+///
+/// When a record cannot be read.
+pub fn users(context: &Context) -> Result<Users, CommandError> {
+    Users::read(context, networks_of)
 }
 
-fn users(context: &Context) -> Result<Users, CommandError> {
-    Ok(claims(&list::all_containers(context.roots())?.containers))
-}
-
-fn claims(containers: &[Container]) -> Users {
-    let mut users = Users::default();
-    for Container { record, .. } in containers {
-        for endpoint in &record.networks {
-            users.0.entry(endpoint.network.clone()).or_default().push(record.name.clone());
-        }
-    }
-    users
+/// The networks of a container.
+fn networks_of(record: &ContainerRecord) -> Vec<&str> {
+    record.networks.iter().map(|endpoint| endpoint.network.as_str()).collect()
 }
 
 /// The network with this name, or whose id begins so.
@@ -111,8 +99,8 @@ mod tests {
 
     #[test]
     fn stopped_containers_are_users_and_ids_are_names() {
-        let users =
-            claims(&[container("db", 1, Phase::Exited), container("web", 1, Phase::Running)]);
+        let all = [container("db", 1, Phase::Exited), container("web", 1, Phase::Running)];
+        let users = Users::among(&all, networks_of);
         assert_eq!(users.of("shop_default"), ["shop-db-1", "shop-web-1"]);
         assert!(users.of("other").is_empty());
     }

@@ -34,10 +34,7 @@ pub fn run(
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
-    target.check(&args.services, &containers)?;
+    let (target, containers) = context.containers_of(&args.services, terminal)?;
     if !containers.iter().any(|container| container.state.phase.is_up()) {
         return Ok(0);
     }
@@ -57,10 +54,7 @@ pub fn run_unpause(
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
-    target.check(&args.services, &containers)?;
+    let (target, containers) = context.containers_of(&args.services, terminal)?;
     let frozen = containers.iter().any(|container| container.state.phase == Phase::Paused);
     if !frozen && args.services.is_empty() {
         return Ok(0);

@@ -54,9 +54,7 @@ fn protocol(word: &str) -> Result<Protocol, String> {
 ///
 /// When there is no such container, or it does not publish the port.
 pub fn run(args: PortArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
+    let (target, containers) = context.target_with_containers(terminal)?;
     let container =
         pick::container(&target, &containers, &args.service, args.index, Among::Running)?;
     let protocol = match (args.protocol, args.port.protocol) {

@@ -1,6 +1,6 @@
 //! `compose ps`.
 
-mod view;
+pub(super) mod view;
 
 use jiff::Timestamp;
 

@@ -31,10 +31,7 @@ pub fn run(
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
-    target.check(&args.services, &containers)?;
+    let (target, containers) = context.containers_of(&args.services, terminal)?;
     if containers.iter().all(|container| container.record.oneoff) {
         return Err(CommandError::failed("the project has no container to restart")
             .help("`compose up` makes containers and starts them"));

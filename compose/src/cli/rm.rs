@@ -34,10 +34,7 @@ pub struct RmArgs {
 ///
 /// When the project cannot be read, nobody can be asked, or a container resists.
 pub fn run(args: RmArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
-    target.check(&args.services, &containers)?;
+    let (target, containers) = context.containers_of(&args.services, terminal)?;
     let names = going(&args, &containers);
     if names.is_empty() {
         terminal.note("No stopped containers");
@@ -48,7 +45,12 @@ pub fn run(args: RmArgs, context: &Context, terminal: &mut Terminal) -> Result<u
     if asks && !terminal.confirm(&question, "`compose rm -f`")? {
         return Ok(0);
     }
-    let options = RmOptions { services: args.services, stop: args.stop, volumes: args.volumes };
+    let options = RmOptions {
+        services: args.services,
+        stop: args.stop,
+        volumes: args.volumes,
+        only: Vec::new(),
+    };
     let request = RmRequest { project: target.project, options };
     let session = Session::new(context, target.name.as_str());
     Ok(session.carry_out(path::RM, &request, terminal)?.code)

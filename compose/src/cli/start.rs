@@ -32,10 +32,7 @@ pub fn run(
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
-    target.check(&args.services, &containers)?;
+    let (target, containers) = context.containers_of(&args.services, terminal)?;
     has_containers(&args.services, &containers)?;
     let wait = args.wait.then_some(Wait { timeout_seconds: args.wait_timeout });
     let options = StartOptions { services: args.services, wait };

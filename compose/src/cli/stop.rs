@@ -24,10 +24,7 @@ pub struct StopArgs {
 ///
 /// When the project cannot be read or a container resists.
 pub fn run(args: StopArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
-    target.check(&args.services, &containers)?;
+    let (target, containers) = context.containers_of(&args.services, terminal)?;
     if !containers.iter().any(|container| container.state.phase.is_up()) {
         return Ok(0);
     }

@@ -23,10 +23,7 @@ pub struct TopArgs {
 ///
 /// When a service is not known or a record cannot be read.
 pub fn run(args: &TopArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
-    target.check(&args.services, &containers)?;
+    let (_, containers) = context.containers_of(&args.services, terminal)?;
     let clock = Clock::read();
     let titles = ["SERVICE", "#", "UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
     let mut table = Table::new(&titles);

@@ -8,10 +8,8 @@ mod error;
 mod filter;
 mod inspect;
 pub mod ls;
-mod prune;
+pub mod prune;
 mod rm;
-
-use std::collections::BTreeMap;
 
 use clap::Subcommand;
 use volumes::Store;
@@ -19,7 +17,8 @@ use volumes::Store;
 use super::context::Context;
 use super::error::CommandError;
 use super::terminal::Terminal;
-use crate::record::{Container, MountSource, list};
+use super::users::Users;
+use crate::record::{ContainerRecord, MountSource};
 
 /// Manage volumes
 #[derive(Debug, clap::Args)]
@@ -64,36 +63,25 @@ pub fn run(
     }
 }
 
-/// The names of the containers that have a volume, by its name.
-#[derive(Debug, Default)]
-pub struct Users(BTreeMap<String, Vec<String>>);
-
-impl Users {
-    /// Those of the volume called `name`.
-    fn of(&self, name: &str) -> &[String] {
-        self.0.get(name).map_or(&[], Vec::as_slice)
-    }
+/// The containers that have each volume.
+///
+/// # Errors
+///
+/// When a record cannot be read.
+pub fn users(context: &Context) -> Result<Users, CommandError> {
+    Users::read(context, volumes_of)
 }
 
-/// Stopped containers count as well: they want their volumes when they are started again.
-fn users(context: &Context) -> Result<Users, CommandError> {
-    Ok(claims(&list::all_containers(context.roots())?.containers))
-}
-
-fn claims(containers: &[Container]) -> Users {
-    let mut users = Users::default();
-    for Container { record, .. } in containers {
-        for mount in &record.mounts {
-            if let MountSource::Volume { name, .. } = &mount.source {
-                let users = users.0.entry(name.clone()).or_default();
-                // A container may have the same volume at several places.
-                if users.last() != Some(&record.name) {
-                    users.push(record.name.clone());
-                }
-            }
-        }
-    }
-    users
+/// The volumes of a container.
+fn volumes_of(record: &ContainerRecord) -> Vec<&str> {
+    record
+        .mounts
+        .iter()
+        .filter_map(|mount| match &mount.source {
+            MountSource::Volume { name, .. } => Some(name.as_str()),
+            _ => None,
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -112,7 +100,7 @@ mod tests {
             target: PathBuf::from("/data"),
             read_only: false,
         });
-        let users = claims(&[db, container("web", 1, Phase::Running)]);
+        let users = Users::among(&[db, container("web", 1, Phase::Running)], volumes_of);
         assert_eq!(users.of("kept").len(), 1);
         assert!(users.of("other").is_empty());
     }

@@ -36,10 +36,7 @@ pub fn run(
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
-    target.check(&args.services, &containers)?;
+    let (target, containers) = context.containers_of(&args.services, terminal)?;
     let used = used(&containers, &args.services);
     let project = target.name.as_str();
     let shown = |volume: &Volume| match args.services.is_empty() {

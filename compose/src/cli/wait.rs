@@ -32,10 +32,7 @@ pub struct WaitArgs {
 ///
 /// When nothing of the services runs, or the project cannot be read.
 pub fn run(args: WaitArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
-    context.require_root()?;
-    let target = context.target(terminal)?;
-    let containers = context.containers(target.name.as_str())?;
-    target.check(&args.services, &containers)?;
+    let (target, containers) = context.containers_of(&args.services, terminal)?;
     if context.global().dry_run {
         return Err(CommandError::usage("--dry-run: waiting changes nothing"));
     }

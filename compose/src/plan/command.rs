@@ -279,7 +279,13 @@ pub fn rm(project: Option<&Project>, observed: &Observed, options: &RmOptions) -
     let anonymous = if options.volumes { Anonymous::Remove } else { Anonymous::Keep };
     let mut plan = Plan::default();
     let queue = named(observed, &options.services).filter(|container| {
-        !container.record.oneoff && (options.stop || !container.state.phase.is_up())
+        let record = &container.record;
+        let meant = if options.only.is_empty() {
+            !record.oneoff
+        } else {
+            options.only.contains(&record.id)
+        };
+        meant && (options.stop || !container.state.phase.is_up())
     });
     let queue = queue.map(|container| request(container, Then::Remove(anonymous))).collect();
     stop_all(&mut plan, &topology.graph(), queue, |container| grace(project, None, container));

@@ -6,8 +6,10 @@ use images::{Force, Image, Store};
 
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
+use crate::cli::filter::PruneFilter;
 use crate::cli::size::size;
 use crate::cli::terminal::Terminal;
+use crate::event::Failure;
 use crate::record::list;
 
 /// Remove images without a name, or all that no container uses
@@ -16,6 +18,9 @@ pub struct PruneArgs {
     /// All that no container uses, also those with a name
     #[arg(long, short)]
     all: bool,
+    /// Only what is older, `until=TIME`, or has a label, `label=KEY[=VALUE]`, or has it not, `label!=…`
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<PruneFilter>,
     /// Do not ask
     #[arg(long, short)]
     force: bool,
@@ -32,54 +37,95 @@ pub fn run(
     store: &Store,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
-    if !args.force {
-        let which = if args.all { "without a container" } else { "without a name" };
-        terminal.ask(&format!("This removes all images {which}. Continue? [y/N] "));
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).map_err(|error| {
-            CommandError::failed(format!("cannot read the answer: {error}")).help("use --force")
-        })?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            return Ok(1);
-        }
+    let which = if args.all { Which::All } else { Which::Nameless };
+    let question = match which {
+        Which::All => "Going to remove all images that no container has",
+        Which::Nameless => "Going to remove all images without a name",
+    };
+    if !args.force && !terminal.confirm(question, "`compose image prune -f`")? {
+        return Ok(0);
     }
     let before = store.usage()?;
-    let mut failures = Vec::new();
-    for name in unused(args.all, context, store)? {
-        // A container that has come since is asked for again, with the store locked.
-        let removed = store.remove(&name, Force::No, |image| user(image, context));
-        match removed {
-            Ok(removed) => {
-                let untagged =
-                    removed.untagged.iter().map(|name| format!("untagged: {}\n", name.familiar()));
-                let deleted = removed.deleted.iter().map(|id| format!("deleted: {id}\n"));
-                terminal.print(untagged.chain(deleted).collect::<String>())?;
-            }
-            Err(images::RemoveError::InUse { .. } | images::RemoveError::NotFound(_)) => {}
-            Err(error) => failures.extend(CommandError::from(error).failures),
-        }
-    }
-    store.prune()?;
+    let Pruned { lines, failures } = prune(which, &args.filter, context, store)?;
     let freed = before.saturating_sub(store.usage()?);
-    terminal.print(format!("Total reclaimed space: {}\n", size(freed)))?;
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    terminal.print(format!("{lines}Total reclaimed space: {}\n", size(freed)))?;
     if failures.is_empty() { Ok(0) } else { Err(failures.into()) }
 }
 
+/// Which of the images that no container has go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those without a name.
+    Nameless,
+    /// All.
+    All,
+}
+
+/// What has happened.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// A line for each name and each image that is gone.
+    pub lines: Vec<String>,
+    /// What resisted.
+    pub failures: Vec<Failure>,
+}
+
+/// Removes the images that pass all filters, and what pulls that were cut off have left.
+///
+/// # Errors
+///
+/// When the store or the records cannot be read.
+pub fn prune(
+    which: Which,
+    filters: &[PruneFilter],
+    context: &Context,
+    store: &Store,
+) -> Result<Pruned, CommandError> {
+    let mut pruned = Pruned::default();
+    for name in unused(which, filters, context, store)? {
+        // A container that has come since is asked for again, with the store locked.
+        match store.remove(&name, Force::No, |image| user(image, context)) {
+            Ok(removed) => {
+                let names = removed.untagged.iter();
+                pruned.lines.extend(names.map(|name| format!("untagged: {}", name.familiar())));
+                pruned.lines.extend(removed.deleted.map(|id| format!("deleted: {id}")));
+            }
+            Err(images::RemoveError::InUse { .. } | images::RemoveError::NotFound(_)) => {}
+            Err(error) => pruned.failures.extend(CommandError::from(error).failures),
+        }
+    }
+    store.prune()?;
+    Ok(pruned)
+}
+
 /// What `remove` is to be called with.
-fn unused(all: bool, context: &Context, store: &Store) -> Result<Vec<String>, CommandError> {
+fn unused(
+    which: Which,
+    filters: &[PruneFilter],
+    context: &Context,
+    store: &Store,
+) -> Result<Vec<String>, CommandError> {
     let containers = list::all_containers(context.roots())?.containers;
     let used: BTreeSet<&str> =
         containers.iter().map(|container| container.record.image_id.as_str()).collect();
     let listing = store.list()?;
     let images = listing.images.iter();
-    let free = images.filter(|image| !used.contains(image.id.to_string().as_str()));
+    let free = images
+        .filter(|image| !used.contains(image.id.to_string().as_str()) && passes(image, filters));
     Ok(free
         .filter_map(|image| match &image.reference {
-            Some(name) if all => Some(name.to_string()),
+            Some(name) if which == Which::All => Some(name.to_string()),
             Some(_) => None,
             None => Some(image.id.to_string()),
         })
         .collect())
+}
+
+fn passes(image: &Image, filters: &[PruneFilter]) -> bool {
+    let labels = image.config.config().as_ref().and_then(|config| config.labels().as_ref());
+    let label = |key: &str| labels.and_then(|labels| labels.get(key));
+    filters.iter().all(|filter| filter.keeps(image.created, label))
 }
 
 /// A container that is made of the image. One whose record cannot be read may be.
@@ -91,5 +137,19 @@ fn user(image: &Image, context: &Context) -> Option<String> {
             containers.find(|one| one.record.image_id == id).map(|one| one.record.name)
         }
         Err(error) => Some(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_choose_images() {
+        let (_dir, store) = super::super::tests::store();
+        let image = &store.list().unwrap().images[0];
+        for (filter, keeps) in [("label=a", false), ("label!=a", true), ("until=24h", false)] {
+            assert_eq!(passes(image, &[filter.parse().unwrap()]), keeps, "{filter}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use crate::apply::explain;
 use crate::apply::image::fetch;
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
+use crate::cli::platform;
 use crate::cli::terminal::Terminal;
 use crate::cli::transfer::{fetching, side_by_side};
 use crate::event::{Event, Kind, Status};
@@ -36,6 +37,7 @@ pub fn run(
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
     let PullArgs { images, platform, quiet } = args;
+    let platform = platform.map_or_else(platform::default, |platform| Ok(Some(platform)))?;
     let platform = platform.map(|platform| platform.to_string());
     let fetching = fetching(quiet)?;
     let pulled = std::sync::Mutex::new(Vec::new());

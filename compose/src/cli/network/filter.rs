@@ -5,6 +5,7 @@ use std::str::FromStr;
 use network::Record;
 
 use super::view::id;
+use crate::cli::filter::{LabelFilter, truth};
 
 /// One `--filter`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,10 +14,8 @@ pub enum Filter {
     Name(String),
     /// Beginning of the id.
     Id(String),
-    /// A label, with this value if one is given.
-    Label(String, Option<String>),
-    /// Without that label.
-    NoLabel(String, Option<String>),
+    /// With a label, or without it.
+    Label(LabelFilter),
     /// The driver.
     Driver(String),
     /// The scope.
@@ -32,19 +31,17 @@ impl FromStr for Filter {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        let label = || match value.split_once('=') {
-            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-            None => (value.to_owned(), None),
-        };
+        if let Some(label) = LabelFilter::parse(key, value) {
+            return Ok(Self::Label(label));
+        }
+        if let ("dangling", Some(dangling)) = (key, truth(value)) {
+            return Ok(Self::Dangling(dangling));
+        }
         match (key, value) {
             ("name", _) => Ok(Self::Name(value.to_owned())),
             ("id", _) => Ok(Self::Id(value.to_owned())),
-            ("label", _) => Ok(Self::Label(label().0, label().1)),
-            ("label!", _) => Ok(Self::NoLabel(label().0, label().1)),
             ("driver", _) => Ok(Self::Driver(value.to_owned())),
             ("scope", _) => Ok(Self::Scope(value.to_owned())),
-            ("dangling", "true" | "1") => Ok(Self::Dangling(true)),
-            ("dangling", "false" | "0") => Ok(Self::Dangling(false)),
             ("type", "custom") => Ok(Self::Custom(true)),
             ("type", "builtin") => Ok(Self::Custom(false)),
             _ => Err("there are name=TEXT, id=TEXT, label=KEY[=VALUE], label!=KEY[=VALUE], driver=NAME, scope=local, type=custom|builtin, dangling=true|false"
@@ -56,15 +53,10 @@ impl FromStr for Filter {
 impl Filter {
     /// Whether the network, on which `users` are to be, passes.
     pub fn keeps(&self, record: &Record, users: &[String]) -> bool {
-        let has = |key: &str, value: &Option<String>| {
-            let found = record.wanted.labels.get(key);
-            found.is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
-        };
         match self {
             Self::Name(text) => record.name().as_str().contains(text.as_str()),
             Self::Id(text) => id(record).starts_with(text.as_str()),
-            Self::Label(key, value) => has(key, value),
-            Self::NoLabel(key, value) => !has(key, value),
+            Self::Label(label) => label.keeps(|key| record.wanted.labels.get(key)),
             Self::Driver(driver) => driver == "bridge",
             Self::Scope(scope) => scope == "local",
             Self::Dangling(dangling) => users.is_empty() == *dangling,

@@ -2,12 +2,12 @@
 
 use network::{Record, Store};
 
-use super::Users;
 use super::filter::Filter;
 use super::view::{Line, id};
 use crate::cli::error::CommandError;
 use crate::cli::format::{Column, Format, Json, List, Row, column};
 use crate::cli::terminal::Terminal;
+use crate::cli::users::Users;
 
 /// List networks
 #[derive(Debug, clap::Args)]

@@ -2,11 +2,12 @@
 
 use network::{Record, Store};
 
-use super::Users;
 use super::filter::Filter;
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
 use crate::cli::terminal::Terminal;
+use crate::cli::users::Users;
+use crate::event::Failure;
 
 /// Remove networks on which no container is to be
 #[derive(Debug, clap::Args)]
@@ -40,12 +41,30 @@ pub fn run(
         users.of(record.name().as_str()).is_empty()
             && args.filter.iter().all(|filter| filter.keeps(record, &[]))
     };
+    if dry {
+        for record in store.list()?.iter().filter(|record| unused(record)) {
+            terminal.print(format!("DRY-RUN MODE - remove network {}\n", record.name()))?;
+        }
+        return Ok(0);
+    }
+    let (gone, failures) = remove_all(store, unused)?;
+    if !gone.is_empty() {
+        terminal.print(format!("Deleted Networks:\n{}\n\n", gone.join("\n")))?;
+    }
+    if failures.is_empty() { Ok(0) } else { Err(failures.into()) }
+}
+
+/// Removes the networks that are `unused`, and on which nobody is. Returns the names of those, and what resisted.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn remove_all(
+    store: &Store,
+    unused: impl Fn(&Record) -> bool,
+) -> Result<(Vec<String>, Vec<Failure>), CommandError> {
     let (mut gone, mut failures) = (Vec::new(), Vec::new());
     for record in store.list()?.iter().filter(|record| unused(record)) {
-        if dry {
-            terminal.print(format!("DRY-RUN MODE - remove network {}\n", record.name()))?;
-            continue;
-        }
         match store.remove(record.name()) {
             Ok(()) => gone.push(record.name().to_string()),
             // Somebody has joined it meanwhile.
@@ -53,8 +72,5 @@ pub fn run(
             Err(error) => failures.extend(CommandError::from(error).failures),
         }
     }
-    if !gone.is_empty() {
-        terminal.print(format!("Deleted Networks:\n{}\n\n", gone.join("\n")))?;
-    }
-    if failures.is_empty() { Ok(0) } else { Err(failures.into()) }
+    Ok((gone, failures))
 }

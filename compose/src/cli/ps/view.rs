@@ -33,7 +33,7 @@ pub struct View<'a> {
     pub publishers: Vec<Publisher>,
     pub running_for: String,
     pub service: &'a str,
-    pub size: &'static str,
+    pub size: String,
     pub state: &'static str,
     pub status: String,
 }
@@ -90,7 +90,7 @@ impl<'a> View<'a> {
             publishers: state.published.iter().map(Publisher::from).collect(),
             running_for: format!("{} ago", since(record.created, now)),
             service: record.service.as_str(),
-            size: "0B",
+            size: "0B".to_owned(),
             state: state.phase.as_str(),
             status: status(container, now),
         }

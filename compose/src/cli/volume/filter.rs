@@ -4,15 +4,15 @@ use std::str::FromStr;
 
 use volumes::Volume;
 
+use crate::cli::filter::{LabelFilter, truth};
+
 /// One `--filter`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
     /// Part of the name.
     Name(String),
-    /// A label, with this value if one is given.
-    Label(String, Option<String>),
-    /// Without that label.
-    NoLabel(String, Option<String>),
+    /// With a label, or without it.
+    Label(LabelFilter),
     /// The driver.
     Driver(String),
     /// Whether no container has it.
@@ -24,17 +24,15 @@ impl FromStr for Filter {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        let label = || match value.split_once('=') {
-            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-            None => (value.to_owned(), None),
-        };
+        if let Some(label) = LabelFilter::parse(key, value) {
+            return Ok(Self::Label(label));
+        }
+        if let ("dangling", Some(dangling)) = (key, truth(value)) {
+            return Ok(Self::Dangling(dangling));
+        }
         match (key, value) {
             ("name", _) => Ok(Self::Name(value.to_owned())),
-            ("label", _) => Ok(Self::Label(label().0, label().1)),
-            ("label!", _) => Ok(Self::NoLabel(label().0, label().1)),
             ("driver", _) => Ok(Self::Driver(value.to_owned())),
-            ("dangling", "true" | "1") => Ok(Self::Dangling(true)),
-            ("dangling", "false" | "0") => Ok(Self::Dangling(false)),
             _ => Err("there are name=TEXT, label=KEY[=VALUE], label!=KEY[=VALUE], driver=NAME, dangling=true|false"
                 .to_owned()),
         }
@@ -44,16 +42,9 @@ impl FromStr for Filter {
 impl Filter {
     /// Whether the volume, which `users` have, passes.
     pub fn keeps(&self, volume: &Volume, users: &[String]) -> bool {
-        let has = |key: &str, value: &Option<String>| {
-            volume
-                .labels
-                .get(key)
-                .is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
-        };
         match self {
             Self::Name(text) => volume.name.as_str().contains(text.as_str()),
-            Self::Label(key, value) => has(key, value),
-            Self::NoLabel(key, value) => !has(key, value),
+            Self::Label(label) => label.keeps(|key| volume.labels.get(key)),
             Self::Driver(driver) => volume.driver == *driver,
             Self::Dangling(dangling) => users.is_empty() == *dangling,
         }

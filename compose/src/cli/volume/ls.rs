@@ -3,11 +3,11 @@
 use serde::Serialize;
 use volumes::{Store, Volume};
 
-use super::Users;
 use super::filter::Filter;
 use crate::cli::error::CommandError;
 use crate::cli::format::{Column, Format, Json, List, Row, column};
 use crate::cli::terminal::Terminal;
+use crate::cli::users::Users;
 
 /// List volumes
 #[derive(Debug, clap::Args)]

@@ -2,11 +2,11 @@
 
 use volumes::{PruneScope, Store};
 
-use super::Users;
 use super::filter::Filter;
 use crate::cli::error::CommandError;
 use crate::cli::terminal::Terminal;
 use crate::cli::terminal::sizes::decimal;
+use crate::cli::users::Users;
 
 /// Remove volumes that no container has
 #[derive(Debug, clap::Args)]

@@ -2,9 +2,9 @@
 
 use volumes::{RemoveError, Store};
 
-use super::Users;
 use crate::cli::error::CommandError;
 use crate::cli::terminal::Terminal;
+use crate::cli::users::Users;
 
 /// Remove volumes
 #[derive(Debug, clap::Args)]

@@ -528,6 +528,12 @@ fn commands_on_containers_that_exist() {
         "#1 remove web-1 (requested) after {}",
         "#2 remove db-1 (requested) after {}",
     ]);
+    let db = world.observed.containers.iter().find(|one| one.record.service.as_str() == "db");
+    let only = RmOptions { only: vec![db.unwrap().record.id.clone()], ..RmOptions::default() };
+    assert_eq!(
+        lines(&plan::rm(None, &world.observed, &only)),
+        ["#1 remove db-1 (requested) after {}"]
+    );
 
     let nothing = World::default();
     let refused = plan::start(Some(&project), &nothing.observed, &StartOptions::default());
