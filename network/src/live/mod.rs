@@ -50,6 +50,10 @@ pub(crate) fn on_a_host(case: impl FnOnce(&Host) + Send + 'static) {
 
 fn connect_outside() -> OwnedFd {
     let outside = sys::namespace::new_network().unwrap();
+    // Without this a link has no address to ask its neighbours from for a second.
+    let trusting = || std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
+    trusting();
+    inside(&outside, trusting);
     let name: InterfaceName = "eth0".parse().unwrap();
     let net = |address: Ipv4Addr| IpNet::new(address.into(), 24).unwrap();
     let six = |address: Ipv6Addr| IpNet::new(address.into(), 64).unwrap();
