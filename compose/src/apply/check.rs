@@ -10,6 +10,7 @@ use runtime::{cgroup, seccomp, spec};
 use volumes::bind::{self, Missing};
 
 use super::container::CreateError;
+use super::logging::{self, Subject};
 use super::mounts::MountError;
 use super::{explain, network, wishes};
 use crate::event::Failure;
@@ -55,6 +56,9 @@ impl Checker<'_> {
         let execution = self.execution(image)?.clone();
         let hostname = service.hostname.as_deref().unwrap_or("container");
         let wishes = wishes::wishes(service, &execution, hostname, Vec::new())?;
+        let (id, name, image_id) = ("", "", "");
+        let env = &wishes.env;
+        logging::of_service(service, &Subject { id, name, image, image_id, env })?;
         spec::spec(&wishes)?;
         // The default profile has been compiled before; one of the user may say anything.
         if matches!(service.security.seccomp, Seccomp::Profile(_)) {

@@ -13,19 +13,19 @@ use runtime::launch::{Grants, Launch, Rootfs, Upper};
 use runtime::{cgroup, seccomp, spec};
 
 use super::folders::{self, FolderError};
+use super::logging::{self, LoggingError};
 use super::mounts::{MountError, Mounts, Sources};
 use super::removal;
 use super::run::Walk;
 use super::wishes::{self, NoCommand};
 use crate::api::RunOptions;
 use crate::event::Change;
-use crate::file;
 use crate::model::{
     Attachment, HealthTest, Healthcheck, IpcMode, MacAddress, Networking, PidMode, Project,
     RestartPolicy, Service, Signal, UtsMode, VolumesFrom, VolumesFromSource,
 };
 use crate::plan::{CreateContainer, PlannedJoin};
-use crate::record::start::{LogLimit, NetworkStart, Place, Resolver};
+use crate::record::start::{NetworkStart, Place, Resolver};
 use crate::record::{
     ContainerPaths, ContainerRecord, ContainerState, EndpointRecord, Join, JoinKind, MountRecord,
     ProjectRecord, RECORD_VERSION, RecordError, StartRecord, list, names, new_id,
@@ -81,6 +81,9 @@ pub enum CreateError {
         /// The address.
         address: IpAddr,
     },
+    /// What is said of its log.
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
     /// Another container has the name.
     #[error(transparent)]
     Name(#[from] names::NameError),
@@ -196,6 +199,16 @@ fn make(
     };
     replace_volatile_record(&paths.launch(), &launch)?;
 
+    let (log, log_target) = logging::of_service(
+        service,
+        &logging::Subject {
+            id,
+            name,
+            image: &create.image,
+            image_id: &image.id.to_string(),
+            env: &wishes.env,
+        },
+    )?;
     let start = StartRecord {
         version: RECORD_VERSION,
         hostname,
@@ -213,7 +226,8 @@ fn make(
             options: service.dns_opt.clone(),
             search: service.dns_search.clone(),
         },
-        log: log_limit(service),
+        log,
+        log_target,
         post_start: service.post_start.clone(),
         pre_stop: service.pre_stop.clone(),
         remove: run_of(walk, create).is_some_and(|run| run.remove),
@@ -437,15 +451,6 @@ fn volumes_from(
         others.push((from.clone(), record.ok_or_else(missing)?));
     }
     Ok(others)
-}
-
-/// `logging.options`: `max-size` and `max-file`, as Docker's json-file driver has them.
-fn log_limit(service: &Service) -> LogLimit {
-    let option =
-        |name: &str| service.logging.as_ref().and_then(|logging| logging.options.get(name));
-    let segment_bytes = option("max-size").and_then(|size| u64::try_from(file::bytes(size)?).ok());
-    let segments = option("max-file").and_then(|count| count.parse().ok());
-    LogLimit { segment_bytes, segments: segments.or(segment_bytes.map(|_| 1)) }
 }
 
 /// What the record of a new container is put together from.

@@ -17,6 +17,7 @@ use volumes::bind::BindError;
 
 use super::container::CreateError;
 use super::image::FetchError;
+use super::logging::LoggingError;
 use super::mounts::MountError;
 use super::network::NetworkError;
 use crate::event::Failure;
@@ -199,6 +200,7 @@ fn of_creation(error: &CreateError, service: &Service) -> Advice {
         CreateError::Spec(error) => of_spec(error, service),
         CreateError::Filter(error) => Advice::new("security_opt", of_filter(error)),
         CreateError::Limit(error) => of_limit(error),
+        CreateError::Logging(error) => of_logging(error),
         CreateError::Name(_) => {
             Advice::new("container_name", "choose another `container_name` or project name")
         }
@@ -257,6 +259,15 @@ fn mount_at(target: &Path, service: &Service) -> String {
         .or_else(|| item("secrets", service.secrets.iter().position(|one| one.target == target)))
         .or_else(|| item("configs", service.configs.iter().position(|one| one.target == target)))
         .unwrap_or_else(|| "volumes".to_owned())
+}
+
+fn of_logging(error: &LoggingError) -> Advice {
+    match error {
+        LoggingError::UnknownOption { .. } => {
+            Advice::new("logging", "take it out, or correct its name")
+        }
+        LoggingError::BadValue { .. } => Advice::new("logging", "correct it"),
+    }
 }
 
 fn of_spec(error: &SpecError, service: &Service) -> Advice {
@@ -323,6 +334,10 @@ fn of_start(error: &StartError, service: &Service) -> Advice {
             Advice { attribute: "ports".into(), help: publish::help(error) }
         }
         StartError::Network(error) => of_attachment(error),
+        StartError::Forward(_) => Advice::new(
+            "logging",
+            "start the receiver, or correct `syslog-address`; without `logging` the lines are kept by compose alone",
+        ),
         StartError::Cgroup(error) => of_limit(error),
         StartError::NotRunning { .. } => {
             Advice::new("", "see with `compose ps -a` and `compose logs` why it does not run")

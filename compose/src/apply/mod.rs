@@ -9,6 +9,7 @@ mod container;
 pub mod explain;
 mod folders;
 pub mod image;
+mod logging;
 mod mounts;
 mod network;
 mod pre_start;

@@ -17,7 +17,8 @@ use crate::logs::follow::{After, Follower, LogError, Wanted};
 use crate::logs::paint::{Look, Painter};
 use crate::logs::when;
 use crate::model::ServiceName;
-use crate::record::Container;
+use crate::record::logging::LogTarget;
+use crate::record::{Container, StartRecord};
 
 /// Show the output of containers, in the order of time
 #[derive(Debug, clap::Args)]
@@ -136,7 +137,12 @@ impl Show<'_> {
             return Ok(());
         }
         let project = self.target.name.as_str();
-        let folder = self.context.roots().container(project, id).log();
+        let paths = self.context.roots().container(project, id);
+        let start = StartRecord::read(&paths).ok().flatten();
+        if start.is_some_and(|start| start.log_target == LogTarget::Nowhere) {
+            return Ok(());
+        }
+        let folder = paths.log();
         let LogsArgs { since, until, tail, .. } = self.args;
         let wanted = Wanted { tail: tail.0, since, until };
         Ok(self.follower.add(id, short_name(name, project), &folder, wanted)?)

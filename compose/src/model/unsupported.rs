@@ -55,7 +55,9 @@ static SERVICE: &[Row] = &[
     Row { attribute: "security_opt", verdict: Ignored, used: |s| s.security.labels.iter().any(|label| label != "disable"), help: "SELinux labels are not set" },
     Row { attribute: "cpu_rt_period", verdict: Refused, used: |s| s.limits.cpu_realtime_period_us.is_some_and(|period| period > 0), help: "real-time groups are not set up" },
     Row { attribute: "cpu_rt_runtime", verdict: Refused, used: |s| s.limits.cpu_realtime_runtime_us.is_some_and(|runtime| runtime != 0), help: "real-time groups are not set up" },
-    Row { attribute: "logging", verdict: Ignored, used: foreign_log, help: "log lines are kept by compose and shown by `compose logs`" },
+    Row { attribute: "logging", verdict: Ignored, used: foreign_log, help: "log lines are kept by compose and shown by `compose logs`; its drivers are json-file, local, none, syslog and journald" },
+    Row { attribute: "logging", verdict: Ignored, used: |s| log_option(s, &["json-file", "local"], &["compress"]), help: "`compress`: files of the log that are full stay as they are" },
+    Row { attribute: "logging", verdict: Ignored, used: |s| log_option(s, &["json-file"], &["tag", "labels", "labels-regex", "env", "env-regex"]), help: "with docker only `docker logs --details` shows tags, labels and variables of log lines" },
     Row { attribute: "networks", verdict: Refused, used: |s| attached(s, |place| !place.link_local_ips.is_empty()), help: "`link_local_ips` are not given out" },
     Row { attribute: "networks", verdict: Ignored, used: |s| attached(s, |place| !place.driver_opts.is_empty()), help: "`driver_opts` of an endpoint have no meaning for a bridge" },
     Row { attribute: "cpu_count", verdict: Ignored, used: |s| s.kept.contains_key("cpu_count"), help: "it is for Windows; use `cpus`" },
@@ -82,7 +84,23 @@ fn is_on(attestation: Option<&String>) -> bool {
 
 fn foreign_log(service: &Service) -> bool {
     let driver = service.logging.as_ref().and_then(|logging| logging.driver.as_deref());
-    driver.is_some_and(|driver| !matches!(driver, "json-file" | "local"))
+    driver.is_some_and(|driver| {
+        !matches!(driver, "" | "json-file" | "local" | "none" | "syslog" | "journald")
+    })
+}
+
+/// Whether one of the `options` is given to one of the `drivers`; the first is the one that needs no name.
+fn log_option(service: &Service, drivers: &[&str], options: &[&str]) -> bool {
+    service.logging.as_ref().is_some_and(|logging| {
+        let driver = logging.driver.as_deref().filter(|driver| !driver.is_empty());
+        drivers.contains(&driver.unwrap_or("json-file"))
+            && options.iter().any(|option| {
+                logging
+                    .options
+                    .get(*option)
+                    .is_some_and(|value| !matches!(value.as_str(), "" | "false"))
+            })
+    })
 }
 
 fn attached(service: &Service, odd: impl Fn(&super::Attachment) -> bool) -> bool {
@@ -173,7 +191,7 @@ mod tests {
         let mut service = Service::new("web".parse().unwrap());
         let cache_to = vec!["type=registry,ref=x".to_owned()];
         service.build = Some(Build { cache_to, ..Build::default() });
-        service.logging = Some(Logging { driver: Some("syslog".into()), ..Logging::default() });
+        service.logging = Some(Logging { driver: Some("gelf".into()), ..Logging::default() });
         let file = std::path::Path::new("/p/compose.yaml");
         let mut places = Places::default();
         places.insert("build", Place { file: file.into(), line: 3, column: 5 });

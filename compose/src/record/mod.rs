@@ -20,6 +20,7 @@ pub mod labels;
 pub mod list;
 pub mod liveness;
 pub mod lock;
+pub mod logging;
 pub mod names;
 pub mod project;
 pub mod replace;

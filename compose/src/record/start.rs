@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use network::EndpointWish;
 use serde::{Deserialize, Serialize};
 
+use super::logging::LogTarget;
 use super::replace::{RecordError, read_record, replace_volatile_record};
 use super::{ContainerPaths, RECORD_VERSION, check_version};
 use crate::model::{ExtraHost, Hook, Limits};
@@ -36,6 +37,9 @@ pub struct StartRecord {
     pub resolver: Resolver,
     /// How much of its output is kept.
     pub log: LogLimit,
+    /// Where its output goes beside that.
+    #[serde(default)]
+    pub log_target: LogTarget,
     /// Commands that run in it right after its start.
     pub post_start: Vec<Hook>,
     /// Commands that run in it before it is stopped.

@@ -130,12 +130,13 @@ async fn send_output(
     client.flush().await
 }
 
-fn log_watch(live: &Live) -> std::io::Result<Descriptor> {
+/// Tells when the log of `live` grows.
+pub(super) fn log_watch(live: &Live) -> std::io::Result<Descriptor> {
     readiness::register(Reader::open(&live.paths.log())?.watch()?)
 }
 
 /// Waits until the log has grown.
-async fn more(grown: &Descriptor) {
+pub(super) async fn more(grown: &Descriptor) {
     let Ok(mut ready) = grown.readable().await else { return };
     let mut buffer = [0; 4096];
     while rustix::io::read(&grown.get_ref().0, &mut buffer).is_ok_and(|count| count > 0) {}

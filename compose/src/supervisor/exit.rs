@@ -14,7 +14,7 @@ use super::keeper::Ended;
 use super::live::{Descriptors, Live};
 use super::start::{self, Occasion};
 use super::transition::{Effect, Event, Life, Phase as LifePhase};
-use super::{Supervisor, deaf, hook, names, publish};
+use super::{Supervisor, deaf, forward, hook, names, publish};
 use crate::apply;
 use crate::event::Change;
 use crate::model::Signal;
@@ -50,6 +50,7 @@ pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     for pump in pumps {
         let _ = pump.await;
     }
+    forward::finish(&live).await;
     live.tasks.borrow_mut().end_services();
     *live.pidfd.borrow_mut() = None;
     let oom = was_oom_killed(&live);

@@ -9,6 +9,7 @@ use runtime::cgroup::Place;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
+use super::forward::Forwarder;
 use super::transition::{self, Effect, Life, Terms};
 use crate::record::start::NetworkStart;
 use crate::record::{
@@ -91,6 +92,8 @@ impl Descriptors {
 pub struct Tasks {
     /// Move output into the log until the container closes its end.
     pub pumps: Vec<JoinHandle<()>>,
+    /// Sends log lines to somebody else.
+    pub forwarder: Option<Forwarder>,
     /// Answer DNS, probe health: aborted at the end.
     pub services: Vec<JoinHandle<()>>,
     /// Published ports.

@@ -10,6 +10,7 @@ mod command;
 mod connect;
 mod deaf;
 pub mod exit;
+pub mod forward;
 pub mod health;
 pub mod hook;
 pub mod keeper;

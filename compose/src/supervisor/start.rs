@@ -15,7 +15,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use super::keeper::{KeeperError, Started};
 use super::live::{Descriptors, Live};
 use super::transition::{Event, Life};
-use super::{Supervisor, hand_over, names, output, probe, publish};
+use super::{Supervisor, forward, hand_over, names, output, probe, publish};
 use crate::apply::wishes;
 use crate::event::{Change, HealthStatus};
 use crate::record::{
@@ -53,6 +53,9 @@ pub enum StartError {
     /// Its published ports.
     #[error(transparent)]
     Publish(#[from] network::publish::PublishError),
+    /// Whoever is to get its log lines.
+    #[error(transparent)]
+    Forward(#[from] forward::ForwardError),
     /// Something small on the host's side.
     #[error("{step}")]
     Host {
@@ -170,6 +173,7 @@ fn renew_layer(live: &Live) -> Result<(), StartError> {
 }
 
 async fn attempt(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<Started, StartError> {
+    forward::check(live).await?;
     names::attach(supervisor, live)?;
     write_etc(supervisor, live)?;
     let launch = prepare_launch(supervisor, live)?;
@@ -219,6 +223,7 @@ fn running(
     };
     *live.pidfd.borrow_mut() = Some(pidfd);
     output::begin(live);
+    forward::begin(live);
     let published = publish::begin(supervisor, live);
     let health = probe::initial(live);
     let written = live.change(|state| {

@@ -8,7 +8,8 @@ use runtime::launch::NamespaceKind;
 use super::keeper::Held;
 use super::live::{Descriptors, Live};
 use super::{
-    Supervisor, SupervisorError, exit, hand_over, names, output, probe, publish, transition,
+    Supervisor, SupervisorError, exit, forward, hand_over, names, output, probe, publish,
+    transition,
 };
 use crate::record::{ContainerState, Phase, ProcessName, StartRecord, list};
 
@@ -76,6 +77,7 @@ impl Supervisor {
             live.life.set(transition::Life::of(&live.state()));
         }
         output::begin(live);
+        forward::begin(live);
         names::take_up(self, live);
         publish::take_up(self, live);
         probe::begin(self, live);
@@ -123,10 +125,12 @@ impl Supervisor {
         }
         if matches!(before.phase, Phase::Running | Phase::Paused) {
             output::begin(live);
+            forward::begin(live);
             let pumps = std::mem::take(&mut live.tasks.borrow_mut().pumps);
             for pump in pumps {
                 let _ = pump.await;
             }
+            forward::finish(live).await;
         }
         match (live.life.get().phase, before.phase) {
             (transition::Phase::Waiting { until }, _) => {
