@@ -170,7 +170,8 @@ pub fn observe_images<S: Stores>(
         let platform = wanted.entry(service.image_reference(&project.name)).or_default();
         *platform = platform.or(service.platform.as_deref());
         let hooks = service.pre_start.iter().filter_map(|hook| hook.image.clone());
-        for image in hooks {
+        let mounted = service.mounted_images().map(|image| project.image_of(image));
+        for image in hooks.chain(mounted) {
             wanted.entry(image).or_default();
         }
     }

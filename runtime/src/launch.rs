@@ -33,12 +33,29 @@ pub struct Launch {
     /// Files that the container gets a copy of, in memory, instead of the file that the spec mounts.
     #[serde(default)]
     pub grants: Grants,
+    /// Images whose content is mounted instead of what the spec mounts.
+    #[serde(default)]
+    pub images: Vec<MountedImage>,
+    /// The folder that hooks of the spec find the container by: it has `config.json`, and an empty `rootfs`.
+    #[serde(default)]
+    pub bundle: Option<PathBuf>,
+}
+
+/// An image whose content is mounted read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountedImage {
+    /// The destination of the bind mount of the spec in whose place it comes.
+    pub target: PathBuf,
+    /// The layers, topmost first.
+    pub layers: Vec<PathBuf>,
+    /// A file or directory of it instead of all of it.
+    pub subpath: Option<PathBuf>,
 }
 
 /// Files that a container gets a copy of: secrets and configs, with an owner and permissions of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grants {
-    /// A directory of the host under which the copies are made: what lies there is hidden from the container's first
+    /// A directory of the host under which copies are made, and images opened: what lies there is hidden from the container's first
     /// process alone, and only while it is built.
     pub staging: PathBuf,
     /// The files.

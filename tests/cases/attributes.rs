@@ -15,6 +15,8 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("secrets_and_configs_have_owners_and_permissions", grants),
         Scenario::plain("the_restart_policy_of_deploy_is_obeyed", restart_policy),
         Scenario::plain("pre_start_hooks_run_before_a_service", pre_start),
+        Scenario::plain("the_content_of_an_image_can_be_mounted", image_mounts),
+        Scenario::plain("devices_come_by_the_name_that_their_vendor_gives", cdi),
         Scenario::plain("log_lines_go_to_syslog_servers", syslog),
         Scenario::plain("log_lines_go_to_the_journal", journal),
         Scenario::plain("a_log_may_be_limited_or_none", limited_logs),
@@ -379,5 +381,95 @@ services:
         fs::read_dir(folder)?.flatten().filter_map(|one| Some(one.metadata().ok()?.len())).sum();
     assert!(bytes < 64 << 10, "{bytes} bytes are kept");
     stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn image_mounts(stage: &Stage) -> Verdict {
+    let root = stage.folder.join("data");
+    fs::create_dir_all(root.join("deep/er"))?;
+    fs::write(root.join("deep/er/file"), "from the image")?;
+    let text = "
+services:
+  box:
+    image: rootfs:/
+    command: sleep infinity
+    volumes:
+      - {type: image, source: 'rootfs:ROOT', target: /mnt/whole}
+      - {type: image, source: 'rootfs:ROOT', target: /mnt/part, image: {subpath: deep/er}}
+      - {type: image, source: 'rootfs:ROOT', target: /mnt/file, image: {subpath: deep/er/file}}
+      - {type: image, source: other, target: /mnt/service, image: {subpath: usr}}
+  other: {image: 'rootfs:/', command: 'true'}
+";
+    stage.file("compose.yaml", &text.replace("ROOT", &root.to_string_lossy()))?;
+    stage.compose(["up", "-d"]).success()?;
+    let inside = |line: &str| stage.compose(["exec", "-T", "box", "sh", "-c", line]);
+    for path in ["/mnt/whole/deep/er/file", "/mnt/part/file", "/mnt/file"] {
+        inside(&format!("cat {path}")).success()?.says("from the image")?;
+    }
+    inside("ls /mnt/service/bin/env").success()?;
+    inside("touch /mnt/whole/new").code(1)?.complains("Read-only file system")?;
+    inside("echo x > /mnt/file").code(2)?.complains("Read-only file system")?;
+    stage.compose(["restart", "-t", "0", "box"]).success()?;
+    inside("cat /mnt/part/file").success()?.says("from the image")?;
+    stage.file(
+        "compose.yaml",
+        &text.replace("ROOT", &root.to_string_lossy()).replace("er/file}", "no}"),
+    )?;
+    stage.compose(["up", "-d"]).code(1)?.complains("deep/no of the image")?;
+    stage.compose(["down", "-t", "0"]).success()?;
+    Ok(())
+}
+
+const VENDOR: &str = r#"
+cdiVersion: 0.6.0
+kind: acme.com/gpu
+containerEdits:
+  env: [ACME=all]
+  mounts: [{hostPath: HOME/lib, containerPath: /usr/lib/acme, options: [ro, rbind]}]
+  hooks:
+    - hookName: createContainer
+      path: /bin/sh
+      args: [sh, -c, 'root=$(sed -n "s/.*bundle...\([^\"]*\).*/\1/p")/rootfs; ls $root/dev > $root/etc/acme; echo $WHO >> $root/etc/acme']
+      env: [WHO=acme, PATH=/usr/bin:/bin]
+devices:
+  - {name: one, containerEdits: {deviceNodes: [{path: /dev/acme1, hostPath: /dev/null, permissions: rw, fileMode: 432, uid: 7, gid: 8}]}}
+  - {name: two, containerEdits: {deviceNodes: [{path: /dev/acme2, hostPath: /dev/zero}], additionalGids: [4242]}}
+"#;
+
+fn cdi(stage: &Stage) -> Verdict {
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", "/run", "tmpfs", flags, None::<&std::ffi::CStr>)?;
+    fs::create_dir_all("/run/cdi")?;
+    stage.file("lib/libacme.so", "library")?;
+    fs::write("/run/cdi/acme.yaml", VENDOR.replace("HOME", &stage.folder.to_string_lossy()))?;
+    let text = "
+services:
+  named: {image: 'rootfs:/', command: sleep infinity, devices: ['acme.com/gpu=one']}
+  all: {image: 'rootfs:/', command: sleep infinity, gpus: all}
+  reserved:
+    image: rootfs:/
+    command: sleep infinity
+    deploy: {resources: {reservations: {devices: [{capabilities: [gpu], device_ids: [two]}]}}}
+";
+    stage.file("compose.yaml", text)?;
+    let up = stage.compose(["up", "-d"]).success()?;
+    assert!(!up.stderr.contains("warning"), "{}", up.stderr);
+    let inside =
+        |service: &str, line: &str| stage.compose(["exec", "-T", service, "sh", "-c", line]);
+    let said = inside("named", "stat -c '%u %g %a' /dev/acme1; ls /dev | grep acme; echo x > /dev/acme1; echo $ACME; cat /usr/lib/acme/libacme.so; grep acme /etc/acme").success()?.stdout;
+    assert_eq!(said, "7 8 660\nacme1\nall\nlibraryacme1\nacme\n");
+    let said = inside("all", "ls /dev | grep acme; head -c 3 /dev/acme2 | od -An -c; id -G")
+        .success()?
+        .stdout;
+    assert!(said.starts_with("acme1\nacme2\n  \\0  \\0  \\0\n"), "{said}");
+    assert!(said.contains("4242"), "{said}");
+    let said = inside("reserved", "ls /dev | grep acme").success()?.stdout;
+    assert_eq!(said, "acme2\n");
+    stage.compose(["down", "-t", "0"]).success()?;
+    stage.file("compose.yaml", &text.replace("gpu=one", "gpu=three"))?;
+    let up = stage.compose(["up", "-d"]).code(1)?;
+    up.complains("there is no device acme.com/gpu=three in /etc/cdi and /var/run/cdi")?;
+    stage.compose(["down", "-t", "0"]).success()?;
+    rustix::mount::unmount("/run", rustix::mount::UnmountFlags::DETACH)?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use images::{FindError, Image, Origin};
@@ -12,6 +12,7 @@ use network::{EndpointWish, Mac};
 use runtime::launch::{Grants, Launch, Rootfs, Upper};
 use runtime::{cgroup, seccomp, spec};
 
+use super::cdi::{self, CdiError};
 use super::folders::{self, FolderError};
 use super::logging::{self, LoggingError};
 use super::mounts::{MountError, Mounts, Sources};
@@ -54,6 +55,9 @@ pub enum CreateError {
     /// A mount.
     #[error(transparent)]
     Mount(#[from] MountError),
+    /// A device by name.
+    #[error(transparent)]
+    Cdi(#[from] CdiError),
     /// Something the kernel would refuse.
     #[error(transparent)]
     Spec(#[from] spec::SpecError),
@@ -172,6 +176,7 @@ fn make(
     let etc = partner.as_ref().map_or_else(|| paths.etc(), |partner| partner.paths.etc());
     let others = volumes_from(supervisor, service)?;
     let sources = Sources {
+        walk,
         volumes: &supervisor.volumes,
         project,
         service,
@@ -182,20 +187,27 @@ fn make(
         inherited: &create.inherits,
         others: &others,
     };
-    let Mounts { wishes: mounts, records: mount_records, granted } = sources.resolve()?;
+    let Mounts { wishes: mounts, records: mount_records, granted, images } = sources.resolve()?;
 
     let execution = image.execution();
-    let wishes = wishes::wishes(service, &execution, &hostname, mounts)?;
+    let mut wishes = wishes::wishes(service, &execution, &hostname, mounts)?;
+    let devices = cdi::additions(service, &cdi::FOLDERS.map(PathBuf::from))?;
+    devices.wish(&mut wishes);
+    let mut spec = spec::spec(&wishes)?;
+    devices.finish(&mut spec);
+    let bundle = devices.has_hooks().then(|| folders::bundle(paths, &spec)).transpose()?;
     let launch = Launch {
         id: id.to_owned(),
-        spec: spec::spec(&wishes)?,
+        spec,
         rootfs: rootfs(supervisor, &image, paths),
         user: service.user.clone().or_else(|| execution.user().clone()).unwrap_or_default(),
-        groups: service.group_add.clone(),
+        groups: service.group_add.iter().cloned().chain(devices.groups()).collect(),
         init: service.init,
         filter: seccomp::filter(&wishes, &supervisor.roots.cache())?,
         cgroup: None,
         grants: Grants { staging: paths.grants(), files: granted },
+        images,
+        bundle,
     };
     replace_volatile_record(&paths.launch(), &launch)?;
 

@@ -15,6 +15,7 @@ use runtime::spec::SpecError;
 use rustix::io::Errno;
 use volumes::bind::BindError;
 
+use super::cdi::CdiError;
 use super::container::CreateError;
 use super::image::FetchError;
 use super::logging::LoggingError;
@@ -200,6 +201,7 @@ fn of_creation(error: &CreateError, service: &Service) -> Advice {
         CreateError::Spec(error) => of_spec(error, service),
         CreateError::Filter(error) => Advice::new("security_opt", of_filter(error)),
         CreateError::Limit(error) => of_limit(error),
+        CreateError::Cdi(error) => of_cdi(error),
         CreateError::Logging(error) => of_logging(error),
         CreateError::Name(_) => {
             Advice::new("container_name", "choose another `container_name` or project name")
@@ -242,11 +244,14 @@ fn of_mount(error: &MountError, service: &Service) -> Advice {
         MountError::Unset { variable, .. } => {
             Advice::new("", format!("set `{variable}` in the environment of compose or in `.env`"))
         }
+        MountError::NoImage { image } => {
+            Advice::new("volumes", format!("fetch it: `compose image pull {image}`"))
+        }
         MountError::NoVolume { name } => {
             Advice::new("volumes", format!("create it: `compose volume create {name}`"))
         }
         MountError::Impossible { target, .. } => {
-            Advice::new(volume(target), "mounts can be of the types bind, volume and tmpfs")
+            Advice::new(volume(target), "mounts can be of the types bind, volume, tmpfs and image")
         }
         _ => Advice::at("volumes"),
     }
@@ -259,6 +264,20 @@ fn mount_at(target: &Path, service: &Service) -> String {
         .or_else(|| item("secrets", service.secrets.iter().position(|one| one.target == target)))
         .or_else(|| item("configs", service.configs.iter().position(|one| one.target == target)))
         .unwrap_or_else(|| "volumes".to_owned())
+}
+
+fn of_cdi(error: &CdiError) -> Advice {
+    let help = match error {
+        CdiError::Unknown { .. } | CdiError::NoVendor { .. } => {
+            "a device specification comes from the tools of the vendor, such as `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`"
+        }
+        CdiError::Ambiguous { .. } => "keep one of the two files",
+        CdiError::Read { .. } | CdiError::Parse { .. } => {
+            "correct the file, or have the tools of the vendor write it anew"
+        }
+        CdiError::Unsupported { .. } => "ask for another device, or name its nodes with `devices`",
+    };
+    Advice::new("", help)
 }
 
 fn of_logging(error: &LoggingError) -> Advice {
@@ -279,6 +298,10 @@ fn of_spec(error: &SpecError, service: &Service) -> Advice {
         SpecError::CapabilityNotHeld(_) => Advice::new(
             "cap_add",
             "run compose where it has that capability itself, or take it out of the service",
+        ),
+        SpecError::NoAppArmor(_) => Advice::new(
+            "security_opt",
+            "boot with AppArmor (`apparmor=1 security=apparmor`), or take the option out",
         ),
         SpecError::UnknownUlimit { name, .. } => {
             Advice::new(format!("ulimits.{name}"), "getrlimit(2) lists the limits")

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::Spec;
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use crate::record::ContainerPaths;
@@ -38,6 +39,21 @@ pub(super) fn make(paths: &ContainerPaths) -> Result<(), FolderError> {
     };
     closed(paths.folder(), 0o700)?;
     closed(&paths.upper(), 0o755)
+}
+
+/// Makes what hooks find a container by: `config.json`, and an empty `rootfs` beside it.
+///
+/// # Errors
+///
+/// [`FolderError`] names what could not be made.
+pub(super) fn bundle(paths: &ContainerPaths, spec: &Spec) -> Result<PathBuf, FolderError> {
+    let folder = paths.folder().join("bundle");
+    let rootfs = folder.join("rootfs");
+    fs::create_dir_all(&rootfs).map_err(|source| FolderError { path: rootfs, source })?;
+    let path = folder.join("config.json");
+    let text = serde_json::to_vec(spec).expect("a spec has string keys only");
+    fs::write(&path, text).map_err(|source| FolderError { path, source })?;
+    Ok(folder)
 }
 
 /// Makes the folder of all containers, if it is not there, such that ext4 gives each folder in it a group of blocks of

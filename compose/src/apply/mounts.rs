@@ -7,11 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use images::Image;
-use runtime::launch::GrantedFile;
+use runtime::launch::{GrantedFile, MountedImage};
 use runtime::spec::{Bind, MountWish, Recursion, Tmpfs};
 use volumes::bind::{self, BindError, Missing};
 use volumes::{Volume, Wanted};
 
+use super::run::Walk;
 use crate::model::{
     FileSource, Grant, Mount, MountKind, Project, Propagation, Recursive, Service, TmpfsOptions,
     VolumeSource, VolumesFrom,
@@ -28,6 +29,15 @@ pub enum MountError {
         target: PathBuf,
         /// Why.
         source: BindError,
+    },
+    /// An image that cannot be used.
+    #[error(transparent)]
+    Image(#[from] images::FindError),
+    /// An image that was to be there.
+    #[error("image {image} does not exist here")]
+    NoImage {
+        /// Its reference.
+        image: String,
     },
     /// A volume that was to be there.
     #[error("volume {name} does not exist")]
@@ -87,6 +97,8 @@ pub enum MountError {
 /// Everything that decides what is mounted into one container.
 #[derive(Debug)]
 pub struct Sources<'a> {
+    /// The walk, for images.
+    pub walk: &'a Walk,
     /// The volumes.
     pub volumes: &'a volumes::Store,
     /// The whole project, for the names of volumes and the content of secrets.
@@ -114,6 +126,8 @@ pub struct Mounts {
     pub wishes: Vec<MountWish>,
     /// For the record.
     pub records: Vec<MountRecord>,
+    /// Which of them are images.
+    pub images: Vec<MountedImage>,
     /// Which of them are copies in memory, with an owner of their own.
     pub granted: Vec<GrantedFile>,
 }
@@ -203,10 +217,39 @@ impl Sources<'_> {
                 add_tmpfs(target, *read_only, options, mounts);
                 Ok(())
             }
-            MountKind::Image { .. } => impossible("image"),
+            MountKind::Image { image, subpath } => {
+                self.mounted_image(target, image, subpath.as_deref(), mounts)
+            }
             MountKind::NamedPipe { .. } => impossible("named pipe"),
             MountKind::Cluster { .. } => impossible("cluster volume"),
         }
+    }
+
+    /// The content of an image, or of that of a service.
+    fn mounted_image(
+        &self,
+        target: &Path,
+        name: &str,
+        subpath: Option<&Path>,
+        mounts: &mut Mounts,
+    ) -> Result<(), MountError> {
+        let reference = self.project.image_of(name);
+        let found = self.walk.image(&reference)?;
+        let image = found.ok_or_else(|| MountError::NoImage { image: reference.clone() })?;
+        let staging = self.paths.grants();
+        fs::create_dir_all(&staging)
+            .map_err(|source| MountError::Grant { target: target.to_owned(), source })?;
+        let bind =
+            Bind { source: staging, target: target.to_owned(), read_only: true, ..Bind::default() };
+        mounts.images.push(MountedImage {
+            // As the spec spells the destination of its mount.
+            target: target.components().collect(),
+            layers: image.layers.clone(),
+            subpath: subpath.map(|path| path.strip_prefix("/").unwrap_or(path).to_owned()),
+        });
+        let subpath = subpath.map(Path::to_owned);
+        mounts.bind(bind, MountSource::Image { image: reference, subpath });
+        Ok(())
     }
 
     fn named(&self, name: &str) -> Result<Volume, MountError> {
@@ -327,6 +370,10 @@ impl Sources<'_> {
             let source = match &mount.source {
                 MountSource::Bind { path } => path.clone(),
                 MountSource::Volume { name, .. } => self.named(name)?.mount()?,
+                MountSource::Image { image, subpath } => {
+                    self.mounted_image(&mount.target, image, subpath.as_deref(), mounts)?;
+                    continue;
+                }
                 MountSource::Tmpfs => continue,
             };
             let bind = Bind {

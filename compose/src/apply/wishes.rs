@@ -63,6 +63,7 @@ pub fn wishes(
         sysctls: service.sysctls.clone(),
         shm_bytes: service.shm_size_bytes,
         oom_score_adj: service.oom_score_adj,
+        apparmor: service.security.apparmor.clone().filter(|profile| profile != "unconfined"),
         annotations: service.annotations.clone(),
         network: match &service.networking {
             Networking::Host => NamespaceWish::Host,

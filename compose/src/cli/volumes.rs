@@ -62,7 +62,7 @@ fn used(containers: &[Container], services: &[ServiceName]) -> BTreeSet<String> 
     let mounts = containers.flat_map(|container| &container.record.mounts);
     let names = mounts.filter_map(|mount| match &mount.source {
         MountSource::Volume { name, .. } => Some(name.clone()),
-        MountSource::Bind { .. } | MountSource::Tmpfs => None,
+        MountSource::Bind { .. } | MountSource::Image { .. } | MountSource::Tmpfs => None,
     });
     names.collect()
 }

@@ -43,3 +43,12 @@ pub struct Project {
     #[serde(default)]
     pub compatibility: bool,
 }
+
+impl Project {
+    /// The image that is meant where the name of an image or of a service may stand.
+    #[must_use]
+    pub fn image_of(&self, name: &str) -> String {
+        let service = self.services.values().find(|service| service.name.as_str() == name);
+        service.map_or_else(|| name.to_owned(), |service| service.image_reference(&self.name))
+    }
+}

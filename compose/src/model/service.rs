@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Build, Capability, CgroupMode, ConfigKey, Dependency, Deploy, Device, DeviceRequest, Expose,
     ExternalLink, ExtraHost, Grant, Healthcheck, Hook, IpcMode, Kept, Limits, Link, MacAddress,
-    Mount, Networking, PidMode, Place, Places, Port, PreStart, ProjectName, PullPolicy,
+    Mount, MountKind, Networking, PidMode, Place, Places, Port, PreStart, ProjectName, PullPolicy,
     RestartPolicy, SecretKey, Security, ServiceName, Signal, Tmpfs, Ulimit, UsernsMode, UtsMode,
     VolumesFrom, WatchRule,
 };
@@ -183,6 +183,14 @@ impl Service {
     /// `PROJECT-SERVICE`.
     pub fn image_reference(&self, project: &ProjectName) -> String {
         self.image.clone().unwrap_or_else(|| format!("{project}-{}", self.name))
+    }
+
+    /// The images whose content it mounts, as the file names them.
+    pub fn mounted_images(&self) -> impl Iterator<Item = &str> {
+        self.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Image { image, .. } => Some(image.as_str()),
+            _ => None,
+        })
     }
 
     /// A service of which the file says nothing but its name.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::diagnostic::Diagnostic;
 
-use super::{Device, FileSource, MountKind, Networking, Project, Service, ServiceName, UsernsMode};
+use super::{FileSource, MountKind, Networking, Project, Service, ServiceName, UsernsMode};
 
 /// What `up` does about an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,19 +40,15 @@ static SERVICE: &[Row] = &[
     Row { attribute: "build.sbom", verdict: Refused, used: |s| built(s, |build| is_on(build.sbom.as_ref())), help: "no attestations are made; write false, or remove the key" },
     Row { attribute: "build.isolation", verdict: Ignored, used: |s| built(s, |build| build.isolation.as_ref().is_some_and(|isolation| isolation != "default")), help: "it is for Windows" },
     Row { attribute: "pull_refresh_after", verdict: Ignored, used: |s| s.kept.contains_key("pull_refresh_after") && s.pull_policy.is_none(), help: "only the policy `refresh` looks at it" },
-    Row { attribute: "gpus", verdict: Refused, used: |s| !s.gpus.is_empty(), help: "name the device nodes with `devices`" },
-    Row { attribute: "deploy.resources.reservations.devices", verdict: Refused, used: |s| s.deploy.as_ref().is_some_and(|deploy| !deploy.devices.is_empty()), help: "name the device nodes with `devices`" },
-    Row { attribute: "devices", verdict: Refused, used: |s| s.devices.iter().any(|device| matches!(device, Device::Cdi(_))), help: "devices of the Container Device Interface are unknown; name the device nodes" },
-    Row { attribute: "volumes", verdict: Refused, used: |s| s.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Image { .. } | MountKind::NamedPipe { .. } | MountKind::Cluster { .. })), help: "mounts can be of the types bind, volume and tmpfs" },
-    Row { attribute: "volumes", verdict: Ignored, used: |s| s.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Bind { selinux: Some(_), .. })), help: "files are not relabelled for SELinux" },
+    Row { attribute: "volumes", verdict: Refused, used: |s| s.mounts.iter().any(|mount| matches!(mount.kind, MountKind::NamedPipe { .. } | MountKind::Cluster { .. })), help: "mounts can be of the types bind, volume, tmpfs and image" },
+    Row { attribute: "volumes", verdict: Ignored, used: |s| s.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Bind { selinux: Some(_), .. })), help: "files are not relabelled, which has a meaning only where SELinux is on" },
     Row { attribute: "models", verdict: Refused, used: |s| s.kept.contains_key("models"), help: "run the model in a service of its own" },
     Row { attribute: "use_api_socket", verdict: Refused, used: |s| s.kept.get("use_api_socket").is_some_and(|kept| kept.value == true), help: "there is no Docker API to give to a container" },
     Row { attribute: "runtime", verdict: Refused, used: |s| s.runtime.is_some(), help: "containers run on the runtime of compose itself; remove the key" },
     Row { attribute: "userns_mode", verdict: Refused, used: |s| matches!(s.userns, UsernsMode::Other(_)), help: "only `host` is known" },
     Row { attribute: "storage_opt", verdict: Refused, used: |s| !s.storage_opt.is_empty(), help: "the root file system has no quota; remove the key" },
     Row { attribute: "cgroup_parent", verdict: Refused, used: |s| s.cgroup_parent.is_some(), help: "limits of that parent would not hold; set them with `mem_limit`, `cpus` and `pids_limit`" },
-    Row { attribute: "security_opt", verdict: Refused, used: |s| s.security.apparmor.as_deref().is_some_and(|profile| profile != "unconfined"), help: "AppArmor profiles are not loaded; `apparmor=unconfined` is fine" },
-    Row { attribute: "security_opt", verdict: Ignored, used: |s| s.security.labels.iter().any(|label| label != "disable"), help: "SELinux labels are not set" },
+    Row { attribute: "security_opt", verdict: Ignored, used: |s| s.security.labels.iter().any(|label| label != "disable"), help: "labels are not set, which have a meaning only where SELinux is on" },
     Row { attribute: "cpu_rt_period", verdict: Refused, used: |s| s.limits.cpu_realtime_period_us.is_some_and(|period| period > 0), help: "real-time groups are not set up" },
     Row { attribute: "cpu_rt_runtime", verdict: Refused, used: |s| s.limits.cpu_realtime_runtime_us.is_some_and(|runtime| runtime != 0), help: "real-time groups are not set up" },
     Row { attribute: "logging", verdict: Ignored, used: foreign_log, help: "log lines are kept by compose and shown by `compose logs`; its drivers are json-file, local, none, syslog and journald" },

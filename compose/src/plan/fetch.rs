@@ -45,7 +45,7 @@ pub fn fetch(project: &Project, observed: &Observed, wanted: &Fetch<'_>) -> Plan
             _ => drop(steps.insert(image, (action, cause))),
         }
     }
-    for (service, image) in hooks(project, wanted) {
+    for (service, image) in further(project, wanted) {
         let cause = cause_of(image, service, observed, wanted);
         if let Some(cause) = cause.filter(|_| !steps.contains_key(image)) {
             let action = Action::PullImage {
@@ -64,8 +64,8 @@ pub fn fetch(project: &Project, observed: &Observed, wanted: &Fetch<'_>) -> Plan
     plan
 }
 
-/// Images of `pre_start` hooks that are not those of services which are built.
-fn hooks<'a>(
+/// Images of `pre_start` hooks and mounts that are not those of services which are built.
+fn further<'a>(
     project: &'a Project,
     wanted: &'a Fetch<'_>,
 ) -> impl Iterator<Item = (&'a Service, &'a str)> {
@@ -76,6 +76,9 @@ fn hooks<'a>(
     let services = project.services.values();
     services.filter(|service| wanted.services.contains(&service.name)).flat_map(move |service| {
         let images = service.pre_start.iter().filter_map(|hook| hook.image.as_deref());
+        let is_service = |name: &str| project.services.keys().any(|known| known.as_str() == name);
+        let mounted = service.mounted_images().filter(move |image| !is_service(image));
+        let images = images.chain(mounted);
         images.filter(move |image| !built(image)).map(move |image| (service, image))
     })
 }

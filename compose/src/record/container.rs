@@ -214,6 +214,13 @@ pub enum MountSource {
         /// It has no name of its own: it belongs to the container's place.
         anonymous: bool,
     },
+    /// The content of an image.
+    Image {
+        /// Its reference.
+        image: String,
+        /// A part of it.
+        subpath: Option<PathBuf>,
+    },
     /// Memory.
     Tmpfs,
 }

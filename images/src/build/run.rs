@@ -157,6 +157,8 @@ impl Container<'_> {
             filter,
             cgroup: None,
             grants: Grants::default(),
+            images: Vec::new(),
+            bundle: None,
         })
     }
 

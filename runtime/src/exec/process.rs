@@ -29,6 +29,9 @@ pub struct ExecProcess {
     pub rlimits: Vec<PosixRlimit>,
     /// The out-of-memory score of the container.
     pub oom_score_adj: Option<i32>,
+    /// An AppArmor profile of the host.
+    #[serde(default)]
+    pub apparmor: Option<String>,
     /// As [`Launch::filter`].
     #[serde(with = "crate::launch::hex")]
     pub filter: Vec<u8>,
@@ -57,6 +60,7 @@ impl ExecProcess {
             user: launch.user.clone(),
             groups: launch.groups.clone(),
             capabilities: process.capabilities().clone().filter(|_| confined),
+            apparmor: process.apparmor_profile().clone().filter(|_| confined),
             no_new_privileges: confined && process.no_new_privileges().unwrap_or(false),
             rlimits: process.rlimits().clone().unwrap_or_default(),
             oom_score_adj: process.oom_score_adj(),

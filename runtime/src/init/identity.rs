@@ -150,6 +150,16 @@ fn number(text: &str) -> Result<Option<u32>, String> {
     id.map(Some).ok_or_else(|| format!("the id {text} is out of range"))
 }
 
+/// Has the program confined by an AppArmor profile from its execution on: apparmor(7), `aa_change_onexec`.
+pub(super) fn confine(entry: &mut Entry) -> Result<(), StepError> {
+    let Some(profile) = &entry.process.apparmor else { return Ok(()) };
+    let request = format!("exec {profile}");
+    // The first is there since Linux 5.1, beside other security modules.
+    let written = ["/proc/self/attr/apparmor/exec", "/proc/self/attr/exec"].map(Path::new);
+    let file = written.into_iter().find(|path| path.exists()).unwrap_or(written[1]);
+    std::fs::write(file, request).attempt(|| format!("the AppArmor profile {profile}"))
+}
+
 /// Becomes the user: bounding set, groups, group, user, then the capabilities that are left.
 pub(super) fn assume(entry: &mut Entry) -> Result<(), StepError> {
     let Some(identity) = &entry.identity else {

@@ -8,8 +8,8 @@ use super::entry::Entry;
 use super::error::StepError;
 use super::stage::Stage;
 use super::{
-    JoinStandard, capabilities, cgroups, devices, grants, identity, limits, mounts, paths, program,
-    rootfs, session,
+    JoinStandard, capabilities, cgroups, devices, grants, hooks, identity, images, limits, mounts,
+    paths, program, rootfs, session,
 };
 use crate::exec::ExecProcess;
 use crate::failure::Failure;
@@ -34,6 +34,7 @@ const BUILD: &[Step<Stage>] = &[
     ("mount sources", mounts::open_sources),
     // From here on nothing that is mounted reaches the host.
     ("private mounts", mounts::cut_propagation),
+    ("images that are mounted", images::open),
     ("copies of secrets and configs", grants::copy),
     ("root file system", rootfs::mount),
     ("mounts", mounts::attach_all),
@@ -42,6 +43,8 @@ const BUILD: &[Step<Stage>] = &[
     // After the mounts, one of which is /dev.
     ("devices", devices::create),
     ("console", devices::console),
+    // They may write to the root, and need all that is mounted.
+    ("hooks", hooks::run),
     // Image paths that do not exist are created while the root can still be written.
     ("working directory", paths::create_working_directory),
     // By descriptors below the root, and before the old root goes, from which /dev/null is taken.
@@ -65,6 +68,8 @@ const ENTER: &[Step<Entry>] = &[
     // Loading a filter needs CAP_SYS_ADMIN or no_new_privs. Without the latter it is loaded while the former is there, and
     // the few calls that follow have to be allowed by it, as runc has it.
     ("system call filter", capabilities::filter_early),
+    // Like the filter it takes rights that go with the identity.
+    ("AppArmor profile", identity::confine),
     // Bounding set, groups, user, then the other sets: each needs a right that the next one takes.
     ("identity", identity::assume),
     // A directory that only the user may enter (a home on NFS).

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 /// A wish that the kernel would refuse, or that contradicts another.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
+    /// A profile, and a kernel without AppArmor.
+    #[error("the AppArmor profile `{0}` cannot be set: AppArmor is not on in this kernel")]
+    NoAppArmor(String),
     /// There is nothing to run.
     #[error("no program to run: neither the image nor the service names a command")]
     NoProgram,

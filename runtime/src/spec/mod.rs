@@ -85,8 +85,20 @@ fn process(wishes: &Wishes, held: Set) -> Result<Process, SpecError> {
     process.set_capabilities(Some(capabilities::wished(wishes, held)?.to_spec()));
     process.set_rlimits(Some(ulimits::rlimits(&wishes.ulimits, held)?));
     process.set_no_new_privileges(Some(wishes.no_new_privileges));
+    process.set_apparmor_profile(apparmor(wishes)?);
     process.set_oom_score_adj(oom_score(wishes, held)?);
     Ok(process)
+}
+
+/// A profile needs a kernel that knows it by its name.
+fn apparmor(wishes: &Wishes) -> Result<Option<String>, SpecError> {
+    let Some(profile) = wishes.apparmor.clone() else { return Ok(None) };
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    if enabled.is_ok_and(|enabled| enabled.trim() == "Y") {
+        Ok(Some(profile))
+    } else {
+        Err(SpecError::NoAppArmor(profile))
+    }
 }
 
 /// Docker's own variables first, for anybody to replace.

@@ -50,6 +50,8 @@ pub struct Wishes {
     pub shm_bytes: Option<u64>,
     /// Preference of the OOM killer, -1000 (never) to 1000 (first).
     pub oom_score_adj: Option<i32>,
+    /// An AppArmor profile of the host; nothing means unconfined.
+    pub apparmor: Option<String>,
     /// Annotations of the spec, for whoever reads it.
     pub annotations: BTreeMap<String, String>,
     /// Network namespace.

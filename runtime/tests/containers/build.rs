@@ -218,6 +218,8 @@ pub fn container(args: Value) -> Launch {
         filter: Vec::new(),
         cgroup: None,
         grants: Grants::default(),
+        images: Vec::new(),
+        bundle: None,
     }
 }
 

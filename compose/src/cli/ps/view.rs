@@ -63,6 +63,7 @@ impl<'a> View<'a> {
             .filter_map(|mount| match &mount.source {
                 MountSource::Bind { path } => Some(path.display().to_string()),
                 MountSource::Volume { name, .. } => Some(name.clone()),
+                MountSource::Image { image, .. } => Some(image.clone()),
                 MountSource::Tmpfs => None,
             })
             .collect();
