@@ -160,6 +160,8 @@ fn service_of(service: &Service, hook: PreStart, beside: &str) -> Service {
     if let Networking::Attached(attachments) = &mut made.networking {
         for attachment in attachments.values_mut() {
             attachment.ipv4 = None;
+            attachment.ipv6 = None;
+            attachment.link_local_ips.clear();
             attachment.mac = None;
         }
     }
