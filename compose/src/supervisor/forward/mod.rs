@@ -8,7 +8,7 @@ mod journal;
 mod syslog;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -202,7 +202,7 @@ async fn run(
     }
 }
 
-fn remember(path: &PathBuf, mark: Mark) {
+fn remember(path: &Path, mark: Mark) {
     if let Err(error) = replace_volatile_record(path, &mark) {
         tracing::debug!(%error, "log lines may be sent twice");
     }
