@@ -97,6 +97,13 @@ fn travels(stage: &Stage) -> Verdict {
     )?;
     stage.compose(["pull", "--quiet"]).success()?;
     stage.compose(["image", "pull", "localhost:5000/team/none"]).code(1)?.complains("has no")?;
+    // What names no platform is wanted for the one that the surroundings name, or the files beside.
+    let mut foreign = stage.compose_command(["image", "pull", "localhost:5000/team/app:docker"]);
+    foreign.env("DOCKER_DEFAULT_PLATFORM", "linux/s390x");
+    stage.run(foreign, None).code(1)?.complains("linux/s390x")?;
+    stage.file(".env", "DOCKER_DEFAULT_PLATFORM=linux/s390x\n")?;
+    stage.compose(["pull", "app"]).code(1)?.complains("linux/s390x")?;
+    stage.file(".env", "\n")?;
     stage.compose(["down"]).success()?;
     end(registry)
 }

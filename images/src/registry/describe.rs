@@ -1,7 +1,7 @@
 //! The documents of an image at a registry: index, manifest, configuration.
 
 use hyper::header::{ACCEPT, CONTENT_TYPE};
-use oci_spec::image::{Descriptor, ImageManifest, MediaType};
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
 
 use super::client::Registry;
 use super::error::RegistryError;
@@ -138,7 +138,7 @@ impl Registry {
             self.small_blob(place, Blob { digest, size: descriptor.size() }, &what, pull)?;
         let wrong = |source| self.wrong(place, &what, source);
         let config = Configuration::parse(&bytes).map_err(wrong)?;
-        self.check_platform(&config, pull)?;
+        self.check_platform(&config.typed, pull)?;
         let (layers, diff_ids) = (described.parsed.layers().len(), config.diff_ids.len());
         if layers != diff_ids {
             return Err(in_manifest(DocumentError::LayerCount { layers, diff_ids }));
@@ -155,10 +155,14 @@ impl Registry {
     }
 
     /// An image that stands in no index says only in its configuration what it is for.
-    fn check_platform(&self, config: &Configuration, pull: &Pull<'_>) -> Result<(), PullError> {
+    pub(super) fn check_platform(
+        &self,
+        config: &ImageConfiguration,
+        pull: &Pull<'_>,
+    ) -> Result<(), PullError> {
         let host = Platform::host();
         let wanted = pull.platform.unwrap_or(&host);
-        let found = Platform::of(&config.typed);
+        let found = Platform::of(config);
         if found.is_known() && !wanted.accepts(&found) {
             return Err(PullError::Platform {
                 reference: pull.reference.familiar(),

@@ -164,8 +164,10 @@ impl Registry {
             && known.manifest == entry.manifest
             && store.is_whole(&known)
         {
-            let mut images = workspace.commit(&[], &[], vec![entry])?;
-            return Ok(Pulled { image: images.remove(0), is_new: false });
+            let image = workspace.commit(&[], &[], vec![entry])?.remove(0);
+            // It may be here for another machine.
+            self.check_platform(&image.config, pull)?;
+            return Ok(Pulled { image, is_new: false });
         }
         let (config, layers) = self.configuration(place, &described, pull)?;
         check_room(store, &layers)?;
