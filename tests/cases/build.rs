@@ -1,8 +1,10 @@
 //! `build`: from a Dockerfile to a running container.
 
+use std::net::TcpStream;
 use std::process::Command;
+use std::time::Duration;
 
-use scenarios::{Need, Stage, Verdict};
+use scenarios::{Need, Stage, Verdict, eventually};
 
 use super::registry::{end, registry};
 use crate::Scenario;
@@ -13,6 +15,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("build_again_is_found_and_a_change_recreates", changes),
         Scenario::plain("build_on_the_image_of_another_service", contexts),
         Scenario::plain("build_that_fails_is_told_where", fails),
+        Scenario::plain("build_fetches_what_is_elsewhere", elsewhere),
         Scenario::needing(
             "build_on_what_only_a_registry_has",
             &[Need::Root, Need::Registry],
@@ -116,6 +119,44 @@ fn fails(stage: &Stage) -> Verdict {
     stage.compose(["build", "--check"]).code(1)?.complains("did you mean FROM?")?;
     stage.compose(["up", "--detach", "--no-build"]).code(1)?;
     assert!(stage.containers()?.is_empty());
+    Ok(())
+}
+
+fn elsewhere(stage: &Stage) -> Verdict {
+    const SERVER: &str = "127.0.0.1:8900";
+    base(stage)?;
+    stage.file("served/file.txt", "from elsewhere\n")?;
+    let dockerfile = format!(
+        "FROM base\nADD --chmod=644 http://{SERVER}/file.txt /fetched/\nCMD cat /fetched/file.txt\n"
+    );
+    stage.file("served/app/Dockerfile", &dockerfile)?;
+    stage.client("tar", &["-C", "served/app", "-czf", "served/app.tar.gz", "."]).success()?;
+    let mut command = stage.command("/bin/busybox");
+    command.args(["httpd", "-f", "-p", SERVER, "-h", "served"]);
+    let server = stage.start(command)?;
+    eventually(Duration::from_secs(20), || {
+        let _listens = TcpStream::connect(SERVER)?;
+        Ok(())
+    })?;
+    stage.file(
+        "compose.yaml",
+        &format!(
+            "services:\n  whole:\n    build: http://{SERVER}/app.tar.gz\n  \
+             alone:\n    build: http://{SERVER}/app/Dockerfile\n"
+        ),
+    )?;
+    for service in ["whole", "alone"] {
+        stage.compose(["run", "--rm", "-T", service]).success()?.says("from elsewhere")?;
+    }
+    stage.compose(["build"]).success()?.complains("cached")?;
+    stage.file("served/app/Dockerfile", "FROM base\nADD http://127.0.0.1:8900/absent /\n")?;
+    stage.compose(["build", "alone"]).code(1)?.complains("has no /absent")?.complains(":2:1")?;
+    end(server)?;
+    stage
+        .compose(["build", "whole"])
+        .code(1)?
+        .complains("cannot fetch http://127.0.0.1:8900/app.tar.gz")?;
+    stage.compose(["down"]).success()?;
     Ok(())
 }
 
