@@ -23,7 +23,9 @@ use std::time::Duration;
 use images::registry::Environment;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Project, PullPolicy, ServiceName, Signal};
+use crate::file::LoadOptions;
+use crate::model::{Hook, Project, PullPolicy, ServiceName, Signal};
+use crate::plan::Plan;
 
 /// A project and what to do with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +61,8 @@ pub type RunRequest = Request<Project, RunOptions>;
 pub mod path {
     /// [`super::UpRequest`]: brings the project to what the file says.
     pub const UP: &str = "/v1/up";
+    /// [`super::SavedPlan`]: does that, or refuses if it would be something else by now.
+    pub const APPLY: &str = "/v1/apply";
     /// [`super::DownRequest`]: takes the project away.
     pub const DOWN: &str = "/v1/down";
     /// [`super::StartRequest`]: starts containers that exist.
@@ -81,6 +85,8 @@ pub mod path {
     pub const CONNECT: &str = "/v1/networks/connect";
     /// [`super::DisconnectRequest`]: takes a container off a network.
     pub const DISCONNECT: &str = "/v1/networks/disconnect";
+    /// [`super::HookRequest`]: runs a command in the running containers of a service.
+    pub const HOOK: &str = "/v1/hook";
     /// `GET`: the events of the project, from now on.
     pub const EVENTS: &str = "/v1/events";
 
@@ -126,6 +132,31 @@ pub struct ConnectRequest {
     pub gateway_priority: i64,
 }
 
+/// Body for [`path::APPLY`], and what `compose plan -o` writes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedPlan {
+    /// Version of this layout, and of what the planner means by it.
+    pub version: u32,
+    /// What was planned for.
+    pub request: UpRequest,
+    /// What was planned, those without steps left out: images to fetch, then everything else.
+    pub plans: Vec<Plan>,
+}
+
+impl SavedPlan {
+    /// The version that this binary writes and takes.
+    pub const VERSION: u32 = 1;
+}
+
+/// Body for [`path::HOOK`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookRequest {
+    /// In whose containers; one-offs are left alone.
+    pub service: ServiceName,
+    /// The command.
+    pub hook: Hook,
+}
+
 /// Body for [`path::DISCONNECT`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DisconnectRequest {
@@ -153,6 +184,9 @@ pub struct UpOptions {
     pub orphans: Orphans,
     /// Seconds between the stop signal and SIGKILL; over `stop_grace_period`.
     pub timeout_seconds: Option<u32>,
+    /// `--follow`: the supervisor does the same again whenever the files of the project change. Without it nothing is
+    /// followed any longer.
+    pub follow: Option<Follow>,
     /// `-V`: a replaced container gets new anonymous volumes.
     pub renew_anonymous_volumes: bool,
     /// False for `create` and `up --no-start`.
@@ -179,6 +213,15 @@ pub struct PullOptions {
     pub environment: Environment,
 }
 
+/// The files that a supervisor follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follow {
+    /// How they are read.
+    pub load: LoadOptions,
+    /// `--compatibility`.
+    pub compatibility: bool,
+}
+
 impl Default for UpOptions {
     fn default() -> Self {
         Self {
@@ -195,6 +238,7 @@ impl Default for UpOptions {
             parallel: None,
             all_resources: false,
             pull: PullOptions::default(),
+            follow: None,
         }
     }
 }

@@ -154,8 +154,8 @@ macro_rules! define {
 /// The part of `service` that its containers are made from.
 ///
 /// Beside what the service itself says it holds what `project` says about the
-/// configs and secrets that the service is granted, so that an inline content
-/// counts; the content of files is not read.
+/// configs and secrets that the service is granted, so that their content counts:
+/// that of a file by its digest.
 ///
 /// Source: docker/compose `pkg/compose/hash.go` leaves out `build`,
 /// `pull_policy`, `scale`, `deploy.replicas`, `depends_on` and `profiles`. We
@@ -260,17 +260,23 @@ fn deployment(deploy: &Deploy) -> Definition {
 /// Where the configs and secrets of `service` come from.
 fn granted(project: &Project, service: &Service, definition: &mut Definition) {
     for grant in &service.configs {
-        if let Some(Config { source, name: _, labels: _, place: _ }) =
+        if let Some(Config { source, digest, name: _, labels: _, place: _ }) =
             project.configs.get(&grant.source)
         {
             definition.insert(&format!("configs.{}", grant.source), source);
+            if let Some(digest) = digest {
+                definition.insert(&format!("configs.{}.content", grant.source), digest);
+            }
         }
     }
     for grant in &service.secrets {
-        if let Some(Secret { source, name: _, labels: _, place: _ }) =
+        if let Some(Secret { source, digest, name: _, labels: _, place: _ }) =
             project.secrets.get(&grant.source)
         {
             definition.insert(&format!("secrets.{}", grant.source), source);
+            if let Some(digest) = digest {
+                definition.insert(&format!("secrets.{}.content", grant.source), digest);
+            }
         }
     }
 }
@@ -386,6 +392,7 @@ mod tests {
         let config = |content: &str| Config {
             name: "shop_site".to_owned(),
             source: FileSource::Content(content.to_owned()),
+            digest: None,
             labels: BTreeMap::new(),
             place: None,
         };
@@ -394,8 +401,12 @@ mod tests {
         web.configs.push(Grant { source: key.clone(), target, uid: None, gid: None, mode: None });
         project.configs.insert(key.clone(), config("old"));
         let before = service(&project, &web);
-        project.configs.insert(key, config("new"));
+        project.configs.insert(key.clone(), config("new"));
         let change = before.difference(&service(&project, &web)).unwrap();
         assert_eq!(change.to_string(), "configs.site changed");
+        let digest = Some("0123".to_owned());
+        project.configs.insert(key, Config { digest, ..config("old") });
+        let change = before.difference(&service(&project, &web)).unwrap();
+        assert_eq!(change.to_string(), "configs.site.content changed");
     }
 }

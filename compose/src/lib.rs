@@ -19,3 +19,4 @@ pub mod observe;
 pub mod plan;
 pub mod record;
 pub mod supervisor;
+pub mod watch;

@@ -23,4 +23,4 @@ pub mod pty;
 pub mod seccomp;
 pub mod spec;
 
-pub use init::view;
+pub use init::{owner, view};

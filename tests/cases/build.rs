@@ -25,7 +25,7 @@ pub(super) fn all() -> Vec<Scenario> {
 }
 
 /// Brings an image called `base` in: a static busybox with its links.
-fn base(stage: &Stage) -> Verdict {
+pub(super) fn base(stage: &Stage) -> Verdict {
     let script = "mkdir -p root/bin root/etc root/tmp && cp /bin/busybox root/bin/ && \
         for name in sh cat echo env sleep id ip ls wget; do ln -s busybox root/bin/$name; done && \
         echo 'root:x:0:0::/root:/bin/sh' > root/etc/passwd && tar -C root -cf base.tar . && rm -r root";

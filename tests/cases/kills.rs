@@ -192,6 +192,11 @@ fn cut_off(stage: &Stage, words: &[&str], victim: Victim, moment: Duration) -> V
     Ok(())
 }
 
+/// Kills the supervisor of the project.
+pub(super) fn kill_supervisor(stage: &Stage) -> Verdict {
+    strike(stage, Victim::Supervisor)
+}
+
 /// Kills, as far as they are there, the processes that `victim` means.
 fn strike(stage: &Stage, victim: Victim) -> Verdict {
     let mut all = world::processes(&stage.project, &stage.roots);

@@ -13,9 +13,11 @@ mod kills;
 mod limits;
 mod mistakes;
 mod network;
+mod plan;
 mod registry;
 mod system;
 mod volumes;
+mod watch;
 
 use std::fs;
 use std::path::Path;
@@ -37,9 +39,11 @@ const FILES: &[&str] = &[
     "limits",
     "mistakes",
     "network",
+    "plan",
     "registry",
     "system",
     "volumes",
+    "watch",
 ];
 
 /// The folders of `examples/`, and the file here that runs each.
@@ -64,9 +68,11 @@ pub(crate) fn all() -> Vec<Scenario> {
         limits::all(),
         mistakes,
         network::all(),
+        plan::all(),
         registry::all(),
         system::all(),
         volumes::all(),
+        watch::all(),
     ]
     .into_iter()
     .flatten()

@@ -27,7 +27,7 @@ pub mod sandbox;
 pub mod stage;
 pub mod world;
 
-pub use command::{Checked, Run};
+pub use command::{Checked, Run, Running};
 pub use need::Need;
 pub use stage::{Stage, eventually};
 

@@ -10,14 +10,14 @@ use runtime::launch::Launch;
 use super::error::CommandError;
 use super::platform;
 use super::terminal::{Ansi, ProgressMode, Terminal};
-use crate::api::Orphans;
+use crate::api::{Follow, Orphans};
 use crate::diagnostic::{Diagnostic, Severity, Style};
 use crate::file::{self, LoadOptions, Loaded, Skip};
 use crate::model::{Project, ProjectName, ServiceName, unsupported};
 use crate::record::{Container, Roots, list};
 
 /// The flags before the command
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct GlobalArgs {
     /// Compose files; several are merged in this order
     #[arg(short, long = "file", value_name = "FILE")]
@@ -78,7 +78,7 @@ pub struct GlobalArgs {
 }
 
 /// The flags before the command and the place where everything lies.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     global: GlobalArgs,
     roots: Roots,
@@ -141,22 +141,52 @@ impl Context {
         services: &[ServiceName],
         terminal: &mut Terminal,
     ) -> Result<Project, CommandError> {
+        Ok(self.load_to_follow(services, terminal)?.project)
+    }
+
+    /// As [`Self::load_for`], with the files that the project was read from.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_to_follow(
+        &self,
+        services: &[ServiceName],
+        terminal: &mut Terminal,
+    ) -> Result<Loaded, CommandError> {
         let mut options = self.options();
-        let project = self.read(&options, terminal)?;
+        let loaded = self.read_all(&options, terminal)?;
+        let project = &loaded.project;
         let off = services.iter().filter_map(|name| project.disabled.get(name));
         let implied: Vec<String> = off.flat_map(|service| service.profiles.clone()).collect();
         if implied.is_empty() {
-            return Ok(project);
+            return Ok(loaded);
         }
         if options.profiles.is_empty() {
-            let listed = project.environment.get("COMPOSE_PROFILES").map(String::as_str);
-            let listed = listed.unwrap_or_default().split(',').map(str::trim);
-            options.profiles = listed.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            options.profiles = profiles_of(project);
         }
         options.profiles.extend(implied);
         // What is odd has been said.
         let loaded = file::load(&options).map_err(|found| mistakes(&found, &options, terminal))?;
-        Ok(Project { compatibility: self.global.compatibility, ..loaded.project })
+        let compatibility = self.global.compatibility;
+        let mut project = Project { compatibility, ..loaded.project };
+        platform::fill_in(&mut project)?;
+        Ok(Loaded { project, ..loaded })
+    }
+
+    /// How another process reads the same project again, when `services` are named.
+    #[must_use]
+    pub fn follow(&self, project: &Project, services: &[ServiceName]) -> Follow {
+        let mut load = self.options();
+        let known = services.iter().filter_map(|name| project.services.get(name));
+        let implied: Vec<String> = known.flat_map(|service| service.profiles.clone()).collect();
+        if !implied.is_empty() {
+            if load.profiles.is_empty() {
+                load.profiles = profiles_of(project);
+            }
+            load.profiles.extend(implied);
+        }
+        Follow { load, compatibility: self.global.compatibility }
     }
 
     /// Refuses what cannot be carried out of the services in `wanted`, and says what is left out.
@@ -220,12 +250,20 @@ impl Context {
         options: &LoadOptions,
         terminal: &mut Terminal,
     ) -> Result<Project, CommandError> {
-        let Loaded { mut project, warnings } =
+        Ok(self.read_all(options, terminal)?.project)
+    }
+
+    fn read_all(
+        &self,
+        options: &LoadOptions,
+        terminal: &mut Terminal,
+    ) -> Result<Loaded, CommandError> {
+        let mut loaded =
             file::load(options).map_err(|found| mistakes(&found, options, terminal))?;
-        project.compatibility = self.global.compatibility;
-        platform::fill_in(&mut project)?;
-        terminal.warn_drawn(&draw(&warnings, options, terminal));
-        Ok(project)
+        loaded.project.compatibility = self.global.compatibility;
+        platform::fill_in(&mut loaded.project)?;
+        terminal.warn_drawn(&draw(&loaded.warnings, options, terminal));
+        Ok(loaded)
     }
 
     /// What the flags say about which files are read.
@@ -343,6 +381,13 @@ impl Context {
         let bytes = fs::read(&path).map_err(|error| broken(&error))?;
         serde_json::from_slice(&bytes).map_err(|error| broken(&error))
     }
+}
+
+/// `COMPOSE_PROFILES`.
+fn profiles_of(project: &Project) -> Vec<String> {
+    let listed = project.environment.get("COMPOSE_PROFILES").map(String::as_str);
+    let listed = listed.unwrap_or_default().split(',').map(str::trim);
+    listed.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// The mistakes in the files, drawn over their lines.

@@ -3,6 +3,8 @@
 //! Observing changes nothing and needs no supervisor, so the command line does it by itself with
 //! the planner that the supervisor uses.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::context::Context;
@@ -10,11 +12,11 @@ use super::error::CommandError;
 use super::terminal::Terminal;
 use crate::api::{
     DownOptions, KillOptions, PauseOptions, Request, RestartOptions, RmOptions, RunOptions,
-    StartOptions, StopOptions, UnpauseOptions, UpOptions,
+    StartOptions, StopOptions, UnpauseOptions, UpOptions, UpRequest,
 };
-use crate::model::Project;
+use crate::model::{Project, ServiceName};
 use crate::observe::{self, Observed};
-use crate::plan::{self, Action, Fetch, Plan, PlanError};
+use crate::plan::{self, Fetch, Plan, PlanError};
 use crate::supervisor::{OnDisk, refused};
 
 /// A request whose plan can be made without carrying it out.
@@ -48,19 +50,40 @@ pub fn print(
 ) -> Result<(), CommandError> {
     let mut observed = observe(name, request.project(), context)?;
     let fetched = request.fetch(&observed);
+    plan::expect_fetched(&mut observed, &fetched);
     let plans = if fetched.is_empty() { Vec::new() } else { vec![fetched] };
-    // What is going to be fetched is taken as there.
-    for (_, step) in plans.iter().flat_map(Plan::numbered) {
-        if let Action::PullImage { image, .. } = &step.action {
-            observed.images.entry(image.clone()).or_insert_with(|| "(to be fetched)".to_owned());
-        }
-    }
     let plan = request.plan(name, &observed);
     let plan = plan.map_err(|error| CommandError::from(refused(&error)))?;
     for line in plans.iter().chain([&plan]).map(ToString::to_string).collect::<String>().lines() {
         terminal.print(format!("DRY-RUN MODE - {line}\n"))?;
     }
     Ok(())
+}
+
+/// What would be fetched and done for `request`, and the services whose images would have to be built before.
+///
+/// # Errors
+///
+/// As [`print`].
+pub fn plans_of_up(
+    name: &str,
+    request: &UpRequest,
+    context: &Context,
+) -> Result<(Vec<Plan>, BTreeSet<ServiceName>), CommandError> {
+    let mut observed = observe(name, request.project(), context)?;
+    let mut unbuilt = BTreeSet::new();
+    for service in request.project.services.values().filter(|service| service.build.is_some()) {
+        let image = service.image_reference(&request.project.name);
+        observed.images.entry(image).or_insert_with(|| {
+            unbuilt.insert(service.name.clone());
+            "(to be built)".to_owned()
+        });
+    }
+    let fetched = request.fetch(&observed);
+    plan::expect_fetched(&mut observed, &fetched);
+    let plan = request.plan(name, &observed);
+    let plan = plan.map_err(|error| CommandError::from(refused(&error)))?;
+    Ok((vec![fetched, plan], unbuilt))
 }
 
 fn observe(

@@ -2,7 +2,8 @@
 //!
 //! A file for each command, with its arguments (their docs are the help texts) and a thin `run`.
 //! [`context`] has the flags before the command, [`terminal`] prints, [`error`] says what to do,
-//! [`session`] talks to the supervisor. No command starts an async runtime, and only `build` and `transfer` start threads.
+//! [`session`] talks to the supervisor. No command starts an async runtime, and only `build`, `transfer` and
+//! `watch` start threads.
 
 pub mod alpha;
 pub mod attach;
@@ -33,6 +34,7 @@ pub mod man;
 pub mod network;
 pub mod pause;
 pub mod pick;
+pub mod plan;
 pub mod platform;
 pub mod port;
 pub mod ps;
@@ -60,6 +62,7 @@ pub mod version;
 pub mod volume;
 pub mod volumes;
 pub mod wait;
+pub mod watch;
 pub mod why;
 
 use std::process::ExitCode;
@@ -112,6 +115,8 @@ enum Command {
     Man(man::ManArgs),
     Network(network::NetworkArgs),
     Pause(pause::PauseArgs),
+    #[command(alias = "diff")]
+    Plan(plan::PlanArgs),
     Port(port::PortArgs),
     Ps(ps::PsArgs),
     Pull(pull::PullArgs),
@@ -131,6 +136,7 @@ enum Command {
     Volume(volume::VolumeArgs),
     Volumes(volumes::VolumesArgs),
     Wait(wait::WaitArgs),
+    Watch(watch::WatchArgs),
     Why(why::WhyArgs),
 }
 
@@ -161,6 +167,7 @@ impl Command {
             Self::Man(_) => "man",
             Self::Network(_) => "network",
             Self::Pause(_) => "pause",
+            Self::Plan(_) => "plan",
             Self::Port(_) => "port",
             Self::Ps(_) => "ps",
             Self::Pull(_) => "pull",
@@ -180,6 +187,7 @@ impl Command {
             Self::Volume(_) => "volume",
             Self::Volumes(_) => "volumes",
             Self::Wait(_) => "wait",
+            Self::Watch(_) => "watch",
             Self::Why(_) => "why",
         }
     }
@@ -209,6 +217,7 @@ impl Command {
             Self::Man(args) => man::run(&args, context, terminal),
             Self::Network(args) => network::run(args, context, terminal),
             Self::Pause(args) => pause::run(args, context, terminal),
+            Self::Plan(args) => plan::run(args, context, terminal),
             Self::Port(args) => port::run(args, context, terminal),
             Self::Ps(args) => ps::run(args, context, terminal),
             Self::Pull(args) => pull::run(args, context, terminal),
@@ -228,6 +237,7 @@ impl Command {
             Self::Volume(args) => volume::run(args, context, terminal),
             Self::Volumes(args) => volumes::run(&args, context, terminal),
             Self::Wait(args) => wait::run(args, context, terminal),
+            Self::Watch(args) => watch::run(args, context, terminal),
             Self::Why(args) => why::run(args, context, terminal),
         }
     }

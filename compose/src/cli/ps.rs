@@ -90,6 +90,10 @@ pub fn run(
     let target = context.target(terminal)?;
     let containers = context.containers(target.name.as_str())?;
     target.check(&args.services, &containers)?;
+    let problem = context.roots().project(target.name.as_str()).problem();
+    if let Ok(problem) = std::fs::read_to_string(problem) {
+        terminal.warn(&format!("the project is not as its files say: {problem}"));
+    }
     let shown = containers.iter().filter(|one| args.shows(one, &target)).collect();
     terminal.print(args.text(shown, Timestamp::now())?)?;
     Ok(0)

@@ -11,7 +11,9 @@ use super::build::{self, Voice, When};
 use super::context::{Context, OrphanArgs};
 use super::error::CommandError;
 use super::session::Session;
-use super::terminal::Terminal;
+use super::terminal::{Ansi, ProgressMode, Terminal};
+use super::watch::WatchLock;
+use super::watch::engine::{Engine, Wishes};
 use images::registry::Environment;
 
 use crate::api::{PullOptions, Recreate, UpOptions, UpRequest, Wait, path};
@@ -37,6 +39,15 @@ pub struct UpArgs {
     change: ChangeArgs,
     #[command(flatten)]
     watch: WatchArgs,
+    /// Carry every save into the containers as `develop.watch` says, and follow the compose file
+    #[arg(long = "watch", short = 'w', conflicts_with_all = ["detach", "no_build", "wait", "no_start"])]
+    live: bool,
+    /// Go on following the files of the project in the background: a save is carried out as by `up`
+    #[arg(long, requires = "detach")]
+    follow: bool,
+    /// Carry out a plan that `compose plan -o` has saved, or refuse if it is out of date
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["services", "follow", "live", "wait", "no_start", "no_deps"])]
+    plan: Option<std::path::PathBuf>,
     /// Create and replace, but do not start
     #[arg(long, conflicts_with_all = ["wait", "attach", "attach_dependencies", "abort_on_container_exit", "abort_on_container_failure", "exit_code_from"])]
     no_start: bool,
@@ -236,7 +247,12 @@ impl ChangeArgs {
     }
 }
 
-fn known<'a>(
+/// Refuses services that the file does not have.
+///
+/// # Errors
+///
+/// A usage error that names the services there are.
+pub fn known<'a>(
     project: &Project,
     services: impl Iterator<Item = &'a ServiceName>,
 ) -> Result<(), CommandError> {
@@ -278,10 +294,14 @@ fn scalable(project: &Project, service: &ServiceName, replicas: u32) -> Result<(
 /// When the project cannot be read or brought up.
 pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     context.require_root()?;
-    let project = context.load_for(&args.services, terminal)?;
+    if let Some(file) = &args.plan {
+        return super::plan::carry_out(file, context, terminal);
+    }
+    let loaded = context.load_to_follow(&args.services, terminal)?;
+    let project = loaded.project.clone();
     let UpArgs { services, detach, wait, wait_timeout, change, watch, no_start, no_deps, .. } =
         args;
-    let timeout = args.timeout;
+    let (timeout, follow, live) = (args.timeout, args.follow, args.live);
     let all = wanted(&project, &services, no_deps);
     context.check_support(&project, &all, terminal)?;
     let named = watch.exit_code_from.iter().chain(&watch.attach).chain(&watch.no_attach);
@@ -295,7 +315,22 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
     options.timeout_seconds = timeout;
     options.wait = wait.then_some(Wait { timeout_seconds: wait_timeout });
     let session = Session::new(context, project.name.as_str());
+    if follow {
+        if project.files.iter().any(|file| file.as_os_str() == "-") {
+            return Err(CommandError::usage("standard input cannot be followed")
+                .help("save the compose file and name it with -f"));
+        }
+        options.follow = Some(context.follow(&project, &options.services));
+    }
     let request = UpRequest { project, options };
+    let mut watching = None;
+    if live && !context.global().dry_run {
+        let lock = WatchLock::acquire(context.roots(), request.project.name.as_str())?;
+        let (options, services) = (request.options.clone(), request.options.services.clone());
+        let rules = super::watch::rules(&loaded.project, &services, when, terminal)?;
+        let wishes = Wishes { services, options, missing: When::Missing, voice, prune: true };
+        watching = Some((Engine::new(context, loaded, rules, wishes)?, lock));
+    }
     if detach || wait || no_start || context.global().dry_run {
         return carry_out(&session, &request, terminal);
     }
@@ -306,7 +341,20 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
     };
     let menu = watch.menu;
     let watch = watch.resolve(&request);
-    attached::run(&session, &request, watch, (look, menu), context, terminal)
+    let ansi = context.global().ansi;
+    let risen = watching.map(|watching| Box::new(move || start_watching(watching, ansi)) as _);
+    attached::run(&session, &request, watch, (look, menu), risen, context, terminal)
+}
+
+/// Follows the files for as long as this process lives, beside whatever else it does.
+fn start_watching((engine, lock): (Engine, WatchLock), ansi: Ansi) {
+    std::thread::spawn(move || {
+        let _held = lock;
+        let mut terminal = Terminal::new(ProgressMode::Plain, ansi, "watch", false);
+        if let Err(error) = engine.run(None, &mut terminal) {
+            terminal.fail(&error);
+        }
+    });
 }
 
 /// Asks the supervisor and waits for the end; says when there was nothing to do.

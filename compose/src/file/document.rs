@@ -8,6 +8,7 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 
 use crate::diagnostic::Diagnostic;
+use crate::model::{FileSource, Project};
 
 use super::canonical::Variables;
 use super::env_file::Required;
@@ -182,10 +183,23 @@ pub(super) fn load(options: &LoadOptions) -> Result<Loaded, Vec<Diagnostic>> {
     let project = document.and_then(|document| resolve::project(&mut report, &document));
     match project {
         Some(project) if !report.has_errors() => {
-            Ok(Loaded { project, warnings: report.into_diagnostics() })
+            let inputs = inputs(&report, &project);
+            Ok(Loaded { project, warnings: report.into_diagnostics(), inputs })
         }
         _ => Err(report.into_diagnostics()),
     }
+}
+
+/// The files that make a project what it is.
+fn inputs(report: &Report, project: &Project) -> BTreeSet<PathBuf> {
+    let secrets = project.secrets.values().map(|secret| &secret.source);
+    let sources = secrets.chain(project.configs.values().map(|config| &config.source));
+    let granted = sources.filter_map(|source| match source {
+        FileSource::File(path) => Some(path.as_path()),
+        _ => None,
+    });
+    let read = report.sources.paths().filter(|path| path.is_absolute());
+    read.chain(granted).map(Path::to_owned).collect()
 }
 
 fn reader<'r>(report: &'r mut Report, options: &LoadOptions, located: &Located) -> Reader<'r> {

@@ -19,6 +19,19 @@ const OVERRIDES: [&str; 4] = [
     "docker-compose.override.yml",
     "docker-compose.override.yaml",
 ];
+/// Names that are looked for in the directory of a project.
+pub const LOOKED_FOR: [&str; 9] = [
+    NAMES[0],
+    NAMES[1],
+    NAMES[2],
+    NAMES[3],
+    OVERRIDES[0],
+    OVERRIDES[1],
+    OVERRIDES[2],
+    OVERRIDES[3],
+    ".env",
+];
+
 /// What was found before a compose file is read.
 #[derive(Debug)]
 pub(super) struct Located {

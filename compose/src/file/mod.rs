@@ -50,11 +50,14 @@ mod yaml;
 #[path = "../../../fuzz/src/parsers.rs"]
 pub mod parsers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 
 pub use document::{Document, Variable};
 pub use explain::{Explained, NoSuchPath, Step};
+pub use locate::LOOKED_FOR;
 pub use printed::Printed;
 pub use render::Nulls;
 pub(crate) use scalar::{go_float, is_plain_string};
@@ -64,7 +67,7 @@ use crate::diagnostic::Diagnostic;
 use crate::model::Project;
 
 /// What a user can say about which files are read, and how.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadOptions {
     /// The directory from which the command was called, absolute.
     pub working_dir: PathBuf,
@@ -87,7 +90,7 @@ pub struct LoadOptions {
 }
 
 /// Phases of loading that `config` can leave out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a phase of its own")]
 pub struct Skip {
     /// `--no-interpolate`: variables stay as they are written.
@@ -111,6 +114,8 @@ pub struct Loaded {
     pub project: Project,
     /// Warnings, in the order of the files.
     pub warnings: Vec<Diagnostic>,
+    /// Every file that it was read from, and those of configs and secrets.
+    pub inputs: BTreeSet<PathBuf>,
 }
 
 /// Reads the files of a project.

@@ -89,6 +89,11 @@ impl Sources {
         }
     }
 
+    /// The paths of all texts.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.sources.iter().map(|source| &*source.path)
+    }
+
     /// `span` with one more reason why it is where it is.
     pub(crate) fn traced(&mut self, span: Span, cause: Cause) -> Span {
         self.causes.push((cause, span.trace));

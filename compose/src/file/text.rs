@@ -6,6 +6,8 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
+
 use super::report::{Finding, Report};
 use super::source::{FileId, Span};
 use super::trace::Cause;
@@ -60,6 +62,15 @@ pub(super) fn read(path: &Path) -> Result<String, ReadError> {
             Err(ReadError::NotText { path: path.to_owned(), what, text, at })
         }
     }
+}
+
+/// SHA-256 of the regular file at `path`; none if it cannot be read, which whoever needs it finds out.
+pub(super) fn digest(path: &Path) -> Option<String> {
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let digest = Sha256::digest(bytes(path).ok()?);
+    Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {

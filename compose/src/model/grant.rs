@@ -29,6 +29,9 @@ pub struct Secret {
     pub name: String,
     /// Where the bytes come from.
     pub source: FileSource,
+    /// SHA-256 of the file that it comes from, so that a change of the file is one of the project.
+    #[serde(default)]
+    pub digest: Option<String>,
     /// Labels of the secret.
     pub labels: BTreeMap<String, String>,
     /// Where it was written.
@@ -42,6 +45,9 @@ pub struct Config {
     pub name: String,
     /// Where the bytes come from.
     pub source: FileSource,
+    /// SHA-256 of the file that it comes from, so that a change of the file is one of the project.
+    #[serde(default)]
+    pub digest: Option<String>,
     /// Labels of the config.
     pub labels: BTreeMap<String, String>,
     /// Where it was written.

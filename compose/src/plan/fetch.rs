@@ -116,6 +116,15 @@ fn cause_of(
     }
 }
 
+/// Takes what `fetch` brings as there, under an id that no image has.
+pub fn expect_fetched(observed: &mut Observed, fetch: &Plan) {
+    for (_, step) in fetch.numbered() {
+        if let Action::PullImage { image, .. } = &step.action {
+            observed.images.entry(image.clone()).or_insert_with(|| "(to be fetched)".to_owned());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

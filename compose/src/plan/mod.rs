@@ -46,7 +46,7 @@ use serde::{Deserialize, Serialize};
 
 pub use command::{kill, pause, restart, rm, start, stop, unpause};
 pub use down::down;
-pub use fetch::{Fetch, fetch};
+pub use fetch::{Fetch, expect_fetched, fetch};
 pub use refusal::{PlanError, Refusal};
 pub use scope::scope;
 pub use step::{

@@ -47,7 +47,7 @@ pub use state::{
 pub const RECORD_VERSION: u32 = 1;
 
 /// Refuses a record that a newer binary wrote.
-fn check_version(path: &Path, found: u32) -> Result<(), RecordError> {
+pub(crate) fn check_version(path: &Path, found: u32) -> Result<(), RecordError> {
     if found <= RECORD_VERSION {
         return Ok(());
     }

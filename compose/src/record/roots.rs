@@ -137,6 +137,12 @@ impl ProjectPaths {
         self.data.join("events.jsonl")
     }
 
+    /// What its supervisor follows.
+    #[must_use]
+    pub fn follow(&self) -> PathBuf {
+        self.data.join("follow.json")
+    }
+
     /// One folder per container.
     #[must_use]
     pub fn containers(&self) -> PathBuf {
@@ -159,6 +165,12 @@ impl ProjectPaths {
     #[must_use]
     pub fn lock(&self) -> PathBuf {
         self.run.join("lock")
+    }
+
+    /// Why the project is not as its files say, although it is to follow them; else not there.
+    #[must_use]
+    pub fn problem(&self) -> PathBuf {
+        self.run.join("follow.problem")
     }
 
     /// Which process is the keeper.

@@ -51,7 +51,12 @@ pub async fn pre_stop(supervisor: &Rc<Supervisor>, live: &Live) -> Result<(), Ho
     }
 }
 
-async fn run_all(
+/// Runs commands in a running container, in order.
+///
+/// # Errors
+///
+/// The first failure.
+pub async fn run_all(
     supervisor: &Rc<Supervisor>,
     live: &Live,
     hooks: &[Hook],

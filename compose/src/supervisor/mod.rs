@@ -10,6 +10,7 @@ mod command;
 mod connect;
 mod deaf;
 pub mod exit;
+mod follow;
 pub mod forward;
 pub mod health;
 pub mod hook;
@@ -42,7 +43,7 @@ use runtime::keeper::{Config, Keeper, LaunchError};
 use runtime::launch::NamespaceKind;
 use tokio::net::UnixListener;
 use tokio::sync::{Mutex, Notify, broadcast, watch};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::event::{Change, ContainerEvent, Event};
@@ -142,6 +143,8 @@ pub struct Supervisor {
     clients: Cell<usize>,
     idle: Notify,
     taken_up: watch::Sender<bool>,
+    /// Follows the files of the project.
+    following: RefCell<Option<AbortHandle>>,
 }
 
 /// What a supervisor is started with.
@@ -201,6 +204,7 @@ async fn serve(beginning: Beginning) -> Result<(), SupervisorError> {
         .map_err(|source| SupervisorError::Host { step: "cannot say that it is ready", source })?;
     spawn_local(names::follow_others(Rc::clone(&supervisor)));
     let server = spawn_local(server::serve(listener, Rc::clone(&supervisor)));
+    follow::resume(&supervisor);
     supervisor.until_idle().await;
     let _ = std::fs::remove_file(&socket);
     server.abort();
@@ -323,6 +327,7 @@ impl Supervisor {
             clients: Cell::new(0),
             idle: Notify::new(),
             taken_up: watch::Sender::new(false),
+            following: RefCell::default(),
             project,
             roots,
         })
@@ -436,6 +441,12 @@ impl Supervisor {
         sys::pidfd::open_namespace(process.pid, process.started_ticks, kind.file_name()).map_err(
             |source| start::StartError::Host { step: "cannot open a namespace to share", source },
         )
+    }
+
+    /// Tells everybody who listens something that stops nothing.
+    pub fn warn(&self, message: String) {
+        tracing::warn!(message);
+        let _ = self.events.send(Event::Warning { message });
     }
 
     /// Tells everybody what happened to a container, and gives what was told.

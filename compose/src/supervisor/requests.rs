@@ -8,12 +8,12 @@ use images::registry::Cancel;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use super::Supervisor;
 use super::server::Reporter;
+use super::{Supervisor, follow};
 use crate::api::{
-    ConnectRequest, DisconnectRequest, DownRequest, KillRequest, PauseRequest, PullOptions,
-    Request, RestartRequest, RmRequest, RunOptions, RunRequest, StartRequest, StopRequest,
-    UnpauseRequest, UpOptions, UpRequest,
+    ConnectRequest, DisconnectRequest, DownRequest, HookRequest, KillRequest, PauseRequest,
+    PullOptions, Request, RestartRequest, RmRequest, RunOptions, RunRequest, SavedPlan,
+    StartRequest, StopRequest, UnpauseRequest, UpOptions, UpRequest,
 };
 use crate::apply::image::Fetching;
 use crate::apply::{self, Job};
@@ -27,8 +27,20 @@ use crate::record::ProjectRecord;
 /// nothing is left.
 const ROUNDS: usize = 4;
 
-/// Brings the project to what its file says.
+/// Brings the project to what its file says; from then on its files are followed, or are not.
 pub async fn up(supervisor: Rc<Supervisor>, request: UpRequest, reporter: Reporter) -> Event {
+    let wanted = (request.project.clone(), request.options.clone());
+    follow::end(&supervisor);
+    let done = bring_up(Rc::clone(&supervisor), request, reporter).await;
+    match follow::begin(&supervisor, wanted) {
+        Ok(()) => done,
+        Err(failure) if matches!(done, Event::Done { .. }) => Event::failed(failure),
+        Err(_) => done,
+    }
+}
+
+/// Brings the project to what its file says.
+pub async fn bring_up(supervisor: Rc<Supervisor>, request: UpRequest, reporter: Reporter) -> Event {
     let began = Timestamp::now();
     let project = Rc::new(request.project);
     let options = request.options;
@@ -49,8 +61,71 @@ pub async fn up(supervisor: Rc<Supervisor>, request: UpRequest, reporter: Report
     within(&supervisor, limit, converging).await
 }
 
+/// Does what was planned before, or nothing if it would be something else by now.
+pub async fn apply(supervisor: Rc<Supervisor>, saved: SavedPlan, reporter: Reporter) -> Event {
+    let began = Timestamp::now();
+    let SavedPlan { request: Request { project, options }, plans, .. } = saved;
+    if let Err(failure) = remember(&supervisor, &project) {
+        return Event::failed(failure);
+    }
+    let project = Rc::new(project);
+    let services = plan::scope(&project, &options);
+    let work = Work {
+        project: Some(Rc::clone(&project)),
+        run: None,
+        parallel: options.parallel,
+        images: Some((services.clone(), options.pull.clone())),
+    };
+    let _turn = supervisor.work.lock().await;
+    let mut observed = match observe::observe(&supervisor.roots, &project, &supervisor.stores()) {
+        Ok(observed) => observed,
+        Err(error) => return Event::failed(Failure::new(&error)),
+    };
+    let policy = options.pull.policy;
+    let wanted = plan::Fetch { services: &services, policy, now: began };
+    let fetched = plan::fetch(&project, &observed, &wanted);
+    plan::expect_fetched(&mut observed, &fetched);
+    let planned = match plan::up(&project, &observed, &options, began) {
+        Ok(planned) => planned,
+        Err(error) => return Event::Failed { failures: refused(&error) },
+    };
+    if let Some(failure) = moved(&plans, &[fetched, planned]) {
+        return Event::failed(failure);
+    }
+    // What was fetched has another id than none.
+    let planner = |observed: &Observed| plan::up(&project, observed, &options, began);
+    carried_out_once(&supervisor, &reporter, work, planner).await
+}
+
+/// The first step in which `now` is not `saved`.
+fn moved(saved: &[Plan], now: &[Plan]) -> Option<Failure> {
+    let steps = |plans: &[Plan]| -> Vec<(String, plan::Step)> {
+        let steps = plans.iter().flat_map(|plan| plan.steps.iter());
+        steps.map(|step| (format!("{}: {}", step.action, step.because), step.clone())).collect()
+    };
+    let (saved, now) = (steps(saved), steps(now));
+    if saved == now {
+        return None;
+    }
+    let count = saved.len().max(now.len());
+    let differs = (0..count).find(|at| saved.get(*at) != now.get(*at)).unwrap_or_default();
+    let words = |steps: &[(String, plan::Step)]| {
+        steps.get(differs).map_or_else(|| "nothing".to_owned(), |(words, _)| words.clone())
+    };
+    let (was, is) = (words(&saved), words(&now));
+    let differs = differs + 1;
+    Some(Failure {
+        message: format!(
+            "the plan is out of date: step {differs} was `{was}`, and would be `{is}` by now"
+        ),
+        help: Some("nothing was changed; make a new plan with `compose plan -o FILE`".to_owned()),
+        place: None,
+    })
+}
+
 /// Takes the project away.
 pub async fn down(supervisor: Rc<Supervisor>, request: DownRequest, reporter: Reporter) -> Event {
+    follow::end(&supervisor);
     interrupt(&supervisor);
     let work = Work::of(request.project, request.options.parallel);
     let project = work.project.clone();
@@ -73,6 +148,10 @@ pub async fn start(supervisor: Rc<Supervisor>, request: StartRequest, reporter: 
 
 /// Stops containers and keeps them.
 pub async fn stop(supervisor: Rc<Supervisor>, request: StopRequest, reporter: Reporter) -> Event {
+    if request.options.services.is_empty() {
+        // A save would start everything again.
+        follow::end(&supervisor);
+    }
     interrupt(&supervisor);
     let work = Work::of(request.project, None);
     let project = work.project.clone();
@@ -148,6 +227,28 @@ pub async fn disconnect(
     match super::connect::disconnect(&supervisor, &request).await {
         Ok(()) => Event::Done { changed: true, exit_code: 0 },
         Err(error) => Event::failed(Failure::new(&error)),
+    }
+}
+
+/// Runs a command in every running container of a service.
+pub async fn hook(supervisor: Rc<Supervisor>, request: HookRequest, _: Reporter) -> Event {
+    let HookRequest { service, hook } = request;
+    let hooks = [hook];
+    let mut failures = Vec::new();
+    for live in supervisor.all() {
+        let record = &live.record;
+        if record.service != service || record.oneoff || !live.is_running() {
+            continue;
+        }
+        if let Err(error) = super::hook::run_all(&supervisor, &live, &hooks).await {
+            let mut failure = Failure::new(&error);
+            failure.message = format!("container {}: {}", record.name, failure.message);
+            failures.push(failure);
+        }
+    }
+    match failures.is_empty() {
+        true => Event::Done { changed: true, exit_code: 0 },
+        false => Event::Failed { failures },
     }
 }
 
@@ -264,6 +365,16 @@ async fn once(
     planner: impl Fn(&Observed) -> Result<Plan, PlanError>,
 ) -> Event {
     let _turn = supervisor.work.lock().await;
+    carried_out_once(supervisor, reporter, work, planner).await
+}
+
+/// As [`once`], for whoever has the turn.
+async fn carried_out_once(
+    supervisor: &Rc<Supervisor>,
+    reporter: &Reporter,
+    work: Work,
+    planner: impl Fn(&Observed) -> Result<Plan, PlanError>,
+) -> Event {
     let fetched = match fetch(supervisor, reporter, &work).await {
         Ok(changed) => changed,
         Err(failed) => return failed,

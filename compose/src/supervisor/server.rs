@@ -32,6 +32,13 @@ pub struct Reporter {
 }
 
 impl Reporter {
+    /// For what the supervisor does by itself, with what would be told.
+    #[must_use]
+    pub fn to_ourselves() -> (Self, mpsc::UnboundedReceiver<Bytes>) {
+        let (answer, told) = mpsc::unbounded_channel();
+        (Self { answer }, told)
+    }
+
     /// Sends one event into the answer. A client that has left is no reason to stop.
     pub fn send(&self, event: &Event) {
         let _ = self.answer.send(Bytes::from(event.to_line()));
@@ -124,6 +131,7 @@ async fn answer(
     };
     Ok(match path.as_str() {
         path::UP => begin(&supervisor, &body, requests::up),
+        path::APPLY => begin(&supervisor, &body, requests::apply),
         path::DOWN => begin(&supervisor, &body, requests::down),
         path::START => begin(&supervisor, &body, requests::start),
         path::STOP => begin(&supervisor, &body, requests::stop),
@@ -133,6 +141,7 @@ async fn answer(
         path::UNPAUSE => begin(&supervisor, &body, requests::unpause),
         path::CONNECT => begin(&supervisor, &body, requests::connect),
         path::DISCONNECT => begin(&supervisor, &body, requests::disconnect),
+        path::HOOK => begin(&supervisor, &body, requests::hook),
         path::RM => begin(&supervisor, &body, requests::rm),
         path::RUN => begin(&supervisor, &body, requests::run),
         _ => refusal(StatusCode::NOT_FOUND, "there is no such request"),

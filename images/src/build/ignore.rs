@@ -9,7 +9,7 @@ use std::path::{Component, Path};
 
 /// A list of patterns, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Patterns {
+pub struct Patterns {
     rules: Vec<Rule>,
 }
 
@@ -48,27 +48,35 @@ pub struct PatternError(pub(crate) String);
 
 impl Patterns {
     /// Reads a `.dockerignore`: one pattern a line, `#` begins a comment.
-    pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
+    ///
+    /// # Errors
+    ///
+    /// The first pattern that cannot be read.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         Self::of(lines.map(str::trim).filter(|line| !line.is_empty()))
     }
 
     /// Reads a list of patterns.
-    pub(crate) fn of<'a>(
-        patterns: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Self, PatternError> {
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be read.
+    pub fn of<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, PatternError> {
         let rules = patterns.into_iter().filter_map(|pattern| Rule::parse(pattern).transpose());
         Ok(Self { rules: rules.collect::<Result<_, _>>()? })
     }
 
     /// Whether nothing fits.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
     /// Whether `path`, relative to the root, is meant.
-    pub(crate) fn matches(&self, path: &Path) -> bool {
+    #[must_use]
+    pub fn matches(&self, path: &Path) -> bool {
         let names = names(path);
         self.rules.iter().fold(false, |meant, rule| {
             if meant == rule.exception && rule.matches_or_above(&names) {
@@ -80,7 +88,8 @@ impl Patterns {
     }
 
     /// Whether anything below the directory `path`, which is meant itself, may be an exception.
-    pub(crate) fn has_exception_below(&self, path: &Path) -> bool {
+    #[must_use]
+    pub fn has_exception_below(&self, path: &Path) -> bool {
         let names = names(path);
         self.rules.iter().any(|rule| rule.exception && reaches_below(&rule.parts, &names))
     }

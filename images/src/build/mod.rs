@@ -49,6 +49,7 @@ pub use context::{ContextError, GitSource, Source};
 pub use dockerfile::Problem;
 pub use error::{BuildError, Mistakes};
 pub use event::Event;
+pub use ignore::{PatternError, Patterns};
 pub use room::{CacheKind, CacheRecord, PrunedCache};
 pub use run::FailedStep;
 

@@ -10,6 +10,7 @@ use super::capabilities;
 use super::entry::{Entry, own_root};
 use super::error::{Attempt, StepError};
 use crate::exec::ExecProcess;
+use crate::failure::Failure;
 
 /// The largest user database that is read: a file of an image is not trusted to be of a sensible size.
 const LARGEST: u64 = 16 << 20;
@@ -42,6 +43,20 @@ pub(super) fn look_up_in(root: &Root, process: &ExecProcess) -> Result<Identity,
     let groups = read(root, "etc/group")?;
     resolve(&process.user, &process.groups, &users, &groups)
         .map_err(|detail| StepError::refused(0, detail))
+}
+
+/// The user and the group that a process of `user` has in the container whose file system is `root`.
+///
+/// # Errors
+///
+/// When its user database does not know them, or cannot be read.
+pub fn owner(root: &Root, user: &str) -> Result<(u32, u32), Failure> {
+    let failed = |StepError { errno, detail }| Failure { step: "user".to_owned(), errno, detail };
+    let users = read(root, "etc/passwd").map_err(failed)?;
+    let groups = read(root, "etc/group").map_err(failed)?;
+    let found = resolve(user, &[], &users, &groups);
+    let found = found.map_err(|detail| failed(StepError::refused(0, detail)))?;
+    Ok((found.user, found.group))
 }
 
 /// Reads a file of the image that does not have to exist: a regular one, of limited size.

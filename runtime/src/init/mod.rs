@@ -37,6 +37,7 @@ use crate::failure::Failure;
 use crate::launch::{Launch, NamespaceKind, Upper};
 
 pub(crate) use entry::Standard;
+pub use identity::owner;
 pub use view::view;
 
 /// What the exit code of a child is that has reported its failure; nobody looks at it.

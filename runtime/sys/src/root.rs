@@ -249,6 +249,11 @@ impl Place {
         Ok(OsString::from_vec(target.into_bytes()))
     }
 
+    /// Gives what is here the name `to`, in one step and in the place of a file that has it.
+    pub fn rename(&self, to: &Place) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.directory, &*self.name, &to.directory, &*to.name)?)
+    }
+
     /// Removes a file, link or node.
     pub fn remove_file(&self) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.directory, &*self.name, AtFlags::empty())?)

@@ -129,7 +129,7 @@ fn passes(image: &Image, filters: &[PruneFilter]) -> bool {
 }
 
 /// A container that is made of the image. One whose record cannot be read may be.
-fn user(image: &Image, context: &Context) -> Option<String> {
+pub fn user(image: &Image, context: &Context) -> Option<String> {
     let id = image.id.to_string();
     match list::all_containers(context.roots()) {
         Ok(listing) => {

@@ -26,7 +26,7 @@ use crate::logs::paint::{Look, Painter};
 use crate::record::Container;
 use crate::record::names::separator;
 
-/// Brings the project up and stays with it.
+/// Brings the project up and stays with it; calls `begin` when it is up.
 ///
 /// # Errors
 ///
@@ -36,6 +36,7 @@ pub fn run(
     request: &UpRequest,
     watched: Watched,
     (look, menu): (Look, bool),
+    begin: Option<Box<dyn FnOnce()>>,
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
@@ -59,6 +60,7 @@ pub fn run(
         deaf: None,
         cut_off: Vec::new(),
         rising: Some(rising),
+        begin,
         stopping: None,
         killing: None,
         interrupted: false,
@@ -104,6 +106,8 @@ struct Attached<'a> {
     cut_off: Vec<From>,
     /// The answer to the request itself.
     rising: Option<Answer>,
+    /// What is to begin when everything is up.
+    begin: Option<Box<dyn FnOnce()>>,
     /// The answer to the stop that follows an abort or a Ctrl-C.
     stopping: Option<Answer>,
     /// The answer to the kill that follows a second Ctrl-C.
@@ -273,6 +277,9 @@ impl Attached<'_> {
         self.greet()?;
         self.look_again()?;
         self.watch.risen();
+        if let Some(begin) = self.begin.take() {
+            begin();
+        }
         Ok(())
     }
 

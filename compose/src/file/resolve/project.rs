@@ -9,6 +9,7 @@ use crate::file::node::{Entry, Map, Node};
 use crate::file::render;
 use crate::file::report::Report;
 use crate::file::schema::{PROJECT, Shape};
+use crate::file::text;
 use crate::model::{
     Config, FileSource, Ipam, IpamPool, Kept, NameError, Network, Place, Project, Seccomp, Secret,
     Service, ServiceName, Volume,
@@ -33,17 +34,15 @@ pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Opti
         disabled: services(&mut scratch, Some(&document.disabled), document),
         networks: named(report, tree, "networks", network),
         volumes: named(report, tree, "volumes", volume),
-        secrets: named(report, tree, "secrets", |fields, place| Secret {
-            name: fields.text("name").unwrap_or_default(),
-            source: source(fields, document),
-            labels: fields.pairs("labels"),
-            place,
+        secrets: named(report, tree, "secrets", |fields, place| {
+            let (source, digest) = source(fields, document);
+            let name = fields.text("name").unwrap_or_default();
+            Secret { name, source, digest, labels: fields.pairs("labels"), place }
         }),
-        configs: named(report, tree, "configs", |fields, place| Config {
-            name: fields.text("name").unwrap_or_default(),
-            source: source(fields, document),
-            labels: fields.pairs("labels"),
-            place,
+        configs: named(report, tree, "configs", |fields, place| {
+            let (source, digest) = source(fields, document);
+            let name = fields.text("name").unwrap_or_default();
+            Config { name, source, digest, labels: fields.pairs("labels"), place }
         }),
         kept: kept(report, tree),
         compatibility: false,
@@ -136,10 +135,13 @@ fn volume(fields: &mut Fields<'_, '_>, place: Option<Place>) -> Volume {
     }
 }
 
-fn source(fields: &Fields<'_, '_>, document: &Document) -> FileSource {
+/// Where the bytes come from; for a file with its digest.
+fn source(fields: &Fields<'_, '_>, document: &Document) -> (FileSource, Option<String>) {
     if let Some(path) = fields.path("file") {
-        FileSource::File(path)
-    } else if let Some(variable) = fields.text("environment") {
+        let digest = text::digest(&path);
+        return (FileSource::File(path), digest);
+    }
+    let source = if let Some(variable) = fields.text("environment") {
         let value = document.environment.get(&variable).cloned();
         FileSource::Environment { variable, value }
     } else if let Some(driver) = fields.text("driver") {
@@ -148,7 +150,8 @@ fn source(fields: &Fields<'_, '_>, document: &Document) -> FileSource {
         FileSource::Content(content.to_owned())
     } else {
         FileSource::External
-    }
+    };
+    (source, None)
 }
 
 fn kept(report: &Report, tree: &Node) -> BTreeMap<String, Kept> {

@@ -130,7 +130,7 @@ fn up(abort: Abort, script: fn(&mut Supervisor)) -> (Result<u8, CommandError>, V
     let session = Session::starting_with(&context, "p", |_| {
         Err(LaunchError::Start(std::io::ErrorKind::NotFound.into()))
     });
-    let code = run(&session, &request, watched, (look, false), &context, &mut terminal);
+    let code = run(&session, &request, watched, (look, false), None, &context, &mut terminal);
     (code, supervisor.join().unwrap())
 }
 

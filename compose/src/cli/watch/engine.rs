@@ -1,0 +1,532 @@
+//! The loop of `watch`: waits for a save, then makes the project follow it.
+//!
+//! What was saved is looked at in this order: the files of the project themselves, then for each rule rebuilds, copies,
+//! restarts, commands. A step that fails is told and ends nothing: the next save tries again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use images::{Force, Store};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+use serde::Serialize;
+
+use super::containers::{self, Owners, copy};
+use super::rules;
+use crate::api::{HookRequest, RestartOptions, RestartRequest, RmOptions, RmRequest};
+use crate::api::{Recreate, UpOptions, UpRequest, path};
+use crate::cli::build::{self, Voice, When};
+use crate::cli::context::Context;
+use crate::cli::error::CommandError;
+use crate::cli::image::prune;
+use crate::cli::session::{Outcome, Session, show};
+use crate::cli::terminal::Terminal;
+use crate::client::{Answer, ClientError};
+use crate::file::Loaded;
+use crate::model::{Project, ServiceName, WatchAction};
+use crate::watch::batch::{Batch, Stage};
+use crate::watch::inputs::Inputs;
+use crate::watch::rule::Rule;
+use crate::watch::source::{Source, WatchError};
+
+/// How often a request is asked again after the supervisor went away.
+const TRIES: u32 = 5;
+
+/// What the command line says about a watch.
+#[derive(Debug, Clone)]
+pub struct Wishes {
+    /// The services that were named.
+    pub services: Vec<ServiceName>,
+    /// How the project was brought up.
+    pub options: UpOptions,
+    /// Whether images are built that are missing after a change of the file.
+    pub missing: When,
+    /// What is said while images are built.
+    pub voice: Voice,
+    /// Images that a rebuild leaves without a name are removed.
+    pub prune: bool,
+}
+
+/// A project that is followed.
+#[derive(Debug)]
+pub struct Engine {
+    context: Context,
+    wishes: Wishes,
+    project: Project,
+    rules: Vec<Rule>,
+    inputs: Inputs,
+    source: Source,
+    awake: Arc<OwnedFd>,
+    batch: Batch,
+    owners: Owners,
+    /// Containers that have all that was copied so far.
+    known: BTreeSet<String>,
+    /// What was copied, for containers that come later: by rule.
+    copied: BTreeMap<(ServiceName, PathBuf, PathBuf), BTreeSet<PathBuf>>,
+}
+
+/// Why the loop goes on.
+enum Woken {
+    Stopped,
+    Touched,
+    Over,
+}
+
+/// What is to be done with one service after a save.
+#[derive(Debug, Default)]
+struct Work {
+    copies: BTreeMap<PathBuf, PathBuf>,
+    restart: bool,
+    /// Rules whose command is to run.
+    commands: Vec<usize>,
+}
+
+impl Engine {
+    /// Watches the files of `loaded` and those of the rules; what is saved from here on is not missed.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no watches left.
+    pub fn new(
+        context: &Context,
+        loaded: Loaded,
+        rules: Vec<Rule>,
+        wishes: Wishes,
+    ) -> Result<Self, CommandError> {
+        let failed = |error: Errno| CommandError::failed(format!("eventfd: {error}"));
+        let awake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed)?;
+        let awake = Arc::new(awake);
+        let bell = Arc::clone(&awake);
+        let source = Source::new(move || {
+            // It fails when it has been rung 2^64 times and nobody came.
+            let _ = rustix::io::write(&bell, &1_u64.to_ne_bytes());
+        })?;
+        // A container that is made anew for the sake of one change is not made anew for ever.
+        let options = UpOptions {
+            recreate: Recreate::Diverged,
+            recreate_dependencies: Recreate::Diverged,
+            ..wishes.options.clone()
+        };
+        let inputs = Inputs::new(&loaded.project.working_dir, &loaded.inputs);
+        let mut engine = Self {
+            context: context.clone(),
+            wishes: Wishes { options, ..wishes },
+            project: loaded.project,
+            rules,
+            inputs,
+            source,
+            awake,
+            batch: Batch::default(),
+            owners: Owners::default(),
+            known: BTreeSet::new(),
+            copied: BTreeMap::new(),
+        };
+        engine.watch()?;
+        Ok(engine)
+    }
+
+    /// What the files say.
+    #[must_use]
+    pub const fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// How the project is brought up.
+    #[must_use]
+    pub const fn options(&self) -> &UpOptions {
+        &self.wishes.options
+    }
+
+    /// The services that have rules.
+    #[must_use]
+    pub fn services(&self) -> BTreeSet<ServiceName> {
+        self.rules.iter().map(|rule| rule.service.clone()).collect()
+    }
+
+    /// Follows the files until `stop` can be read.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel cannot be waited for; what fails after a save is told and is no end.
+    pub fn run(
+        mut self,
+        stop: Option<BorrowedFd<'_>>,
+        terminal: &mut Terminal,
+    ) -> Result<u8, CommandError> {
+        if let Err(error) = self.copy_at_first() {
+            terminal.fail(&error);
+        }
+        terminal.note("Watch enabled");
+        loop {
+            match self.wait(stop)? {
+                Woken::Stopped => return Ok(0),
+                Woken::Touched => self.take_in()?,
+                Woken::Over => {
+                    let touched = self.batch.take();
+                    if let Err(error) = self.follow(&touched, stop, terminal) {
+                        terminal.fail(&error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn watch(&mut self) -> Result<(), WatchError> {
+        for directory in self.inputs.directories() {
+            self.source.add_directory(directory)?;
+        }
+        let rules = &self.rules;
+        let wanted = |path: &Path| rules.iter().any(|rule| rule.looks_into(path));
+        for rule in rules {
+            if let Some(parent) = rule.path.parent() {
+                self.source.add_directory(parent)?;
+            }
+            if rule.path.is_dir() {
+                self.source.add_tree(&rule.path, &wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&self, stop: Option<BorrowedFd<'_>>) -> Result<Woken, CommandError> {
+        let wait = self.batch.wait(Instant::now());
+        if wait.is_some_and(|wait| wait.is_zero()) {
+            return Ok(Woken::Over);
+        }
+        let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
+        let mut descriptors = vec![PollFd::new(&*self.awake, PollFlags::IN)];
+        descriptors.extend(stop.map(|stop| PollFd::from_borrowed_fd(stop, PollFlags::IN)));
+        match poll(&mut descriptors, wait.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(CommandError::failed(format!("poll: {error}"))),
+        }
+        let ready = |at: usize| descriptors.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        Ok(if ready(1) { Woken::Stopped } else { Woken::Touched })
+    }
+
+    /// Takes what has happened into the batch, as far as it is of interest.
+    fn take_in(&mut self) -> Result<(), CommandError> {
+        // Not there any more if somebody else woke us.
+        let _ = rustix::io::read(&*self.awake, &mut [0; 8]);
+        let rules = &self.rules;
+        let wanted = |path: &Path| rules.iter().any(|rule| rule.looks_into(path));
+        let mut changes = self.source.take(&wanted)?;
+        for rule in rules {
+            // The directory of a rule is not seen by its tree when it comes.
+            let came = changes.touched.iter().any(|(path, _)| *path == rule.path);
+            if came && rule.path.is_dir() {
+                let found = self.source.add_and_list(&rule.path, &wanted)?;
+                changes.touched.extend(found.into_iter().map(|path| (path, Stage::Whole)));
+            }
+        }
+        let now = Instant::now();
+        if changes.lost {
+            let inputs = self.project.files.iter().map(|file| (file.clone(), Stage::Whole));
+            changes.touched.extend(inputs);
+        }
+        for (path, stage) in changes.touched {
+            if self.inputs.concern(&path) {
+                self.batch.be_patient();
+                self.batch.add(path, stage, now);
+            } else if rules.iter().any(|rule| rule.covers(&path)) {
+                self.batch.add(path, stage, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(
+        &mut self,
+        touched: &BTreeSet<PathBuf>,
+        stop: Option<BorrowedFd<'_>>,
+        terminal: &mut Terminal,
+    ) -> Result<(), CommandError> {
+        if touched.iter().any(|path| self.inputs.concern(path)) {
+            self.reconcile(stop, terminal)?;
+        }
+        let mut rebuild = BTreeSet::new();
+        let mut work: BTreeMap<ServiceName, Work> = BTreeMap::new();
+        for (at, rule) in self.rules.iter().enumerate() {
+            let covered: Vec<&PathBuf> = touched.iter().filter(|path| rule.covers(path)).collect();
+            if covered.is_empty() {
+                continue;
+            }
+            if rule.action == WatchAction::Rebuild {
+                rebuild.insert(rule.service.clone());
+                continue;
+            }
+            let work = work.entry(rule.service.clone()).or_default();
+            work.restart |= matches!(rule.action, WatchAction::Restart | WatchAction::SyncRestart);
+            if rule.action == WatchAction::SyncExec {
+                work.commands.push(at);
+            }
+            if rule.copies() {
+                let key = (rule.service.clone(), rule.path.clone(), rule.target.clone());
+                self.copied.entry(key).or_default().extend(covered.iter().map(|p| (*p).clone()));
+                let pairs = covered
+                    .into_iter()
+                    .filter_map(|from| Some((from.clone(), rule.target_of(from)?)));
+                work.copies.extend(pairs);
+            }
+        }
+        self.rebuild(&rebuild, stop, terminal)?;
+        self.carry_out(work, stop, terminal)
+    }
+
+    /// Copies, restarts and runs commands, each for all services before the next.
+    fn carry_out(
+        &mut self,
+        work: BTreeMap<ServiceName, Work>,
+        stop: Option<BorrowedFd<'_>>,
+        terminal: &mut Terminal,
+    ) -> Result<(), CommandError> {
+        let all = self.context.containers(self.project.name.as_str())?;
+        self.catch_up(&all)?;
+        let mut failed: Option<CommandError> = None;
+        let mut keep = |result: Result<(), CommandError>| match (result, &mut failed) {
+            (Ok(()), _) => {}
+            (Err(error), None) => failed = Some(error),
+            (Err(error), Some(first)) => {
+                first.drawn.push_str(&error.drawn);
+                first.failures.extend(error.failures);
+            }
+        };
+        for (service, Work { copies, .. }) in work.iter().filter(|(_, one)| !one.copies.is_empty())
+        {
+            for container in containers::of(&all, service) {
+                keep(copy(container, copies, &mut self.owners, &self.context));
+            }
+            let count = copies.len();
+            let files = if count == 1 { "file" } else { "files" };
+            terminal.note(&format!("Service {service}: {count} {files} synced"));
+        }
+        let restarts = work.iter().filter(|(_, one)| one.restart);
+        let services: Vec<ServiceName> = restarts.map(|(service, _)| service.clone()).collect();
+        if !services.is_empty() {
+            let options = RestartOptions { services, ..RestartOptions::default() };
+            let request = RestartRequest { project: Some(self.project.clone()), options };
+            keep(self.ask(path::RESTART, &request, stop, terminal).map(drop));
+        }
+        for (service, Work { commands, .. }) in &work {
+            for at in commands {
+                let Some(hook) = self.rules.get(*at).and_then(|rule| rule.exec.clone()) else {
+                    continue;
+                };
+                let words = hook.command.join(" ");
+                let request = HookRequest { service: service.clone(), hook };
+                let ran = self.ask(path::HOOK, &request, stop, terminal);
+                if ran.is_ok() {
+                    terminal.note(&format!("Service {service}: `{words}` has run"));
+                }
+                keep(ran.map(drop));
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Copies what is to be there from the beginning.
+    fn copy_at_first(&mut self) -> Result<(), CommandError> {
+        let rules = &self.rules;
+        let wanted = |path: &Path| rules.iter().any(|rule| rule.looks_into(path));
+        for rule in rules.iter().filter(|rule| rule.initial_sync && rule.copies()) {
+            let mut paths = match rule.path.is_dir() {
+                true => self.source.add_and_list(&rule.path, &wanted)?,
+                false => vec![rule.path.clone()],
+            };
+            paths.retain(|path| rule.covers(path));
+            let key = (rule.service.clone(), rule.path.clone(), rule.target.clone());
+            self.copied.entry(key).or_default().extend(paths);
+        }
+        let all = self.context.containers(self.project.name.as_str())?;
+        self.catch_up(&all)
+    }
+
+    /// Gives containers that have come since all that was copied into those before them.
+    fn catch_up(&mut self, all: &[crate::record::Container]) -> Result<(), CommandError> {
+        for container in all.iter().filter(|one| !one.record.oneoff) {
+            if !self.known.insert(container.record.id.clone()) {
+                continue;
+            }
+            let mut copies = BTreeMap::new();
+            for rule in self.rules.iter().filter(|rule| rule.service == container.record.service) {
+                let key = (rule.service.clone(), rule.path.clone(), rule.target.clone());
+                let paths = self.copied.get(&key).into_iter().flatten();
+                copies.extend(paths.filter_map(|from| Some((from.clone(), rule.target_of(from)?))));
+            }
+            if !copies.is_empty() {
+                copy(container, &copies, &mut self.owners, &self.context)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the project again and brings it to what its files say now.
+    fn reconcile(
+        &mut self,
+        stop: Option<BorrowedFd<'_>>,
+        terminal: &mut Terminal,
+    ) -> Result<(), CommandError> {
+        let services = self.wishes.services.clone();
+        let loaded = match self.context.load_to_follow(&services, terminal) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                terminal.fail(&error);
+                terminal.warn("the project stays as it is until its files can be read");
+                return Ok(());
+            }
+        };
+        self.inputs = Inputs::new(&loaded.project.working_dir, &loaded.inputs);
+        if loaded.project == self.project {
+            return Ok(self.watch()?);
+        }
+        if loaded.project.name != self.project.name {
+            let (old, new) = (&self.project.name, &loaded.project.name);
+            return Err(CommandError::failed(format!(
+                "the project is called {new}, and was {old}"
+            ))
+            .help("end this command, `compose down` and begin again"));
+        }
+        let all = crate::cli::up::wanted(&loaded.project, &services, false);
+        self.context.check_support(&loaded.project, &all, terminal)?;
+        let rules = rules(&loaded.project, &services, self.wishes.missing, terminal)?;
+        let gone: Vec<ServiceName> = self
+            .project
+            .services
+            .keys()
+            .filter(|name| !loaded.project.services.contains_key(*name))
+            .cloned()
+            .collect();
+        let (when, voice) = (self.wishes.missing, self.wishes.voice);
+        build::before(&loaded.project, &all, when, voice, &self.context, terminal)?;
+        let options = self.wishes.options.clone();
+        let request = UpRequest { project: loaded.project.clone(), options };
+        if !gone.is_empty() {
+            let options = RmOptions { services: gone, stop: true, ..RmOptions::default() };
+            let request = RmRequest { project: Some(self.project.clone()), options };
+            self.ask(path::RM, &request, stop, terminal)?;
+        }
+        self.ask(path::UP, &request, stop, terminal)?;
+        self.project = loaded.project;
+        self.rules = rules;
+        self.watch()?;
+        self.copy_at_first()?;
+        terminal.note("The project follows its files");
+        Ok(())
+    }
+
+    fn rebuild(
+        &mut self,
+        services: &BTreeSet<ServiceName>,
+        stop: Option<BorrowedFd<'_>>,
+        terminal: &mut Terminal,
+    ) -> Result<(), CommandError> {
+        if services.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = services.iter().map(ServiceName::as_str).collect();
+        terminal.note(&format!("Rebuilding {}", names.join(", ")));
+        let store = Store::open(&self.context.roots().images())?;
+        let project = &self.project;
+        let references = services.iter().filter_map(|name| project.services.get(name));
+        let references: Vec<String> =
+            references.map(|service| service.image_reference(&project.name)).collect();
+        let mut before = BTreeSet::new();
+        for reference in &references {
+            before.extend(store.find(reference)?.map(|image| image.id.to_string()));
+        }
+        build::before(project, services, When::Always, self.wishes.voice, &self.context, terminal)?;
+        // What was copied by hand is in the image now.
+        self.copied.retain(|(service, ..), _| !services.contains(service));
+        let options = UpOptions {
+            services: services.iter().cloned().collect(),
+            dependencies: false,
+            ..self.wishes.options.clone()
+        };
+        let request = UpRequest { project: self.project.clone(), options };
+        self.ask(path::UP, &request, stop, terminal)?;
+        if self.wishes.prune {
+            self.prune(&store, &before)?;
+        }
+        Ok(())
+    }
+
+    /// Removes images that a rebuild has left without a name.
+    fn prune(&self, store: &Store, before: &BTreeSet<String>) -> Result<(), CommandError> {
+        let listing = store.list()?;
+        for id in before {
+            let named =
+                |image: &images::Image| image.id.to_string() == *id && image.reference.is_some();
+            if listing.images.iter().any(named) {
+                continue;
+            }
+            match store.remove(id, Force::No, |image| prune::user(image, &self.context)) {
+                Ok(_)
+                | Err(images::RemoveError::InUse { .. } | images::RemoveError::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the supervisor do something; shows how it goes.
+    fn ask<T: Serialize>(
+        &self,
+        path: &str,
+        request: &T,
+        stop: Option<BorrowedFd<'_>>,
+        terminal: &mut Terminal,
+    ) -> Result<Outcome, CommandError> {
+        let session = Session::new(&self.context, self.project.name.as_str());
+        let mut tries = 1;
+        loop {
+            match answered(session.ask(path, request)?, stop, terminal)? {
+                Ok(outcome) => {
+                    terminal.settle();
+                    return Ok(outcome);
+                }
+                Err(ClientError::CutOff { .. }) if tries < TRIES => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Shows the events of an answer until it ends, or until `stop` can be read. The inner error is one of the connection.
+fn answered(
+    mut answer: Answer,
+    stop: Option<BorrowedFd<'_>>,
+    terminal: &mut Terminal,
+) -> Result<Result<Outcome, ClientError>, CommandError> {
+    loop {
+        loop {
+            match answer.ready() {
+                Ok(Some(event)) => {
+                    if let Some(end) = show(&event, terminal) {
+                        return end.map(Ok);
+                    }
+                }
+                Ok(None) => match answer.without_end() {
+                    Some(error) => return Ok(Err(error)),
+                    None => break,
+                },
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let mut descriptors = vec![PollFd::from_borrowed_fd(answer.as_fd(), PollFlags::IN)];
+        descriptors.extend(stop.map(|stop| PollFd::from_borrowed_fd(stop, PollFlags::IN)));
+        crate::cli::session::wait_for(&mut descriptors, terminal)?;
+        let ready = |at: usize| descriptors.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        if ready(1) {
+            // What has been asked for is carried out without us.
+            return Ok(Ok(Outcome { changed: true, code: 0 }));
+        }
+        if ready(0)
+            && let Err(error) = answer.fill()
+        {
+            return Ok(Err(error));
+        }
+    }
+}

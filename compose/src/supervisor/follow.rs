@@ -1,0 +1,276 @@
+//! `up --detach --follow`: whenever a file is saved that the project was read from, the project is brought to what the
+//! files say.
+//!
+//! What is followed is written down, so that a supervisor that was killed goes on with it. A file with a mistake changes
+//! nothing and is told to whoever listens; the next save is looked at again.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use super::server::Reporter;
+use super::{Supervisor, requests};
+use crate::api::{Recreate, RmOptions, RmRequest, UpOptions, UpRequest};
+use crate::diagnostic::{Severity, Style};
+use crate::event::{Event, Failure};
+use crate::file::{self, Loaded};
+use crate::model::{Project, ServiceName, unsupported};
+use crate::record::{RECORD_VERSION, check_version, read_record, replace_record};
+use crate::watch::batch::Batch;
+use crate::watch::inputs::Inputs;
+use crate::watch::source::{Source, WatchError};
+
+/// What is followed, as it is written down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct FollowRecord {
+    /// Version of this record's layout.
+    version: u32,
+    /// How the project is brought up, with the way to read its files.
+    options: UpOptions,
+}
+
+/// Follows from now on what `options` say, if they do; `project` is what the files said when it was brought up.
+///
+/// # Errors
+///
+/// When it cannot be written down, and when the kernel has no watches left.
+pub fn begin(
+    supervisor: &Rc<Supervisor>,
+    (project, options): (Project, UpOptions),
+) -> Result<(), Failure> {
+    if options.follow.is_none() {
+        return Ok(());
+    }
+    let options = UpOptions {
+        recreate: Recreate::Diverged,
+        recreate_dependencies: Recreate::Diverged,
+        wait: None,
+        ..options
+    };
+    let record = FollowRecord { version: RECORD_VERSION, options };
+    let path = supervisor.roots.project(&supervisor.project).follow();
+    replace_record(&path, &record).map_err(|error| Failure::new(&error))?;
+    let follower = Follower::new(Rc::clone(supervisor), record.options, Some(project));
+    let follower = follower.map_err(|error| {
+        let failure = Failure::new(&error);
+        error.remedy().into_iter().fold(failure, Failure::with_help)
+    })?;
+    spawn(supervisor, follower);
+    Ok(())
+}
+
+/// Goes on with what the predecessor of this supervisor has followed.
+pub fn resume(supervisor: &Rc<Supervisor>) {
+    let path = supervisor.roots.project(&supervisor.project).follow();
+    let record: Option<FollowRecord> = match read_record(&path) {
+        Ok(record) => record,
+        Err(error) => return supervisor.warn(Failure::new(&error).message),
+    };
+    let Some(record) = record else { return };
+    if let Err(error) = check_version(&path, record.version) {
+        return supervisor.warn(Failure::new(&error).message);
+    }
+    match Follower::new(Rc::clone(supervisor), record.options, None) {
+        Ok(follower) => spawn(supervisor, follower),
+        Err(error) => supervisor.warn(Failure::new(&error).message),
+    }
+}
+
+/// Follows nothing any longer. A change that has begun is finished.
+pub fn end(supervisor: &Supervisor) {
+    if let Some(follower) = supervisor.following.take() {
+        follower.abort();
+    }
+    let paths = supervisor.roots.project(&supervisor.project);
+    for path in [paths.follow(), paths.problem()] {
+        // Mostly there is none.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Writes down what keeps the project from being as its files say, for `ps`.
+fn tell(supervisor: &Supervisor, looked: Result<(), Vec<Failure>>) {
+    let path = supervisor.roots.project(&supervisor.project).problem();
+    let written = match looked {
+        Ok(()) => match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+        Err(failures) => {
+            let words: Vec<String> = failures.into_iter().map(|failure| failure.message).collect();
+            let words = words.join("\n");
+            let written = std::fs::write(&path, &words);
+            supervisor.warn(words);
+            written
+        }
+    };
+    if let Err(error) = written {
+        tracing::warn!(%error, "{}", path.display());
+    }
+}
+
+fn spawn(supervisor: &Supervisor, follower: Follower) {
+    let task = spawn_local(follower.run());
+    if let Some(before) = supervisor.following.replace(Some(task.abort_handle())) {
+        before.abort();
+    }
+}
+
+struct Follower {
+    supervisor: Rc<Supervisor>,
+    options: UpOptions,
+    /// What the project was last brought to; none if it is to be looked at again.
+    project: Option<Project>,
+    inputs: Inputs,
+    source: Source,
+    bell: Arc<Notify>,
+    batch: Batch,
+}
+
+impl Follower {
+    fn new(
+        supervisor: Rc<Supervisor>,
+        options: UpOptions,
+        project: Option<Project>,
+    ) -> Result<Self, WatchError> {
+        let bell = Arc::new(Notify::new());
+        let ring = Arc::clone(&bell);
+        let source = Source::new(move || ring.notify_one())?;
+        let (inputs, batch) = (Inputs::default(), Batch::default());
+        Ok(Self { supervisor, options, project, inputs, source, bell, batch })
+    }
+
+    async fn run(mut self) {
+        // What was saved while nobody looked is seen by looking at once.
+        loop {
+            let looked = self.look().await;
+            tell(&self.supervisor, looked);
+            if let Err(error) = self.saved().await {
+                self.supervisor.warn(Failure::new(&error).message);
+                return;
+            }
+        }
+    }
+
+    /// Comes back when a file was saved.
+    async fn saved(&mut self) -> Result<(), WatchError> {
+        loop {
+            match self.batch.wait(Instant::now()) {
+                Some(wait) if wait.is_zero() => break,
+                Some(wait) => {
+                    tokio::select! {
+                        () = self.bell.notified() => {}
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                }
+                None => self.bell.notified().await,
+            }
+            let changes = self.source.take(&|_| false)?;
+            let now = Instant::now();
+            for (path, stage) in changes.touched {
+                if changes.lost || self.inputs.concern(&path) {
+                    self.batch.be_patient();
+                    self.batch.add(path, stage, now);
+                }
+            }
+        }
+        self.batch.take();
+        Ok(())
+    }
+
+    /// Reads the project, and brings it to what its files say if they say something else.
+    async fn look(&mut self) -> Result<(), Vec<Failure>> {
+        let Some(follow) = &self.options.follow else { return Ok(()) };
+        let loaded = file::load(&follow.load).map_err(|found| {
+            let style = Style { color: false, base: Some(follow.load.working_dir.clone()) };
+            let message = |one: &crate::diagnostic::Diagnostic| Failure {
+                message: one.render(&style).trim_end().to_owned(),
+                ..Failure::default()
+            };
+            found
+                .iter()
+                .filter(|one| one.severity == Severity::Error)
+                .map(message)
+                .collect::<Vec<_>>()
+        });
+        let Loaded { mut project, inputs, .. } = match loaded {
+            Ok(loaded) => loaded,
+            Err(failures) => {
+                // Where the mistake is has been watched before; at the beginning it is the files that are named.
+                self.watch(None)?;
+                return Err(failures);
+            }
+        };
+        project.compatibility = follow.compatibility;
+        crate::cli::platform::fill_in(&mut project).map_err(|error| error.failures)?;
+        self.watch(Some(Inputs::new(&project.working_dir, &inputs)))?;
+        if self.project.as_ref() == Some(&project) {
+            return Ok(());
+        }
+        if project.name.as_str() != self.supervisor.project {
+            let message = format!("the project is called {} now: it is not followed", project.name);
+            return Err(vec![Failure { message, ..Failure::default() }]);
+        }
+        let wanted = project.services.keys().cloned().collect();
+        let refused: Vec<Failure> = unsupported(&project, &wanted)
+            .into_iter()
+            .filter(|one| one.severity == Severity::Error)
+            .map(|one| Failure { message: one.message, help: None, place: None })
+            .collect();
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+        self.remove_gone(&project).await?;
+        let request = UpRequest { project: project.clone(), options: self.options.clone() };
+        let supervisor = Rc::clone(&self.supervisor);
+        let (reporter, _told) = Reporter::to_ourselves();
+        // In a task of its own: whoever ends the following does not cut a change in two.
+        let up = spawn_local(requests::bring_up(supervisor, request, reporter)).await;
+        match up {
+            Ok(Event::Failed { failures }) => Err(failures),
+            _ => {
+                self.project = Some(project);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes the containers of services that the files had and have no longer.
+    async fn remove_gone(&self, project: &Project) -> Result<(), Vec<Failure>> {
+        let Some(before) = &self.project else { return Ok(()) };
+        let gone = before.services.keys().filter(|name| !project.services.contains_key(*name));
+        let services: Vec<ServiceName> = gone.cloned().collect();
+        if services.is_empty() {
+            return Ok(());
+        }
+        let options = RmOptions { services, stop: true, ..RmOptions::default() };
+        let request = RmRequest { project: Some(before.clone()), options };
+        let (reporter, _told) = Reporter::to_ourselves();
+        let supervisor = Rc::clone(&self.supervisor);
+        match spawn_local(requests::rm(supervisor, request, reporter)).await {
+            Ok(Event::Failed { failures }) => Err(failures),
+            _ => Ok(()),
+        }
+    }
+
+    fn watch(&mut self, inputs: Option<Inputs>) -> Result<(), Vec<Failure>> {
+        match (inputs, &self.options.follow) {
+            (Some(inputs), _) => self.inputs = inputs,
+            (None, Some(follow)) if self.inputs == Inputs::default() => {
+                let folder = &follow.load.working_dir;
+                let files = follow.load.files.iter().map(|file| folder.join(file));
+                self.inputs = Inputs::new(folder, &files.collect::<Vec<_>>());
+            }
+            _ => {}
+        }
+        for directory in self.inputs.directories() {
+            let watched = self.source.add_directory(directory);
+            watched.map_err(|error| vec![Failure::new(&error)])?;
+        }
+        Ok(())
+    }
+}

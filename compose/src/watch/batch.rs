@@ -1,0 +1,123 @@
+//! When a save is over: pure, the clock is the caller's.
+//!
+//! Editors, compilers and `git checkout` touch files in bursts. A batch is over when nothing has happened for a short
+//! while, longer for a burst of many files, and in no case later than [`LONGEST`] after it has begun. A file that
+//! somebody still writes to keeps it open: half a file is of no use to anybody.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long nothing must happen after a few files.
+pub const QUIET: Duration = Duration::from_millis(3);
+/// How long nothing must happen after many files, and after a compose file.
+pub const QUIET_BURST: Duration = Duration::from_millis(15);
+/// How long a file that is written to may stay quiet before it counts as written.
+pub const WRITING: Duration = Duration::from_millis(100);
+/// A batch is over at the latest so long after it has begun.
+pub const LONGEST: Duration = Duration::from_millis(500);
+/// From so many files on it is a burst.
+pub const BURST: usize = 8;
+
+/// What is known of a path that was touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Somebody writes to it.
+    Writing,
+    /// It is as it is to be.
+    Whole,
+}
+
+/// Paths that were touched in one go.
+#[derive(Debug, Default)]
+pub struct Batch {
+    touched: BTreeSet<PathBuf>,
+    writing: BTreeSet<PathBuf>,
+    /// When it has begun, and when the last change came.
+    times: Option<(Instant, Instant)>,
+    patient: bool,
+}
+
+impl Batch {
+    /// Takes in a change.
+    pub fn add(&mut self, path: PathBuf, stage: Stage, now: Instant) {
+        let begun = self.times.map_or(now, |(begun, _)| begun);
+        self.times = Some((begun, now));
+        match stage {
+            Stage::Writing => self.writing.insert(path.clone()),
+            Stage::Whole => self.writing.remove(&path),
+        };
+        self.touched.insert(path);
+    }
+
+    /// Waits as long as for a burst, however few files there are: for what is expensive to do twice.
+    pub const fn be_patient(&mut self) {
+        self.patient = true;
+    }
+
+    /// How long it still is to be waited for; none if nothing has happened.
+    #[must_use]
+    pub fn wait(&self, now: Instant) -> Option<Duration> {
+        let (begun, last) = self.times?;
+        let quiet = match (self.writing.is_empty(), self.touched.len()) {
+            (false, _) => WRITING,
+            (true, count) if count >= BURST || self.patient => QUIET_BURST,
+            _ => QUIET,
+        };
+        let over = (last + quiet).min(begun + LONGEST);
+        Some(over.saturating_duration_since(now))
+    }
+
+    /// What was touched; the next batch begins empty.
+    pub fn take(&mut self) -> BTreeSet<PathBuf> {
+        std::mem::take(self).touched
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    #[test]
+    fn a_save_is_over_when_it_is_quiet() {
+        let start = Instant::now();
+        let mut batch = Batch::default();
+        assert_eq!(batch.wait(start), None);
+        batch.add("a".into(), Stage::Whole, start);
+        assert_eq!(batch.wait(start), Some(QUIET));
+        batch.add("a".into(), Stage::Whole, start + ms(2));
+        assert_eq!(batch.wait(start + ms(2)), Some(QUIET));
+        assert_eq!(batch.wait(start + ms(60)), Some(Duration::ZERO));
+        assert_eq!(batch.take().len(), 1);
+        assert_eq!(batch.wait(start), None);
+    }
+
+    #[test]
+    fn a_burst_and_a_compose_file_are_given_more_time() {
+        let start = Instant::now();
+        let mut batch = Batch::default();
+        (0..BURST).for_each(|file| batch.add(file.to_string().into(), Stage::Whole, start));
+        assert_eq!(batch.wait(start), Some(QUIET_BURST));
+        batch.take();
+        batch.add("compose.yaml".into(), Stage::Whole, start);
+        batch.be_patient();
+        assert_eq!(batch.wait(start), Some(QUIET_BURST));
+    }
+
+    #[test]
+    fn half_a_file_is_waited_for_but_not_for_ever() {
+        let start = Instant::now();
+        let mut batch = Batch::default();
+        batch.add("a".into(), Stage::Writing, start);
+        assert_eq!(batch.wait(start), Some(WRITING));
+        batch.add("a".into(), Stage::Whole, start + ms(50));
+        assert_eq!(batch.wait(start + ms(50)), Some(QUIET));
+        // A log that is written to all the time.
+        (0..50).for_each(|at| batch.add("log".into(), Stage::Writing, start + ms(at * 10)));
+        assert_eq!(batch.wait(start + ms(490)), Some(ms(10)));
+    }
+}

@@ -1,0 +1,416 @@
+//! The one watcher of a command: directories in, touched paths out.
+//!
+//! # Why
+//!
+//! inotify(7) watches directories, not trees. Each directory that a rule looks into is watched by itself, and not one
+//! more: neither `.git` nor an ignored `node_modules` costs a watch. A directory that appears is watched first and read
+//! then, so that no file falls in between. Files are watched through their directory, because a save may put another file
+//! in their place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
+use notify::{Config, ErrorKind, INotifyWatcher, RecursiveMode, Watcher};
+
+use super::batch::Stage;
+
+/// Files cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The kernel has no more of something.
+    #[error("cannot follow {}: all {value} of {limit} are in use", path.display())]
+    Limit {
+        /// What was to be followed.
+        path: PathBuf,
+        /// The name of the limit, as sysctl(8) knows it.
+        limit: &'static str,
+        /// What it is set to.
+        value: u64,
+    },
+    /// Something else.
+    #[error("cannot follow {}", path.display())]
+    Watch {
+        /// What was to be followed.
+        path: PathBuf,
+        /// Why not.
+        source: notify::Error,
+    },
+}
+
+impl WatchError {
+    /// The command that raises the limit, if it is one.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Limit { limit, value, .. } => {
+                Some(format!("raise it: `sysctl -w {limit}={}`", value.saturating_mul(4)))
+            }
+            Self::Watch { .. } => None,
+        }
+    }
+
+    fn new(path: &Path, source: notify::Error) -> Self {
+        let limit = match &source.kind {
+            ErrorKind::MaxFilesWatch => Some("fs.inotify.max_user_watches"),
+            ErrorKind::Io(error) if error.raw_os_error() == Some(libc::EMFILE) => {
+                Some("fs.inotify.max_user_instances")
+            }
+            ErrorKind::Io(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                Some("fs.inotify.max_user_watches")
+            }
+            _ => None,
+        };
+        match limit {
+            Some(limit) => Self::Limit { path: path.to_owned(), limit, value: value_of(limit) },
+            None => Self::Watch { path: path.to_owned(), source },
+        }
+    }
+}
+
+fn value_of(limit: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/sys/{}", limit.replace('.', "/")));
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+}
+
+/// What has come since it was last asked for.
+#[derive(Debug, Default)]
+struct Inbox {
+    touched: Vec<(PathBuf, Stage)>,
+    /// Events were lost.
+    lost: bool,
+}
+
+/// Changes of files.
+#[derive(Debug)]
+pub struct Source {
+    watcher: INotifyWatcher,
+    inbox: Arc<Mutex<Inbox>>,
+    /// The directories that are watched, and whether what appears in them is looked into.
+    watched: BTreeMap<PathBuf, Extent>,
+}
+
+/// How far a directory is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Extent {
+    /// Only what is in it.
+    Entries,
+    /// All that is below it.
+    Tree,
+}
+
+/// What has changed.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The paths.
+    pub touched: Vec<(PathBuf, Stage)>,
+    /// More may have changed than was told.
+    pub lost: bool,
+}
+
+impl Source {
+    /// A watcher of nothing; `wake` is called, from another thread, whenever there is something to [take](Self::take).
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError::Limit`] when the user has no instance left.
+    pub fn new(wake: impl Fn() + Send + 'static) -> Result<Self, WatchError> {
+        let inbox = Arc::new(Mutex::new(Inbox::default()));
+        let filled = Arc::clone(&inbox);
+        let watcher = INotifyWatcher::new(
+            move |event: notify::Result<notify::Event>| {
+                if let Ok(mut inbox) = filled.lock()
+                    && inbox.take_in(event)
+                {
+                    wake();
+                }
+            },
+            Config::default(),
+        );
+        let watcher = watcher.map_err(|error| WatchError::new(Path::new("files"), error))?;
+        Ok(Self { watcher, inbox, watched: BTreeMap::new() })
+    }
+
+    /// Watches the entries of a directory, but not what is below them. What is not there is not watched.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError`].
+    pub fn add_directory(&mut self, path: &Path) -> Result<(), WatchError> {
+        if !self.watched.contains_key(path) && self.watch(path)? {
+            self.watched.insert(path.to_owned(), Extent::Entries);
+        }
+        Ok(())
+    }
+
+    /// Watches all directories from `path` down that are `wanted`.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError`].
+    pub fn add_tree(
+        &mut self,
+        path: &Path,
+        wanted: &dyn Fn(&Path) -> bool,
+    ) -> Result<(), WatchError> {
+        self.descend(path, wanted, &mut |_| {})
+    }
+
+    /// As [`Self::add_tree`]; returns all that is in it.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError`].
+    pub fn add_and_list(
+        &mut self,
+        path: &Path,
+        wanted: &dyn Fn(&Path) -> bool,
+    ) -> Result<Vec<PathBuf>, WatchError> {
+        let mut list = Vec::new();
+        self.descend(path, wanted, &mut |found| list.push(found.to_owned()))?;
+        Ok(list)
+    }
+
+    /// What has changed since the last call. Directories that have appeared in a tree are watched from here on if they
+    /// are `wanted`, and all that is in them counts as changed.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError`].
+    pub fn take(&mut self, wanted: &dyn Fn(&Path) -> bool) -> Result<Changes, WatchError> {
+        let Inbox { touched, lost } =
+            self.inbox.lock().map(|mut inbox| std::mem::take(&mut *inbox)).unwrap_or_default();
+        let mut changes = Changes { touched: Vec::new(), lost };
+        for (path, stage) in touched {
+            let is_file = self.look_at(&path, wanted, &mut changes)?;
+            changes.touched.push((path, if is_file { stage } else { Stage::Whole }));
+        }
+        if lost {
+            let trees = self.watched.iter().filter(|(_, extent)| **extent == Extent::Tree);
+            for path in trees.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
+                self.read_again(&path, wanted, &mut changes)?;
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Keeps the watches right when a directory comes or goes. Returns whether it is a file.
+    fn look_at(
+        &mut self,
+        path: &Path,
+        wanted: &dyn Fn(&Path) -> bool,
+        changes: &mut Changes,
+    ) -> Result<bool, WatchError> {
+        let kind = fs::symlink_metadata(path).ok().map(|found| found.file_type());
+        if !kind.is_some_and(|kind| kind.is_dir()) {
+            self.forget(path);
+            return Ok(kind.is_some_and(|kind| kind.is_file()));
+        }
+        let in_tree = path.parent().and_then(|parent| self.watched.get(parent));
+        if in_tree == Some(&Extent::Tree) && !self.watched.contains_key(path) {
+            self.read_again(path, wanted, changes)?;
+        }
+        Ok(false)
+    }
+
+    fn read_again(
+        &mut self,
+        path: &Path,
+        wanted: &dyn Fn(&Path) -> bool,
+        changes: &mut Changes,
+    ) -> Result<(), WatchError> {
+        self.descend(path, wanted, &mut |found| {
+            changes.touched.push((found.to_owned(), Stage::Whole));
+        })
+    }
+
+    /// Watches what is below `path`, and tells `found` of every entry.
+    fn descend(
+        &mut self,
+        path: &Path,
+        wanted: &dyn Fn(&Path) -> bool,
+        found: &mut dyn FnMut(&Path),
+    ) -> Result<(), WatchError> {
+        let mut open = vec![path.to_owned()];
+        while let Some(directory) = open.pop() {
+            if !wanted(&directory) {
+                continue;
+            }
+            let known = self.watched.get(&directory) == Some(&Extent::Tree);
+            if !known && !self.watch(&directory)? {
+                continue;
+            }
+            self.watched.insert(directory.clone(), Extent::Tree);
+            // What is gone again has been told.
+            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                let path = entry.path();
+                found(&path);
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    open.push(path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether there is such a directory.
+    fn watch(&mut self, path: &Path) -> Result<bool, WatchError> {
+        match self.watcher.watch(path, RecursiveMode::NonRecursive) {
+            Ok(()) => Ok(true),
+            Err(error) if is_gone(&error) => Ok(false),
+            Err(error) => Err(WatchError::new(path, error)),
+        }
+    }
+
+    /// A directory that is gone, or has another name now: its watch would tell of it under the old one.
+    fn forget(&mut self, path: &Path) {
+        let gone: BTreeSet<PathBuf> = self
+            .watched
+            .range(path.to_owned()..)
+            .map(|(known, _)| known)
+            .take_while(|known| known.starts_with(path))
+            .cloned()
+            .collect();
+        for path in gone {
+            self.watched.remove(&path);
+            // The kernel may have taken it away by itself.
+            let _ = self.watcher.unwatch(&path);
+        }
+    }
+}
+
+fn is_gone(error: &notify::Error) -> bool {
+    match &error.kind {
+        ErrorKind::PathNotFound => true,
+        ErrorKind::Io(error) => {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        }
+        _ => false,
+    }
+}
+
+impl Inbox {
+    /// Returns whether that is worth a look.
+    fn take_in(&mut self, event: notify::Result<notify::Event>) -> bool {
+        let Ok(event) = event else {
+            self.lost = true;
+            return true;
+        };
+        if event.need_rescan() {
+            self.lost = true;
+            return true;
+        }
+        let stage = match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => Stage::Whole,
+            EventKind::Access(_) => return false,
+            EventKind::Modify(ModifyKind::Data(_)) | EventKind::Create(CreateKind::File) => {
+                Stage::Writing
+            }
+            _ => Stage::Whole,
+        };
+        self.touched.extend(event.paths.into_iter().map(|path| (path, stage)));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A source over a directory, and what wakes its owner.
+    fn source(top: &Path, wanted: &dyn Fn(&Path) -> bool) -> (Source, Receiver<()>) {
+        let (sender, receiver) = channel();
+        let mut source = Source::new(move || {
+            // Whoever has left is not woken.
+            let _ = sender.send(());
+        })
+        .unwrap();
+        source.add_tree(top, wanted).unwrap();
+        (source, receiver)
+    }
+
+    /// Waits until `path` was told as touched.
+    fn expect(
+        source: &mut Source,
+        awake: &Receiver<()>,
+        wanted: &dyn Fn(&Path) -> bool,
+        path: &Path,
+    ) {
+        loop {
+            let changes = source.take(wanted).unwrap();
+            if changes.touched.iter().any(|(touched, _)| touched == path) {
+                return;
+            }
+            awake.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+    }
+
+    #[test]
+    fn tells_of_files_however_they_are_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path();
+        fs::create_dir_all(top.join("a/b")).unwrap();
+        let all = |_: &Path| true;
+        let (mut source, awake) = source(top, &all);
+        let file = top.join("a/b/file");
+        fs::write(&file, "1").unwrap();
+        expect(&mut source, &awake, &all, &file);
+        fs::write(top.join("a/b/.new"), "2").unwrap();
+        fs::rename(top.join("a/b/.new"), &file).unwrap();
+        expect(&mut source, &awake, &all, &file);
+        fs::remove_file(&file).unwrap();
+        expect(&mut source, &awake, &all, &file);
+    }
+
+    #[test]
+    fn directories_that_come_and_move_are_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir_in(folder.path().parent().unwrap()).unwrap();
+        let top = folder.path();
+        let all = |_: &Path| true;
+        let (mut source, awake) = source(top, &all);
+        fs::create_dir_all(elsewhere.path().join("new/deep")).unwrap();
+        fs::write(elsewhere.path().join("new/deep/file"), "").unwrap();
+        fs::rename(elsewhere.path().join("new"), top.join("new")).unwrap();
+        expect(&mut source, &awake, &all, &top.join("new/deep/file"));
+        fs::rename(top.join("new"), top.join("moved")).unwrap();
+        expect(&mut source, &awake, &all, &top.join("moved/deep/file"));
+        fs::write(top.join("moved/deep/later"), "").unwrap();
+        expect(&mut source, &awake, &all, &top.join("moved/deep/later"));
+        assert!(!source.watched.keys().any(|path| path.starts_with(top.join("new"))));
+    }
+
+    #[test]
+    fn what_is_not_wanted_costs_no_watch() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path();
+        fs::create_dir_all(top.join("node_modules/a/b")).unwrap();
+        fs::create_dir_all(top.join("src")).unwrap();
+        let wanted = |path: &Path| !path.ends_with("node_modules");
+        let (source, _) = source(top, &wanted);
+        let watched: Vec<&Path> = source.watched.keys().map(PathBuf::as_path).collect();
+        assert_eq!(watched, [top, &top.join("src")]);
+    }
+
+    #[test]
+    fn a_limit_is_told_with_its_name_value_and_remedy() {
+        let error = notify::Error::new(ErrorKind::MaxFilesWatch);
+        let error = WatchError::new(Path::new("/src"), error);
+        let value = value_of("fs.inotify.max_user_watches");
+        assert!(value > 0);
+        let text =
+            format!("cannot follow /src: all {value} of fs.inotify.max_user_watches are in use");
+        assert_eq!(error.to_string(), text);
+        let remedy = format!("raise it: `sysctl -w fs.inotify.max_user_watches={}`", value * 4);
+        assert_eq!(error.remedy(), Some(remedy));
+        let error = io::Error::from_raw_os_error(libc::EMFILE);
+        let error = WatchError::new(Path::new("files"), notify::Error::io(error));
+        assert!(error.to_string().contains("fs.inotify.max_user_instances"), "{error}");
+    }
+}

@@ -1,0 +1,87 @@
+//! `plan` and `up --plan`: what would be done, and exactly that.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use scenarios::{Stage, Verdict};
+
+use super::build::base;
+use crate::Scenario;
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario::plain("plan_tells_what_up_would_do_and_changes_nothing", tells),
+        Scenario::plain("plan_is_carried_out_exactly_or_not_at_all", carries_out),
+    ]
+}
+
+fn compose_file(stage: &Stage, web: &str) -> Verdict {
+    let text = format!(
+        "services:\n  web:\n    image: base\n    command: sleep 600\n    stop_grace_period: 0s\n{web}  db:\n    image: base\n    command: sleep 600\n    \
+         stop_grace_period: 0s\n"
+    );
+    Ok(stage.file("compose.yaml", &text)?)
+}
+
+/// Every file with its size and the time of its last change.
+fn files(folder: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(path) = open.pop() {
+        let Ok(look) = fs::symlink_metadata(&path) else { continue };
+        found.insert(path.clone(), (look.size(), look.mtime(), look.mtime_nsec()));
+        if look.is_dir() {
+            let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+            open.extend(entries.map(|entry| entry.path()));
+        }
+    }
+    found
+}
+
+fn tells(stage: &Stage) -> Verdict {
+    base(stage)?;
+    compose_file(stage, "")?;
+    stage.compose(["plan"]).code(2)?.says("web-1: missing")?.says("steps")?;
+    assert!(stage.containers()?.is_empty());
+    stage.compose(["up", "--detach"]).success()?;
+    let before = files(&stage.roots.join("data"));
+    stage.compose(["plan"]).success()?.says("nothing to do")?;
+    compose_file(stage, "    environment: {COLOUR: red}\n")?;
+    let plan = stage.compose(["diff"]).code(2)?;
+    let plan = plan.says("-web-1: environment.COLOUR")?.says("changed, compose.yaml:6:")?;
+    assert!(!plan.stdout.contains("db"), "{}", plan.stdout);
+    let json = stage.compose(["plan", "--format", "json"]).code(2)?.stdout;
+    let plans: serde_json::Value = serde_json::from_str(&json)?;
+    assert_eq!(plans[0]["steps"][0]["action"], "create_container");
+    assert_eq!(files(&stage.roots.join("data")), before);
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn carries_out(stage: &Stage) -> Verdict {
+    base(stage)?;
+    compose_file(stage, "")?;
+    stage.compose(["plan", "-o", "plan.json"]).code(2)?;
+    stage.compose(["up", "--plan", "plan.json"]).success()?;
+    assert_eq!(stage.field("web", "State")?, "running");
+    let web = stage.field("web", "ID")?;
+    // What was planned for is not there any more: nothing is done.
+    stage.compose(["up", "--plan", "plan.json"]).code(1)?.complains("the plan is out of date")?;
+    compose_file(stage, "    labels: {a: b}\n")?;
+    stage.compose(["plan", "-o", "plan.json"]).code(2)?;
+    // The plan has what the file said, and not what it says.
+    compose_file(stage, "    labels: {a: c}\n")?;
+    stage.compose(["rm", "--stop", "--force", "db"]).success()?;
+    stage.compose(["up", "--plan", "plan.json"]).code(1)?.complains("the plan is out of date")?;
+    assert_eq!(stage.field("web", "ID")?, web);
+    stage.compose(["plan", "-o", "plan.json"]).code(2)?;
+    stage.compose(["up", "--plan", "plan.json"]).success()?;
+    assert_ne!(stage.field("web", "ID")?, web);
+    stage.compose(["plan"]).success()?.says("nothing to do")?;
+    stage.file("plan.json", "{}")?;
+    stage.compose(["up", "--plan", "plan.json"]).code(2)?.complains("is no plan")?;
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
