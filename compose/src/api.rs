@@ -17,7 +17,7 @@
 pub mod frame;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use images::registry::Environment;
@@ -130,6 +130,12 @@ pub struct ConnectRequest {
     pub ipv6: Option<Ipv6Addr>,
     /// The default routes go out by the network for which this is highest.
     pub gateway_priority: i64,
+    /// Further addresses, for the link only.
+    pub link_local: Vec<IpAddr>,
+    /// Options of the interface.
+    pub driver_opts: BTreeMap<String, String>,
+    /// Names that only the container has for others on the network.
+    pub links: BTreeMap<String, String>,
 }
 
 /// Body for [`path::APPLY`], and what `compose plan -o` writes.

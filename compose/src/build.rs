@@ -343,7 +343,7 @@ impl Drop for Attached {
     fn drop(&mut self) {
         if let Some((network, endpoint)) = &self.attached {
             // What is left of it is taken away when the next build begins.
-            let _ = network.detach(endpoint);
+            let _ = network.detach(&self.namespace, endpoint);
             let _ = network.release(&endpoint.lease_key);
         }
     }

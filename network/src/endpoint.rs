@@ -95,7 +95,16 @@ pub struct EndpointWish {
     /// The default route of each family goes out where this is highest, among the networks that have a way out.
     #[serde(default)]
     pub gateway_priority: i64,
+    /// Further addresses, which mean something on the link only: 169.254.0.0/16 and fe80::/10.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
+    /// Settings of the interface, whose name in them is [`INTERFACE`]: `net.ipv4.conf.IFNAME.log_martians`, and a value.
+    #[serde(default)]
+    pub settings: Vec<(String, String)>,
 }
+
+/// What stands for the name of the interface in [`EndpointWish::settings`].
+pub const INTERFACE: &str = "IFNAME";
 
 /// The families whose default route goes out by an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -133,7 +142,15 @@ impl EndpointWish {
             ipv4: None,
             ipv6: None,
             gateway_priority: 0,
+            link_local: Vec::new(),
+            settings: Vec::new(),
         }
+    }
+
+    /// The addresses for the link only, with the length of their prefix (RFC 3927, RFC 4291).
+    pub(crate) fn link_local(&self) -> impl Iterator<Item = IpNet> {
+        let prefix = |address: &IpAddr| if address.is_ipv4() { 16 } else { 64 };
+        self.link_local.iter().filter_map(move |address| IpNet::new(*address, prefix(address)))
     }
 
     /// The fixed addresses.
@@ -153,8 +170,11 @@ pub struct Endpoint {
     pub lease_key: String,
     /// Name of the interface inside.
     pub interface: InterfaceName,
-    /// Name of the other end of the pair, in the namespace of the network.
-    pub near: InterfaceName,
+    /// Name of the other end of the pair, in the namespace of the network; none where there is no pair.
+    pub near: Option<InterfaceName>,
+    /// The number by which the network's namespace knows that of the container, where there is no pair.
+    #[serde(default)]
+    pub peer: Option<u32>,
     /// The IPv4 address inside, where the network has them.
     pub address: Option<Ipv4Net>,
     /// The address of the bridge; `None` on an internal network.

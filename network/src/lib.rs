@@ -15,7 +15,7 @@
 //!
 //! # Invariants
 //!
-//! - A network is one network namespace. Its bridge, rules and the inner end of its uplink live in it and die
+//! - A network is one network namespace. One on a link of the host (`macvlan`, `ipvlan`) has nothing in it. Its bridge, rules and the inner end of its uplink live in it and die
 //!   with it; the host has one link and one set element per network, and no route to a container.
 //! - The live part exists whole or not at all: it is built behind a descriptor, and mounting the namespace at
 //!   `RUN/NAME.ns` is the last step.
@@ -24,7 +24,9 @@
 //! - Nothing here knows what a service, an image or a compose file is.
 
 mod bridge;
+mod child;
 pub mod dns;
+mod driver;
 mod endpoint;
 mod file;
 mod firewall;
@@ -43,7 +45,8 @@ mod subnet;
 mod sysctl;
 mod uplink;
 
-pub use endpoint::{Endpoint, EndpointWish, Mac, MacError, Member, WayOut};
+pub use driver::{Bridge, ChildKind, Driver, IpvlanFlag, IpvlanMode, MacvlanMode};
+pub use endpoint::{Endpoint, EndpointWish, INTERFACE, Mac, MacError, Member, WayOut};
 pub use file::FileError;
 pub use firewall::obstacles;
 pub use lease::LeaseError;

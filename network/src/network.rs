@@ -10,11 +10,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::bridge;
-use crate::endpoint::{Endpoint, EndpointWish, Mac, Member, WayOut};
+use crate::child;
+use crate::driver::{ChildKind, Driver};
+use crate::endpoint::{Endpoint, EndpointWish, INTERFACE, Mac, Member, WayOut};
 use crate::file::{self, FileError};
 use crate::lease::{LeaseError, Leases};
 use crate::name::{InterfaceName, NetworkName};
-use crate::netlink::{Address, Link, Message, NetlinkError, Route, RouteSocket, Veth, VethEnd};
+use crate::netlink::{
+    Address, Link, Message, NetlinkError, Peer, Route, RouteSocket, Veth, VethEnd,
+};
 use crate::record::Record;
 use crate::sandbox::Sandbox;
 use crate::subnet::{Family, IpNet, Ipv6Net};
@@ -170,11 +174,11 @@ impl Network {
         }
         let _lock = file::lock(&self.data)?;
         let leased = self.lease_addresses(&wish.lease_key, wish.fixed())?;
-        let endpoint = self.endpoint(wish, &leased);
-        self.add_pair(sandbox, &endpoint).map_err(|error| self.link_error(error))?;
-        if let Err(error) = self.set_up(sandbox, &endpoint, way_out) {
-            // Best effort: the pair dies with the sandbox at the latest.
-            let _ = self.with_route(|route| route.batch(&[Link::delete(endpoint.near.as_str())]));
+        let mut endpoint = self.endpoint(wish, &leased);
+        self.add_link(sandbox, &mut endpoint).map_err(|error| self.link_error(error))?;
+        if let Err(error) = self.set_up(sandbox, &endpoint, wish, way_out) {
+            // Best effort: the link dies with the sandbox at the latest.
+            let _ = self.delete_link(sandbox.as_fd(), &endpoint);
             return Err(error);
         }
         fs::create_dir_all(&self.endpoints)
@@ -191,13 +195,22 @@ impl Network {
     /// # Errors
     ///
     /// [`MemberError`]; an endpoint that is not there is none.
-    pub fn detach(&self, endpoint: &Endpoint) -> Result<(), MemberError> {
+    pub fn detach(&self, sandbox: impl AsFd, endpoint: &Endpoint) -> Result<(), MemberError> {
         self.forget(&endpoint.container)?;
-        let deleted = self.with_route(|route| route.batch(&[Link::delete(endpoint.near.as_str())]));
-        match deleted {
+        match self.delete_link(sandbox.as_fd(), endpoint) {
             Err(MemberError::Netlink(error)) if error.is_missing() => Ok(()),
             outcome => outcome,
         }
+    }
+
+    fn delete_link(&self, sandbox: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<(), MemberError> {
+        if let Some(near) = &endpoint.near {
+            return self.with_route(|route| route.batch(&[Link::delete(near.as_str())]));
+        }
+        let interface = endpoint.interface.as_str();
+        let delete = || RouteSocket::open()?.batch(&[Link::delete(interface)]);
+        let deleted = sys::namespace::within(sandbox, delete);
+        Ok(deleted.map_err(MemberError::Enter)??)
     }
 
     /// Forgets the endpoint of a container whose sandbox is gone or about to go; the address stays leased.
@@ -226,9 +239,16 @@ impl Network {
         if members.is_empty() {
             return Ok(members);
         }
-        let links = self.with_route(RouteSocket::links)?;
-        let links: BTreeSet<&str> = links.iter().map(|link| link.name.as_str()).collect();
-        members.retain(|member| links.contains(member.endpoint.near.as_str()));
+        if matches!(self.record.wanted.driver, Driver::Child { .. }) {
+            let alive = self.with_route(RouteSocket::peers)?;
+            members.retain(|member| member.endpoint.peer.is_some_and(|peer| alive.contains(&peer)));
+        } else {
+            let links = self.with_route(RouteSocket::links)?;
+            let links: BTreeSet<&str> = links.iter().map(|link| link.name.as_str()).collect();
+            members.retain(|member| {
+                member.endpoint.near.as_ref().is_some_and(|near| links.contains(near.as_str()))
+            });
+        }
         members.sort_by(|one, other| one.endpoint.container.cmp(&other.endpoint.container));
         Ok(members)
     }
@@ -245,7 +265,11 @@ impl Network {
         endpoint: &Endpoint,
         way_out: WayOut,
     ) -> Result<(), AttachError> {
-        let visit = || RouteSocket::open()?.batch(&default_routes(endpoint, way_out));
+        let visit = || {
+            let mut route = RouteSocket::open()?;
+            let link = route.link(endpoint.interface.as_str())?.index;
+            route.batch(&self.default_routes(endpoint, link, way_out))
+        };
         let routed = sys::namespace::within(sandbox.as_fd(), visit).map_err(AttachError::Enter)?;
         routed.map_err(|error| self.link_error(error.into()))
     }
@@ -314,14 +338,15 @@ impl Network {
     }
 
     fn endpoint(&self, wish: &EndpointWish, leased: &[IpNet]) -> Endpoint {
-        let leads_out = !self.record.wanted.internal;
+        let leads_out = Family::ALL.iter().any(|family| self.record.leads_out(*family));
         let first = leased.first().map(|net| Mac::of(net.address()));
         Endpoint {
             network: self.name().clone(),
             container: wish.container.clone(),
             lease_key: wish.lease_key.clone(),
             interface: wish.interface.clone(),
-            near: InterfaceName::random("ve"),
+            near: None,
+            peer: None,
             address: leased.iter().find_map(|net| net.ipv4()),
             gateway: self.record.gateway.filter(|_| leads_out),
             ipv6: leased.iter().find_map(|net| net.ipv6()),
@@ -330,14 +355,58 @@ impl Network {
         }
     }
 
-    /// The request that makes both ends, the near one on the bridge and up.
-    fn add_pair(&self, sandbox: &Sandbox, endpoint: &Endpoint) -> Result<(), MemberError> {
+    /// Makes the link inside: one end of a pair whose other is on the bridge and up, or a link on another one.
+    fn add_link(&self, sandbox: &Sandbox, endpoint: &mut Endpoint) -> Result<(), MemberError> {
+        let isolates = match &self.record.wanted.driver {
+            Driver::Bridge(bridge) => bridge.isolates,
+            Driver::Child { parent, kind } => {
+                endpoint.peer = Some(self.know(sandbox)?);
+                return self.add_child(sandbox, endpoint, parent.as_ref(), *kind);
+            }
+        };
         let mtu = self.mtu()?;
-        let near = VethEnd { name: &endpoint.near, index: random_index(), mac: None };
+        let near_name = InterfaceName::random("ve");
+        let near = VethEnd { name: &near_name, index: random_index(), mac: None };
         let far = VethEnd { name: &endpoint.interface, index: 0, mac: Some(endpoint.mac) };
         let bridge = Some(bridge::INDEX);
         let pair = Veth { near, bridge, far, into: sandbox.as_fd(), mtu, near_up: true }.add();
-        self.with_route(|route| route.batch(&[pair]))
+        let isolate = isolates.then(|| Link::isolate(near_name.as_str()));
+        let requests: Vec<Message> = std::iter::once(pair).chain(isolate).collect();
+        self.with_route(|route| route.batch(&requests))?;
+        endpoint.near = Some(near_name);
+        Ok(())
+    }
+
+    fn add_child(
+        &self,
+        sandbox: &Sandbox,
+        endpoint: &Endpoint,
+        parent: Option<&InterfaceName>,
+        kind: ChildKind,
+    ) -> Result<(), MemberError> {
+        let what = (&endpoint.interface, endpoint.mac, self.record.wanted.mtu);
+        match parent {
+            Some(parent) => {
+                let mut host = RouteSocket::open()?;
+                Ok(child::add(&mut host, parent.as_str(), kind, sandbox, what)?)
+            }
+            None => {
+                self.with_route(|route| child::add(route, child::OWN_PARENT, kind, sandbox, what))
+            }
+        }
+    }
+
+    /// The number by which the namespace of the network knows that of a member.
+    fn know(&self, sandbox: &Sandbox) -> Result<u32, MemberError> {
+        self.with_route(|route| {
+            if let Some(known) = route.peer(sandbox.as_fd())? {
+                return Ok(known);
+            }
+            // At random: the number of a member that has just gone is not that of another.
+            let id = random_index();
+            route.batch(&[Peer::add(id, sandbox.as_fd())])?;
+            Ok(id)
+        })
     }
 
     /// Address, link and route inside. The address comes first: the link announces it when it comes up.
@@ -345,30 +414,47 @@ impl Network {
         &self,
         sandbox: &Sandbox,
         endpoint: &Endpoint,
+        wish: &EndpointWish,
         way_out: WayOut,
     ) -> Result<(), AttachError> {
         let name = endpoint.interface.as_str();
+        let nets: Vec<IpNet> = endpoint.nets().chain(wish.link_local()).collect();
         let visit = || {
             let mut route = RouteSocket::open()
                 .map_err(|error| self.link_error(MemberError::Netlink(error)))?;
             let link = route.link(name).map_err(|error| self.link_error(error.into()))?.index;
-            if endpoint.ipv6.is_some() {
-                let link = name.replace('.', "/");
-                sysctl::set(&format!("net.ipv6.conf.{link}.disable_ipv6"), "0")?;
+            let in_settings = name.replace('.', "/");
+            if nets.iter().any(|net| net.family() == Family::V6) {
+                sysctl::set(&format!("net.ipv6.conf.{in_settings}.disable_ipv6"), "0")?;
             }
-            let add = |address| Address { link, address }.add(name);
-            let mut requests: Vec<Message> = endpoint.nets().map(add).collect();
+            for (setting, value) in &wish.settings {
+                sysctl::set(&setting.replace(INTERFACE, &in_settings), value)?;
+            }
+            let add = |address: &IpNet| Address { link, address: *address }.add(name);
+            let mut requests: Vec<Message> = nets.iter().map(add).collect();
             requests.push(Link::up(name));
-            requests.extend(default_routes(endpoint, way_out));
+            requests.extend(self.default_routes(endpoint, link, way_out));
             let done = route.batch(&requests).and_then(|()| route.settle(name));
             done.map_err(|error| self.link_error(error.into()))
         };
         sys::namespace::within(sandbox.as_fd(), visit).map_err(AttachError::Enter)??;
+        let Some(near) = &endpoint.near else { return Ok(()) };
         let settled = self.with_route(|route| {
-            route.settle(endpoint.near.as_str())?;
+            route.settle(near.as_str())?;
             route.settle(bridge::NAME)
         });
         settled.map_err(|error| self.link_error(error))
+    }
+
+    /// The requests that lead out by `endpoint`, whose link has the number `link`.
+    fn default_routes(&self, endpoint: &Endpoint, link: u32, way_out: WayOut) -> Vec<Message> {
+        let gateways = endpoint.gateways().filter(|gateway| way_out.has(Family::of(*gateway)));
+        if self.record.wanted.driver.routes_by_link() {
+            let name = endpoint.interface.as_str();
+            let by_link = |gateway| Route::replace_default_by(Family::of(gateway), link, name);
+            return gateways.map(by_link).collect();
+        }
+        gateways.map(Route::replace_default).collect()
     }
 
     fn link_error(&self, error: MemberError) -> AttachError {
@@ -408,12 +494,6 @@ impl Network {
     fn member_file(&self, container: &str) -> PathBuf {
         self.endpoints.join(format!("{container}.json"))
     }
-}
-
-/// The requests that lead out by `endpoint`.
-fn default_routes(endpoint: &Endpoint, way_out: WayOut) -> Vec<Message> {
-    let gateways = endpoint.gateways().filter(|gateway| way_out.has(Family::of(*gateway)));
-    gateways.map(Route::replace_default).collect()
 }
 
 /// Whether a file is a member's record: what a killed process has left of its next version is hidden, and no record.

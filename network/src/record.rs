@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::driver::Driver;
 use crate::lease::Range;
 use crate::name::NetworkName;
 use crate::subnet::{Family, IpNet, Ipv4Net, Ipv6Net, NETWORKS, seed};
@@ -28,6 +29,12 @@ pub struct Wanted {
     pub ipv4: bool,
     /// Whether members get an IPv6 address as well; so it is where there is a range of IPv6.
     pub ipv6: bool,
+    /// How it is made.
+    #[serde(default)]
+    pub driver: Driver,
+    /// Options as they were written, kept and not looked at.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
 }
 
 /// Records of before had IPv4 in any case.
@@ -59,6 +66,8 @@ impl Wanted {
             mtu: None,
             ipv4: true,
             ipv6: false,
+            driver: Driver::default(),
+            options: BTreeMap::new(),
         }
     }
 }
@@ -242,7 +251,8 @@ impl Record {
 
     /// Whether members find a way out in `family`.
     pub fn leads_out(&self, family: Family) -> bool {
-        !self.wanted.internal && self.has(family)
+        let own_parent = matches!(self.wanted.driver, Driver::Child { parent: None, .. });
+        !self.wanted.internal && !own_parent && self.has(family)
     }
 
     /// From where addresses of each family are given out.
@@ -259,7 +269,8 @@ impl Record {
 
     /// What would have to be another for this to be the network that is `wanted`; labels aside.
     pub(crate) fn difference(&self, wanted: &Wanted) -> Option<&'static str> {
-        let Wanted { name: _, labels: _, internal, subnets, mtu, ipv4, ipv6 } = &self.wanted;
+        let Wanted { name: _, labels: _, options: _, internal, subnets, mtu, ipv4, ipv6, driver } =
+            &self.wanted;
         let pairs = [
             ("internal", *internal == wanted.internal),
             // Without a wish any range will do.
@@ -267,6 +278,7 @@ impl Record {
             ("mtu", *mtu == wanted.mtu),
             ("ipv4", *ipv4 == wanted.ipv4),
             ("ipv6", *ipv6 == wanted.ipv6),
+            ("driver", *driver == wanted.driver),
         ];
         pairs.into_iter().find(|(_, same)| !same).map(|(what, _)| what)
     }

@@ -16,7 +16,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -24,8 +24,10 @@ use rustix::fs::statfs;
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
 use crate::bridge;
+use crate::child;
+use crate::driver::{ChildKind, Driver};
 use crate::file::{self, FileError};
-use crate::name::NetworkName;
+use crate::name::{InterfaceName, NetworkName};
 use crate::netlink::{NetlinkError, RouteSocket};
 use crate::network::{MemberError, Network};
 use crate::record::{Record, Wanted, WantedError};
@@ -109,6 +111,12 @@ pub enum LiveError {
     /// A file could not be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The link of the host on which the network is to be is not there.
+    #[error("there is no link {parent} on this host")]
+    NoParent {
+        /// Its name.
+        parent: InterfaceName,
+    },
 }
 
 /// What statfs(2) says of a mounted namespace (linux/magic.h).
@@ -259,8 +267,9 @@ impl Store {
         if let Some(what) = record.difference(wanted) {
             return Err(StoreError::Differs { name: wanted.name.clone(), what });
         }
-        if record.wanted.labels != wanted.labels {
+        if record.wanted.labels != wanted.labels || record.wanted.options != wanted.options {
             record.wanted.labels.clone_from(&wanted.labels);
+            record.wanted.options.clone_from(&wanted.options);
             self.write(&record)?;
         }
         Ok(record)
@@ -299,6 +308,9 @@ impl Store {
         let links = sys::namespace::within(namespace.as_fd(), || RouteSocket::open()?.links())??;
         let has = |name: &str| links.iter().any(|link| link.name == name);
         let uplink: Option<Uplink> = file::read(&self.live(record.name(), "uplink"))?;
+        if let Driver::Child { parent, .. } = &record.wanted.driver {
+            return Ok(parent.is_some() || has(child::OWN_PARENT));
+        }
         match uplink {
             Some(uplink) if has(uplink::NAME) && !record.wanted.internal => uplink.let_out()?,
             None if record.wanted.internal => {}
@@ -312,6 +324,11 @@ impl Store {
         let surroundings = Surroundings::observe(host)?;
         let mtu = record.wanted.mtu.unwrap_or(surroundings.mtu);
         let namespace = sys::namespace::new_network()?;
+        if let Driver::Child { parent, kind } = &record.wanted.driver {
+            bring_up_parent(host, namespace.as_fd(), parent.as_ref(), *kind, mtu)?;
+            self.make_real(record.name(), &namespace)?;
+            return Ok(namespace);
+        }
         let mut inside = sys::namespace::within(namespace.as_fd(), || {
             bridge::set_up_namespace(record)?;
             if !record.wanted.internal {
@@ -321,7 +338,7 @@ impl Store {
         })??;
         bridge::create(&mut inside, record, mtu)?;
         if !record.wanted.internal {
-            let uplink = Uplink::choose(&surroundings, record.has(Family::V6))?;
+            let uplink = Uplink::choose(&surroundings, record)?;
             file::replace(&self.live(record.name(), "uplink"), &uplink)?;
             uplink.create(host, &mut inside, namespace.as_fd(), mtu)?;
             uplink.let_out()?;
@@ -329,11 +346,16 @@ impl Store {
         if record.has(Family::V6) {
             sys::namespace::within(namespace.as_fd(), bridge::quieten_links)??;
         }
-        let path = self.live(record.name(), "ns");
-        File::create(&path)?;
-        mount_bind(format!("/proc/self/fd/{}", namespace.as_raw_fd()), &path)
-            .map_err(io::Error::from)?;
+        self.make_real(record.name(), &namespace)?;
         Ok(namespace)
+    }
+
+    /// Mounts the namespace of a live part that is whole.
+    fn make_real(&self, name: &NetworkName, namespace: &OwnedFd) -> Result<(), LiveError> {
+        let path = self.live(name, "ns");
+        File::create(&path)?;
+        let source = format!("/proc/self/fd/{}", namespace.as_raw_fd());
+        Ok(mount_bind(source, &path).map_err(io::Error::from)?)
     }
 
     /// Takes away all of the live part that there is.
@@ -356,5 +378,28 @@ impl Store {
             file::remove(&path)?;
         }
         Ok(())
+    }
+}
+
+/// Makes what members are on, if it is not a link of the host, and sees whether they can be.
+fn bring_up_parent(
+    host: &mut RouteSocket,
+    namespace: BorrowedFd<'_>,
+    parent: Option<&InterfaceName>,
+    kind: ChildKind,
+    mtu: u32,
+) -> Result<(), LiveError> {
+    let Some(parent) = parent else {
+        let mut inside = sys::namespace::within(namespace, || {
+            bridge::quieten_links()?;
+            Ok::<_, LiveError>(RouteSocket::open()?)
+        })??;
+        child::create_parent(&mut inside, namespace, mtu)?;
+        return Ok(child::try_out(&mut inside, child::OWN_PARENT, kind, namespace)?);
+    };
+    match host.link(parent.as_str()) {
+        Err(error) if error.is_missing() => Err(LiveError::NoParent { parent: parent.clone() }),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(child::try_out(host, parent.as_str(), kind, namespace)?),
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::firewall::{HostTable, InsideTable};
 use crate::name::InterfaceName;
-use crate::netlink::{Address, Link, NetlinkError, Route, RouteSocket, Veth, VethEnd};
+use crate::netlink::{Address, Link, Message, NetlinkError, Route, RouteSocket, Veth, VethEnd};
 use crate::random;
 use crate::record::Record;
 use crate::subnet::{self, Family, IpNet, Ipv4Net, Ipv6Net};
@@ -32,6 +32,9 @@ pub(crate) struct Uplink {
     /// The addresses of both ends in IPv6, where the network has it.
     #[serde(default)]
     pub(crate) ipv6: Option<Ipv6Ends>,
+    /// Ranges to which the host has a route by it.
+    #[serde(default)]
+    pub(crate) routed: Vec<IpNet>,
 }
 
 /// Addresses of an uplink in IPv6.
@@ -84,7 +87,7 @@ impl Uplink {
     /// Chooses names and addresses that nothing on the host has.
     pub(crate) fn choose(
         surroundings: &Surroundings,
-        speaks_ipv6: bool,
+        record: &Record,
     ) -> Result<Self, UplinkError> {
         let pool = subnet::UPLINKS;
         // A random place: an uplink that was removed a moment ago may still be on its way out.
@@ -95,9 +98,17 @@ impl Uplink {
         let (Some(outer), Some(inner)) = (end(0), end(1)) else {
             return Err(UplinkError::Exhausted { range });
         };
-        let ipv6 = speaks_ipv6
+        let ipv6 = record
+            .has(Family::V6)
             .then(|| Ipv6Ends { outer: beside(outer.address()), inner: beside(inner.address()) });
-        Ok(Self { host: InterfaceName::random(PREFIX), outer, inner, ipv6 })
+        let bridge = record.wanted.driver.bridge();
+        let named = bridge.and_then(|bridge| bridge.host_name.clone());
+        let routed = match bridge.is_some_and(|bridge| bridge.exposes) {
+            true => record.gateways().map(IpNet::network).collect(),
+            false => Vec::new(),
+        };
+        let host = named.unwrap_or_else(|| InterfaceName::random(PREFIX));
+        Ok(Self { host, outer, inner, ipv6, routed })
     }
 
     /// The addresses of the outer end.
@@ -120,6 +131,10 @@ impl Uplink {
     /// Where the host finds the network, in `family`.
     pub(crate) fn inner_address(&self, family: Family) -> Option<IpAddr> {
         self.inner().map(IpNet::address).find(|address| Family::of(*address) == family)
+    }
+
+    fn route(&self, to: IpNet) -> Option<Message> {
+        Some(Route::add(to, self.inner_address(to.family())?))
     }
 
     /// The families that it carries.
@@ -162,6 +177,8 @@ impl Uplink {
         within.push(Link::up(NAME));
         within.extend(self.outer().map(|net| Route::add_default(net.address())));
         inside.batch(&within)?;
+        let routes: Vec<_> = self.routed.iter().filter_map(|net| self.route(*net)).collect();
+        host.batch(&routes)?;
         inside.settle(NAME)?;
         Ok(host.settle(self.host.as_str())?)
     }
@@ -182,6 +199,13 @@ impl Uplink {
     pub(crate) fn forget(&self) -> Result<(), UplinkError> {
         for inner in self.inner().map(IpNet::address) {
             HostTable::open(Family::of(inner))?.delete_uplink(&self.host, inner)?;
+        }
+        if !self.host.as_str().starts_with(PREFIX) {
+            // Its name may be wanted again before the namespace is gone.
+            match RouteSocket::open()?.batch(&[Link::delete(self.host.as_str())]) {
+                Err(error) if error.is_missing() => {}
+                outcome => outcome?,
+            }
         }
         Ok(())
     }
@@ -214,8 +238,9 @@ fn forward_ipv6() -> Result<(), SettingError> {
 
 /// Makes the rules of the namespace in which the calling thread is, for the families of `record`.
 pub(crate) fn create_rules(record: &Record) -> Result<(), NetlinkError> {
+    let exposed = record.wanted.driver.bridge().is_some_and(|bridge| bridge.exposes);
     for gateway in record.gateways() {
-        InsideTable::open(gateway.family())?.create(NAME)?;
+        InsideTable::open(gateway.family())?.create(NAME, exposed)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod build;
 mod commands;
 mod conformance;
 mod dev_stack;
+mod drivers;
 mod everyday;
 mod hello;
 mod ipv6;
@@ -32,6 +33,7 @@ const FILES: &[&str] = &[
     "commands",
     "conformance",
     "dev_stack",
+    "drivers",
     "everyday",
     "hello",
     "ipv6",
@@ -61,6 +63,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         commands::all(),
         conformance::all(),
         dev_stack::all(),
+        drivers::all(),
         everyday::all(),
         hello::all(),
         ipv6::all(),

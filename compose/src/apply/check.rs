@@ -12,7 +12,7 @@ use volumes::bind::{self, Missing};
 use super::container::CreateError;
 use super::logging::{self, Subject};
 use super::mounts::MountError;
-use super::{explain, network, wishes};
+use super::{endpoint, explain, network, wishes};
 use crate::event::Failure;
 use crate::model::{FileSource, MountKind, Networking, Project, Seccomp, Service};
 use crate::plan::{Action, Plan};
@@ -112,6 +112,7 @@ impl Checker<'_> {
     fn addresses(&self, service: &Service) -> Result<(), CreateError> {
         let Networking::Attached(places) = &service.networking else { return Ok(()) };
         for (key, place) in places {
+            endpoint::check(place)?;
             let network = &self.project.networks[key];
             if network.external {
                 continue;

@@ -8,11 +8,12 @@ use std::rc::Rc;
 
 use images::{FindError, Image, Origin};
 use jiff::Timestamp;
-use network::{EndpointWish, Mac};
+use network::{EndpointWish, InterfaceName, Mac};
 use runtime::launch::{Grants, Launch, Rootfs, Upper};
 use runtime::{cgroup, seccomp, spec};
 
 use super::cdi::{self, CdiError};
+use super::endpoint::{self, EndpointError};
 use super::folders::{self, FolderError};
 use super::logging::{self, LoggingError};
 use super::mounts::{MountError, Mounts, Sources};
@@ -23,7 +24,7 @@ use crate::api::RunOptions;
 use crate::event::Change;
 use crate::model::{
     Attachment, HealthTest, Healthcheck, IpcMode, MacAddress, Networking, PidMode, Project,
-    RestartPolicy, Service, Signal, UtsMode, VolumesFrom, VolumesFromSource,
+    RestartPolicy, Service, Signal, UtsMode, VolumesFrom, VolumesFromSource, network_option,
 };
 use crate::plan::{CreateContainer, PlannedJoin};
 use crate::record::start::{NetworkStart, Place, Resolver};
@@ -100,9 +101,9 @@ pub enum CreateError {
     /// A fixed address.
     #[error(transparent)]
     Address(#[from] AttachError),
-    /// An interface name that the kernel does not take.
+    /// An interface.
     #[error(transparent)]
-    Interface(#[from] network::InterfaceNameError),
+    Endpoint(#[from] EndpointError),
     /// Its records.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -371,9 +372,20 @@ fn network_start(
     };
     // Interfaces are numbered by priority, the highest first; the sort is stable, so names decide among equals.
     attachments.sort_by_key(|(_, attachment)| std::cmp::Reverse(attachment.priority));
+    let asked = |attachment: &Attachment| -> Result<_, EndpointError> {
+        let named = attachment.interface_name.as_deref().map(str::parse).transpose()?;
+        let options = endpoint::Options::read(&attachment.driver_opts)?;
+        Ok((named.or(options.interface), options.settings))
+    };
+    let asked = attachments.iter().map(|(_, attachment)| asked(attachment));
+    let asked: Vec<(Option<InterfaceName>, _)> = asked.collect::<Result<_, _>>()?;
+    let mut interfaces = endpoint::Names::used(asked.iter().filter_map(|(name, _)| name.clone()));
     let mut places = Vec::new();
-    for (index, (network, attachment)) in attachments.into_iter().enumerate() {
-        let interface = attachment.interface_name.clone().unwrap_or_else(|| format!("eth{index}"));
+    for (index, ((network, attachment), (name, settings))) in
+        attachments.into_iter().zip(asked).enumerate()
+    {
+        let prefix = option(walk, project, &network, network_option::INTERFACE_PREFIX);
+        let interface = interfaces.next(name, prefix.as_deref()).map_err(EndpointError::from)?;
         let mac = attachment.mac.or(service.mac_address.filter(|_| index == 0));
         let wish = EndpointWish {
             names: names_on_network(service, create, id, &attachment, aliases),
@@ -381,17 +393,31 @@ fn network_start(
             ipv4: attachment.ipv4,
             ipv6: attachment.ipv6,
             gateway_priority: attachment.gateway_priority,
-            ..EndpointWish::new(id, &lease_key(project, create), interface.parse()?)
+            link_local: endpoint::link_local(&attachment.link_local_ips)?,
+            settings,
+            ..EndpointWish::new(id, &lease_key(project, create), interface)
         };
-        places.push(Place { network, wish });
+        places.push(Place { network, wish, links: BTreeMap::new() });
     }
     Ok(NetworkStart::Own(places))
+}
+
+/// An option of the network called `name`: of the file, or of whoever made one that is external.
+fn option(walk: &Walk, project: &Project, name: &str, option: &str) -> Option<String> {
+    let own = project.networks.values().find(|network| network.name == name && !network.external);
+    match own {
+        Some(network) => network.driver_opts.get(option).cloned(),
+        None => {
+            let record = walk.supervisor.networks.record(&name.parse().ok()?).ok()??;
+            record.wanted.options.get(option).cloned()
+        }
+    }
 }
 
 /// Takes the fixed addresses before anybody else gets them from the pool.
 fn lease_fixed(supervisor: &Supervisor, network: &NetworkStart) -> Result<(), CreateError> {
     let NetworkStart::Own(places) = network else { return Ok(()) };
-    for Place { network: name, wish } in places {
+    for Place { network: name, wish, links: _ } in places {
         if wish.ipv4.is_none() && wish.ipv6.is_none() {
             continue;
         }
@@ -530,7 +556,7 @@ fn record(parts: Parts<'_>) -> ContainerRecord {
 }
 
 fn endpoint_record(place: &Place) -> EndpointRecord {
-    let Place { network, wish } = place;
+    let Place { network, wish, links: _ } = place;
     EndpointRecord {
         network: network.clone(),
         aliases: wish.names.clone(),

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::io;
 use std::path::Path;
 
-use ::network::{StoreError, WantedError};
+use ::network::{LiveError, StoreError, WantedError};
 use images::registry::{ConnectError, PullError, RegistryError, SettingsError};
 use runtime::cgroup::CgroupError;
 use runtime::failure::Failure as InitFailure;
@@ -17,6 +17,8 @@ use volumes::bind::BindError;
 
 use super::cdi::CdiError;
 use super::container::CreateError;
+use super::driver::DriverError;
+use super::endpoint::EndpointError;
 use super::image::FetchError;
 use super::logging::LoggingError;
 use super::mounts::MountError;
@@ -218,7 +220,11 @@ fn of_creation(error: &CreateError, service: &Service) -> Advice {
             Advice::new("networks", "remove `enable_ipv4: false` from the network, or the address")
         }
         CreateError::Address(error) => of_attachment(error),
-        CreateError::Interface(_) => Advice::at("networks"),
+        CreateError::Endpoint(EndpointError::Option { .. }) => Advice::new(
+            "networks",
+            "remove it; an interface has the options `com.docker.network.endpoint.sysctls` and `.ifname`",
+        ),
+        CreateError::Endpoint(_) => Advice::at("networks"),
         CreateError::NoPartner { container } => {
             Advice::new("", format!("start the container {container} first"))
         }
@@ -454,9 +460,28 @@ fn of_limit(error: &CgroupError) -> Advice {
     }
 }
 
+/// What to do about a driver that is not here.
+pub const DRIVERS: &str =
+    "use `bridge`, `macvlan` or `ipvlan`; `overlay` is for clusters of several machines";
+
 const fn of_network(error: &NetworkError) -> Option<&'static str> {
     match error {
-        NetworkError::Driver { .. } => Some("use `driver: bridge`"),
+        NetworkError::Driver(DriverError::Driver { .. }) => Some(DRIVERS),
+        NetworkError::Driver(DriverError::Predefined { .. }) => {
+            Some("`network_mode` of a service names it")
+        }
+        NetworkError::Driver(DriverError::Option { .. }) => Some(
+            "remove the option; options are `com.docker.network.driver.mtu`, `com.docker.network.container_iface_prefix`, \
+             of a bridge `com.docker.network.bridge.name`, `.enable_icc`, `.enable_ip_masquerade` and `.host_binding_ipv4`, \
+             of the others `parent`, `macvlan_mode`, `ipvlan_mode` and `ipvlan_flag`",
+        ),
+        NetworkError::Driver(DriverError::Value { .. }) => Some("correct it below `driver_opts`"),
+        NetworkError::AddressOption { .. } | NetworkError::AddressDriver { .. } => {
+            Some("remove it; what is given out is said below `ipam.config`")
+        }
+        NetworkError::Store(StoreError::Live { source: LiveError::NoParent { .. }, .. }) => Some(
+            "`ip link` lists the links; name one as `parent` below `driver_opts`, or none for a network of its own",
+        ),
         NetworkError::Address { .. }
         | NetworkError::Store(StoreError::Wanted {
             source:

@@ -7,6 +7,8 @@
 mod cdi;
 mod check;
 mod container;
+pub mod driver;
+pub mod endpoint;
 pub mod explain;
 mod folders;
 pub mod image;

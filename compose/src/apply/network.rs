@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use network::{Family, NetworkName, SubnetWish, Wanted};
 
+use super::driver::{self, DriverError, Made};
 use super::run::Walk;
 use crate::model::{IpamPool, Network, NetworkKey};
 use crate::record::labels;
@@ -23,9 +24,18 @@ pub enum NetworkError {
         /// What it should be.
         wanted: &'static str,
     },
-    /// A driver that does not exist here.
-    #[error("network driver `{driver}` is not available: use `bridge`")]
-    Driver {
+    /// The driver, or an option of it.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// An option of the address management, which has none.
+    #[error("`ipam.options` has `{option}`, and the management of addresses has no options")]
+    AddressOption {
+        /// The option.
+        option: String,
+    },
+    /// Addresses that somebody else would give out.
+    #[error("addresses are not given out by `{driver}`")]
+    AddressDriver {
         /// What was written.
         driver: String,
     },
@@ -76,19 +86,20 @@ pub fn remove(walk: &Walk, name: &str) -> Result<(), NetworkError> {
 
 /// The network of the file in the words of the store.
 pub fn wish(wanted: &Network) -> Result<Wanted, NetworkError> {
-    let driver = wanted.driver.as_deref().unwrap_or("bridge");
-    if !matches!(driver, "bridge" | "default") {
-        return Err(NetworkError::Driver { driver: driver.to_owned() });
+    let Made { driver, mtu } = driver::driver(wanted.driver.as_deref(), &wanted.driver_opts)?;
+    if let Some(option) = wanted.ipam.options.keys().next() {
+        return Err(NetworkError::AddressOption { option: option.clone() });
+    }
+    if let Some(driver) = wanted.ipam.driver.as_ref().filter(|driver| *driver != "default") {
+        return Err(NetworkError::AddressDriver { driver: driver.clone() });
     }
     let mut wish = Wanted::new(wanted.name.parse()?);
     wish.labels = wanted.labels.clone();
     wish.internal = wanted.internal;
     wish.ipv4 = wanted.enable_ipv4.unwrap_or(true);
     wish.ipv6 = wanted.enable_ipv6.unwrap_or(false);
-    wish.mtu = match wanted.driver_opts.get("com.docker.network.driver.mtu") {
-        Some(mtu) => Some(parse(mtu, "a number of bytes")?),
-        None => None,
-    };
+    (wish.driver, wish.mtu) = (driver, mtu);
+    wish.options = wanted.driver_opts.clone();
     for pool in &wanted.ipam.pools {
         wish.subnets.extend(subnet(pool)?);
     }

@@ -44,7 +44,7 @@ pub use mount::{
 };
 pub use name::{ConfigKey, NameError, NetworkKey, ProjectName, SecretKey, ServiceName, VolumeKey};
 pub use namespace::{CgroupMode, IpcMode, PidMode, UsernsMode, UtsMode};
-pub use network::{Ipam, IpamPool, Network};
+pub use network::{Ipam, IpamPool, Network, Predefined, network_option};
 pub use networking::{Attachment, MacAddress, MacAddressError, Networking};
 pub use place::{Place, Places};
 pub use port::{Expose, Port, PortMode, PortRange, Protocol, Published};

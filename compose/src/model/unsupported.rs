@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use crate::diagnostic::Diagnostic;
 
-use super::{FileSource, MountKind, Networking, Project, Service, ServiceName, UsernsMode};
+use super::{
+    FileSource, MountKind, Network, Networking, Project, Service, ServiceName, UsernsMode,
+};
 
 /// What `up` does about an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +56,6 @@ static SERVICE: &[Row] = &[
     Row { attribute: "logging", verdict: Ignored, used: foreign_log, help: "log lines are kept by compose and shown by `compose logs`; its drivers are json-file, local, none, syslog and journald" },
     Row { attribute: "logging", verdict: Ignored, used: |s| log_option(s, &["json-file", "local"], &["compress"]), help: "`compress`: files of the log that are full stay as they are" },
     Row { attribute: "logging", verdict: Ignored, used: |s| log_option(s, &["json-file"], &["tag", "labels", "labels-regex", "env", "env-regex"]), help: "with docker only `docker logs --details` shows tags, labels and variables of log lines" },
-    Row { attribute: "networks", verdict: Refused, used: |s| attached(s, |place| !place.link_local_ips.is_empty()), help: "`link_local_ips` are not given out" },
-    Row { attribute: "networks", verdict: Ignored, used: |s| attached(s, |place| !place.driver_opts.is_empty()), help: "`driver_opts` of an endpoint have no meaning for a bridge" },
     Row { attribute: "cpu_count", verdict: Ignored, used: |s| s.kept.contains_key("cpu_count"), help: "it is for Windows; use `cpus`" },
     Row { attribute: "cpu_percent", verdict: Ignored, used: |s| s.kept.contains_key("cpu_percent"), help: "it is for Windows; use `cpus`" },
     Row { attribute: "credential_spec", verdict: Ignored, used: |s| s.kept.contains_key("credential_spec"), help: "it is for Windows" },
@@ -99,28 +99,43 @@ fn log_option(service: &Service, drivers: &[&str], options: &[&str]) -> bool {
     })
 }
 
-fn attached(service: &Service, odd: impl Fn(&super::Attachment) -> bool) -> bool {
-    match &service.networking {
-        Networking::Attached(places) => places.values().any(odd),
-        _ => false,
-    }
-}
-
 /// What of `project` is not carried out: errors for what is refused, warnings for the rest.
 ///
 /// Only the services in `wanted` are looked at, and the resources of the project.
 pub fn unsupported(project: &Project, wanted: &BTreeSet<ServiceName>) -> Vec<Diagnostic> {
     let services = project.services.values().filter(|service| wanted.contains(&service.name));
     let mut found: Vec<Diagnostic> = services.flat_map(unsupported_in_service).collect();
-    for network in project.networks.values().filter(|network| !network.external) {
+    let made = |network: &&Network| !network.external && network.predefined().is_none();
+    for network in project.networks.values().filter(made) {
         let driver = network.driver.as_deref().unwrap_or("bridge");
-        if !matches!(driver, "bridge" | "default") {
+        if !matches!(driver, "bridge" | "default" | "macvlan" | "ipvlan") {
             let message = format!("networks of the driver `{driver}` cannot be made");
-            found.push(told(Refused, message, network.place.as_ref(), "use `driver: bridge`"));
+            let help = match driver {
+                "overlay" => {
+                    "it joins the machines of a cluster; on one machine `driver: bridge` does the same"
+                }
+                _ => "use `driver: bridge`, `macvlan` or `ipvlan`",
+            };
+            found.push(told(Refused, message, network.place.as_ref(), help));
         }
         if network.ipam.driver.as_deref().is_some_and(|driver| driver != "default") {
             let message = "address management by a plugin is not carried out".to_owned();
             found.push(told(Refused, message, network.place.as_ref(), "remove `ipam.driver`"));
+        }
+    }
+    for service in project.services.values().filter(|service| wanted.contains(&service.name)) {
+        let Networking::Attached(places) = &service.networking else { continue };
+        let is_predefined = |key: &&super::NetworkKey| {
+            project.networks.get(*key).and_then(Network::predefined).is_some()
+        };
+        if let Some(key) = places.keys().find(is_predefined) {
+            let message = format!(
+                "the service `{}` cannot be on the network `{key}` and on others beside it",
+                service.name
+            );
+            let help = "a container that has the network of the host, or none, is on no other";
+            let place = service.places.of("networks").or(service.place.as_ref());
+            found.push(told(Refused, message, place, help));
         }
     }
     for volume in project.volumes.values().filter(|volume| !volume.external) {

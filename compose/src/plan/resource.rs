@@ -60,6 +60,7 @@ impl<'a> Resources<'a> {
         let name = network.name.clone();
         let place = network.place.clone();
         let need = match observed.networks.get(&network.name) {
+            _ if network.is_common_bridge() => return,
             None if network.external => {
                 self.refusals.push(Refusal::ExternalNetworkMissing { name, place });
                 return;

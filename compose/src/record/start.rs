@@ -75,6 +75,9 @@ pub struct Place {
     pub network: String,
     /// What is asked of it.
     pub wish: EndpointWish,
+    /// Names that only this container has for others on it.
+    #[serde(default)]
+    pub links: BTreeMap<String, String>,
 }
 
 /// `dns`, `dns_opt` and `dns_search`.

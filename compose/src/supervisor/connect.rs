@@ -7,6 +7,8 @@ use network::EndpointWish;
 use super::live::Live;
 use super::{Supervisor, names, publish};
 use crate::api::{ConnectRequest, DisconnectRequest};
+use crate::apply::endpoint::{self, EndpointError};
+use crate::model::network_option;
 use crate::record::start::{NetworkStart, Place};
 use crate::record::{ContainerRecord, EndpointRecord, RecordError, StartRecord};
 
@@ -43,9 +45,9 @@ pub enum ConnectError {
         /// The network.
         network: String,
     },
-    /// A name for an interface.
+    /// Its interface.
     #[error(transparent)]
-    Interface(#[from] network::InterfaceNameError),
+    Endpoint(#[from] EndpointError),
     /// The network.
     #[error(transparent)]
     Network(#[from] names::AttachError),
@@ -72,7 +74,9 @@ pub async fn connect(
     if places.iter().any(|place| place.network == request.network) {
         return Err(ConnectError::Already { name: name(), network: request.network.clone() });
     }
-    let place = Place { network: request.network.clone(), wish: wish(&live, &places, request)? };
+    let wish = wish(supervisor, &live, &places, request)?;
+    let (network, links) = (request.network.clone(), request.links.clone());
+    let place = Place { network, wish, links };
     places.push(place);
     // Whoever begins to answer names looks here.
     let before = live.network.replace(NetworkStart::Own(places.clone()));
@@ -126,12 +130,19 @@ fn places(live: &Live) -> Result<Vec<Place>, ConnectError> {
 }
 
 fn wish(
+    supervisor: &Supervisor,
     live: &Live,
     places: &[Place],
     request: &ConnectRequest,
 ) -> Result<EndpointWish, ConnectError> {
     let record = &live.record;
-    let interface = free_interface(places.iter().map(|place| place.wish.interface.to_string()));
+    let options = endpoint::Options::read(&request.driver_opts)?;
+    let network = supervisor.network(&request.network)?;
+    let prefix = network.record().wanted.options.get(network_option::INTERFACE_PREFIX);
+    let used = places.iter().map(|place| place.wish.interface.clone());
+    let interface = endpoint::Names::used(used)
+        .next(options.interface, prefix.map(String::as_str))
+        .map_err(EndpointError::from)?;
     let lease_key = match places.first() {
         Some(place) => place.wish.lease_key.clone(),
         None => format!("{}/{}/{}", record.project, record.name, record.number),
@@ -142,15 +153,10 @@ fn wish(
         ipv4: request.ipv4,
         ipv6: request.ipv6,
         gateway_priority: request.gateway_priority,
-        ..EndpointWish::new(&record.id, &lease_key, interface.parse()?)
+        link_local: endpoint::link_local(&request.link_local)?,
+        settings: options.settings,
+        ..EndpointWish::new(&record.id, &lease_key, interface)
     })
-}
-
-/// The first of `eth0`, `eth1` … that is in no use.
-fn free_interface(used: impl Iterator<Item = String>) -> String {
-    let used: Vec<String> = used.collect();
-    let mut names = (0..).map(|number| format!("eth{number}"));
-    names.find(|name| !used.contains(name)).unwrap_or_default()
 }
 
 fn write_down(
@@ -176,17 +182,4 @@ fn write_down(
     ContainerRecord { networks, ..live.record.clone() }.write(&supervisor.roots)?;
     *live.network.borrow_mut() = network;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interface_gets_the_first_free_name() {
-        let names = |used: &[&str]| free_interface(used.iter().map(|name| (*name).to_owned()));
-        assert_eq!(names(&[]), "eth0");
-        assert_eq!(names(&["eth0", "eth2"]), "eth1");
-        assert_eq!(names(&["lan"]), "eth0");
-    }
 }

@@ -272,7 +272,7 @@ fn attach_all(
 ) -> Result<Vec<EndpointState>, AttachError> {
     let mut endpoints = Vec::new();
     let ways_out = WaysOut::of(supervisor, places)?;
-    for (index, Place { network: name, wish }) in places.iter().enumerate() {
+    for (index, Place { network: name, wish, links: _ }) in places.iter().enumerate() {
         let network = network(supervisor, name)?;
         let endpoint = network.attach(sandbox, wish, ways_out.at(index))?;
         endpoints.push(endpoint_state(&endpoint));
@@ -347,7 +347,7 @@ fn serve(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError
     let outside = outside(supervisor, places)?;
     let zone = watch::Sender::new(Zone::default());
     let receiver = zone.subscribe();
-    let view = View { networks, links: live.start.links.clone(), outside, zone };
+    let view = View { networks, links: links(live, places), outside, zone };
     view.zone.send_replace(supervisor.names.zone(&view));
     supervisor.names.views.borrow_mut().insert(live.record.id.clone(), view);
     let upstreams = match live.start.resolver.servers.as_slice() {
@@ -364,6 +364,12 @@ fn serve(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError
         }
     }));
     Ok(())
+}
+
+/// The names that only this container has for others: those of its service, and those of its places.
+fn links(live: &Live, places: &[Place]) -> BTreeMap<String, String> {
+    let of_places = places.iter().flat_map(|place| place.links.clone());
+    live.start.links.clone().into_iter().chain(of_places).collect()
 }
 
 /// Whether a container at `places` may ask for names that no network has: one of them leads out.
@@ -424,6 +430,7 @@ pub fn join(
         view.map(|view| {
             view.networks.push(place.network.clone());
             view.outside = outside;
+            view.links = links(live, places);
         })
         .is_some()
     };
@@ -459,11 +466,12 @@ pub fn leave(
         |source: network::MemberError| AttachError::Leave { name: name.to_owned(), source };
     let members = network.members().map_err(failed)?;
     if let Some(own) = members.iter().find(|one| one.endpoint.container == live.record.id) {
-        network.detach(&own.endpoint).map_err(failed)?;
+        network.detach(&sandbox(live, name)?, &own.endpoint).map_err(failed)?;
     }
     if let Some(view) = supervisor.names.views.borrow_mut().get_mut(&live.record.id) {
         view.networks.retain(|known| known != name);
         view.outside = outside(supervisor, places)?;
+        view.links = links(live, places);
         view.zone.send_replace(supervisor.names.zone(view));
     }
     supervisor.names.left(name, &live.record.id);

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 
 use network::publish::{HostPort, Publish, PublishError, Reserved, Served, Target, reserve};
@@ -272,6 +273,10 @@ fn target(supervisor: &Supervisor, live: &Live) -> Option<Target> {
     let place = places.get(index)?;
     let endpoint = state.endpoints.iter().find(|endpoint| endpoint.network == place.network)?;
     let network = names::network(supervisor, &endpoint.network).ok()?;
+    if !network.record().wanted.driver.reaches_members() {
+        let descriptors = live.descriptors.borrow();
+        return Target::within(descriptors.sandbox.as_ref()?.as_fd(), endpoint.addresses()).ok();
+    }
     let target = Target::new(&network, endpoint.addresses()).ok()?;
     // The kernel's way keeps the address of the client, whose answer goes back by the container's default route.
     target.by_kernel(&network, ways_out.at(index)).ok()

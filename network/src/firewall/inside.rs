@@ -21,12 +21,17 @@ impl InsideTable {
         Ok(Self { socket: NftSocket::open()?, table: table(family) })
     }
 
-    /// Makes the table: what leaves by `uplink` has its address, what comes from there goes where `publish` says.
+    /// Makes the table: what leaves by `uplink` has its address, unless members are `exposed`; what comes from there
+    /// goes where `publish` says.
     ///
     /// Nothing is dropped between members.
-    pub(crate) fn create(&mut self, uplink: &'static str) -> Result<(), NetlinkError> {
+    pub(crate) fn create(
+        &mut self,
+        uplink: &'static str,
+        exposed: bool,
+    ) -> Result<(), NetlinkError> {
         let table = self.table;
-        self.socket.transaction(&[
+        let mut changes = vec![
             table.add(),
             table.set(PORTS, Holds::Ports, 1),
             table.chain("prerouting", Hook::NatPrerouting),
@@ -35,8 +40,12 @@ impl InsideTable {
                 &[Term::Is(Side::In, uplink), Term::ToThisHost, Term::TranslateBy(PORTS)],
             ),
             table.chain("postrouting", Hook::NatPostrouting),
-            table.rule("postrouting", &[Term::Is(Side::Out, uplink), Term::Masquerade]),
-        ])
+        ];
+        if !exposed {
+            let masquerade = [Term::Is(Side::Out, uplink), Term::Masquerade];
+            changes.push(table.rule("postrouting", &masquerade));
+        }
+        self.socket.transaction(&changes)
     }
 
     /// Leads `port` of the uplink to a member, and to nothing else.

@@ -2,6 +2,7 @@
 //!
 //! They need root, and fail without it.
 
+mod drivers;
 mod kills;
 mod names;
 mod networks;

@@ -236,8 +236,8 @@ fn a_container_is_on_several_networks() {
         let listener = listen(&sandbox, "0.0.0.0:80");
         connect(&db, (endpoint.address.unwrap().address(), 80)).unwrap();
         listener.accept().unwrap();
-        back.detach(&endpoint).unwrap();
-        back.detach(&endpoint).unwrap();
+        back.detach(&sandbox, &endpoint).unwrap();
+        back.detach(&sandbox, &endpoint).unwrap();
         assert_eq!(link_names(&sandbox), ["lo", "eth0"]);
         assert_eq!(back.members().unwrap().len(), 1);
     });

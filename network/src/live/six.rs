@@ -179,7 +179,7 @@ fn the_way_out_moves_to_another_network() {
             }
         };
         gets_out("by the second");
-        back.detach(&second).unwrap();
+        back.detach(&sandbox, &second).unwrap();
         assert!(connect(&sandbox, (OUTSIDE_SIX, 80)).is_err(), "the route went with its link");
         front.lead_out(&sandbox, &first, WayOut::BOTH).unwrap();
         gets_out("by the first");

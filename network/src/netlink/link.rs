@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::message::{Message, attributes, flag, u32_at};
 use super::socket::{NetlinkError, RouteSocket};
+use crate::driver::{ChildKind, IpvlanFlag, IpvlanMode, MacvlanMode};
 use crate::endpoint::Mac;
 use crate::name::InterfaceName;
 
@@ -14,6 +15,14 @@ const UP: u32 = libc::IFF_UP as u32;
 const BRIDGE_FORWARD_DELAY: u16 = 1;
 const BRIDGE_STP_STATE: u16 = 5;
 const VETH_PEER: u16 = 1;
+const MACVLAN_MODE: u16 = 1;
+const IPVLAN_MODE: u16 = 1;
+const IPVLAN_FLAGS: u16 = 2;
+/// Attributes within `IFLA_LINKINFO` of a port of a bridge.
+const SLAVE_KIND: u16 = 4;
+const SLAVE_DATA: u16 = 5;
+/// `IFLA_BRPORT_ISOLATED`.
+const PORT_ISOLATED: u16 = 33;
 /// `IF_OPER_UP` of linux/if.h.
 const OPERATIONAL: u8 = 6;
 /// How often a link is looked at until it carries, and how long it rests in between: a fifth of a second in all.
@@ -51,6 +60,82 @@ pub(crate) struct Veth<'a> {
     pub(crate) mtu: u32,
     /// Whether the near end comes up at once. The far one cannot: the kernel has not joined the two by then.
     pub(crate) near_up: bool,
+}
+
+/// A link on another one, in another namespace than that.
+#[derive(Debug)]
+pub(crate) struct Child<'a> {
+    pub(crate) name: &'a InterfaceName,
+    pub(crate) parent: &'a Link,
+    pub(crate) kind: ChildKind,
+    pub(crate) mac: Option<Mac>,
+    /// That of the parent where not given.
+    pub(crate) mtu: Option<u32>,
+    /// Where it is born. The socket is in the namespace of the parent.
+    pub(crate) into: BorrowedFd<'a>,
+}
+
+impl Child<'_> {
+    /// The request that makes it.
+    pub(crate) fn add(&self) -> Message {
+        let (kind, words) = match self.kind {
+            ChildKind::Macvlan(mode) => ("macvlan", format!("mode {}", macvlan_mode(mode).0)),
+            ChildKind::Ipvlan(mode, flag) => {
+                ("ipvlan", format!("mode {} {}", ipvlan_mode(mode).0, ipvlan_flag(flag).0))
+            }
+        };
+        let (name, parent) = (self.name, &self.parent.name);
+        let request = format!("ip link add link {parent} name {name} type {kind} {words}");
+        let mut message = Message::new(libc::RTM_NEWLINK, NEW, request);
+        message.raw(&header(0, false));
+        message.text(libc::IFLA_IFNAME, name.as_str()).u32(libc::IFLA_LINK, self.parent.index);
+        if let Some(mtu) = self.mtu {
+            message.u32(libc::IFLA_MTU, mtu);
+        }
+        if let Some(Mac(address)) = self.mac {
+            message.bytes(libc::IFLA_ADDRESS, &address);
+        }
+        message.u32(libc::IFLA_NET_NS_FD, self.into.as_raw_fd().cast_unsigned());
+        message.nest(libc::IFLA_LINKINFO, |info| {
+            info.text(libc::IFLA_INFO_KIND, kind).nest(libc::IFLA_INFO_DATA, |data| {
+                match self.kind {
+                    ChildKind::Macvlan(mode) => data.u32(MACVLAN_MODE, macvlan_mode(mode).1),
+                    ChildKind::Ipvlan(mode, flag) => data
+                        .bytes(IPVLAN_MODE, &ipvlan_mode(mode).1.to_ne_bytes())
+                        .bytes(IPVLAN_FLAGS, &ipvlan_flag(flag).1.to_ne_bytes()),
+                };
+            });
+        });
+        message
+    }
+}
+
+/// As ip(8) and the kernel (linux/if_link.h) have it.
+const fn macvlan_mode(mode: MacvlanMode) -> (&'static str, u32) {
+    match mode {
+        MacvlanMode::Private => ("private", 1),
+        MacvlanMode::Vepa => ("vepa", 2),
+        MacvlanMode::Bridge => ("bridge", 4),
+        MacvlanMode::Passthru => ("passthru", 8),
+    }
+}
+
+/// As ip(8) and the kernel have it.
+const fn ipvlan_mode(mode: IpvlanMode) -> (&'static str, u16) {
+    match mode {
+        IpvlanMode::L2 => ("l2", 0),
+        IpvlanMode::L3 => ("l3", 1),
+        IpvlanMode::L3s => ("l3s", 2),
+    }
+}
+
+/// As ip(8) and the kernel have it.
+const fn ipvlan_flag(flag: IpvlanFlag) -> (&'static str, u16) {
+    match flag {
+        IpvlanFlag::Bridge => ("bridge", 0),
+        IpvlanFlag::Private => ("private", 1),
+        IpvlanFlag::Vepa => ("vepa", 2),
+    }
 }
 
 /// `struct ifinfomsg`: which link, and whether to bring it up.
@@ -120,6 +205,19 @@ impl Link {
         message.nest(libc::IFLA_LINKINFO, |info| {
             info.text(libc::IFLA_INFO_KIND, "bridge").nest(libc::IFLA_INFO_DATA, |data| {
                 data.u32(BRIDGE_FORWARD_DELAY, 0).u32(BRIDGE_STP_STATE, 0);
+            });
+        });
+        message
+    }
+
+    /// The request that keeps a port of a bridge from reaching the others that are kept so.
+    pub(crate) fn isolate(name: &str) -> Message {
+        let request = format!("ip link set {name} type bridge_slave isolated on");
+        let mut message = Message::new(libc::RTM_NEWLINK, 0, request);
+        message.raw(&header(0, false)).text(libc::IFLA_IFNAME, name);
+        message.nest(libc::IFLA_LINKINFO, |info| {
+            info.text(SLAVE_KIND, "bridge").nest(SLAVE_DATA, |data| {
+                data.bytes(PORT_ISOLATED, &[1]);
             });
         });
         message

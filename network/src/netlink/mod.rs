@@ -12,12 +12,14 @@ mod link;
 mod message;
 #[cfg(test)]
 mod oracle;
+mod peer;
 mod route;
 mod socket;
 
 pub(crate) use address::{Address, octets};
-pub(crate) use link::{Link, Veth, VethEnd};
+pub(crate) use link::{Child, Link, Veth, VethEnd};
 pub(crate) use message::{Message, attributes, flag};
+pub(crate) use peer::Peer;
 pub(crate) use route::Route;
 pub use socket::NetlinkError;
 pub(crate) use socket::{Frame, RouteSocket, Socket};

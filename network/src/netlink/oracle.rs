@@ -11,7 +11,8 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute};
 
-use super::{Address, Link, Message, Route, Veth, VethEnd, flag};
+use super::{Address, Child, Link, Message, Route, Veth, VethEnd, flag};
+use crate::driver::{ChildKind, IpvlanFlag, IpvlanMode, MacvlanMode};
 use crate::endpoint::Mac;
 use crate::name::InterfaceName;
 
@@ -101,6 +102,38 @@ fn a_pair_is_born_in_two_namespaces() {
             LinkAttribute::NetNsFd(namespace.as_raw_fd()),
         ]
     );
+}
+
+#[test]
+fn a_child_is_born_elsewhere_on_its_parent() {
+    let namespace = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+    let name: InterfaceName = "eth0".parse().unwrap();
+    let parent = Link { index: 7, name: "up0".to_owned(), mtu: 1500, carries: true };
+    let child = |kind| {
+        let mac = Some(Mac([2, 0, 0, 0, 0, 7]));
+        let child =
+            Child { name: &name, parent: &parent, kind, mac, mtu: None, into: namespace.as_fd() };
+        (child.add().request().to_owned(), read_link(&child.add()))
+    };
+    let (text, link) = child(ChildKind::Macvlan(MacvlanMode::Vepa));
+    assert_eq!(text, "ip link add link up0 name eth0 type macvlan mode vepa");
+    for attribute in [
+        LinkAttribute::IfName("eth0".to_owned()),
+        LinkAttribute::Link(7),
+        LinkAttribute::NetNsFd(namespace.as_raw_fd()),
+    ] {
+        assert!(link.attributes.contains(&attribute), "{attribute:?}");
+    }
+    let (kind, data) = info(&link);
+    assert_eq!(kind, InfoKind::MacVlan);
+    let InfoData::MacVlan(data) = data else { panic!("{data:?}") };
+    assert_eq!(format!("{data:?}"), "[Mode(Vepa)]");
+    let (text, link) = child(ChildKind::Ipvlan(IpvlanMode::L3s, IpvlanFlag::Private));
+    assert_eq!(text, "ip link add link up0 name eth0 type ipvlan mode l3s private");
+    let (kind, data) = info(&link);
+    assert_eq!(kind, InfoKind::IpVlan);
+    let InfoData::IpVlan(data) = data else { panic!("{data:?}") };
+    assert_eq!(format!("{data:?}").to_lowercase(), "[mode(l3s), flags(ipvlanflags(private))]");
 }
 
 #[test]

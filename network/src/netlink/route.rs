@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::address::octets;
 use super::message::{Message, attributes, flag, u32_at};
 use super::socket::{NetlinkError, RouteSocket};
-use crate::subnet::Ipv4Net;
+use crate::subnet::{Family, IpNet, Ipv4Net};
 
 const NEW: u16 = flag::CREATE | flag::EXCLUSIVE;
 
@@ -31,6 +31,34 @@ impl Route {
     /// The request that makes the default route, of the family of `gateway`, go that way, wherever it went before.
     pub(crate) fn replace_default(gateway: IpAddr) -> Message {
         Self::default("replace", flag::CREATE | flag::REPLACE, gateway)
+    }
+
+    /// The request that makes the default route of `family` leave by a link, with no router.
+    pub(crate) fn replace_default_by(family: Family, link: u32, name: &str) -> Message {
+        let request = format!("ip route replace default dev {name}");
+        let mut message = Message::new(libc::RTM_NEWROUTE, flag::CREATE | flag::REPLACE, request);
+        let family = match family {
+            Family::V4 => libc::AF_INET,
+            Family::V6 => libc::AF_INET6,
+        };
+        message.raw(&header(family, libc::RT_TABLE_MAIN, libc::RTPROT_STATIC, libc::RTN_UNICAST));
+        message.u32(libc::RTA_OIF, link);
+        message
+    }
+
+    /// The request that adds a route to a range by way of `gateway`.
+    pub(crate) fn add(to: IpNet, gateway: IpAddr) -> Message {
+        let to = to.network();
+        let family = if gateway.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        let mut message =
+            Message::new(libc::RTM_NEWROUTE, NEW, format!("ip route add {to} via {gateway}"));
+        let mut header =
+            header(family, libc::RT_TABLE_MAIN, libc::RTPROT_STATIC, libc::RTN_UNICAST);
+        header[1] = to.prefix();
+        message.raw(&header);
+        message.bytes(libc::RTA_DST, &octets(to.address()));
+        message.bytes(libc::RTA_GATEWAY, &octets(gateway));
+        message
     }
 
     fn default(verb: &str, flags: u16, gateway: IpAddr) -> Message {

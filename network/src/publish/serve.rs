@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -45,6 +45,19 @@ impl Target {
     /// When the process is out of descriptors.
     pub fn new(network: &Network, addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<Self> {
         let namespace = Arc::new(network.namespace().try_clone_to_owned()?);
+        Ok(Self { namespace, addresses: addresses.into_iter().collect(), inner: Vec::new() })
+    }
+
+    /// A container with these addresses, reached from within its own `sandbox`: nobody else is where it can be.
+    ///
+    /// # Errors
+    ///
+    /// When the process is out of descriptors.
+    pub fn within(
+        sandbox: BorrowedFd<'_>,
+        addresses: impl IntoIterator<Item = IpAddr>,
+    ) -> io::Result<Self> {
+        let namespace = Arc::new(sandbox.try_clone_to_owned()?);
         Ok(Self { namespace, addresses: addresses.into_iter().collect(), inner: Vec::new() })
     }
 

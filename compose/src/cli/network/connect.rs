@@ -1,9 +1,10 @@
 //! `compose network connect` and `compose network disconnect`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use network::Store;
 
+use super::create::pair;
 use super::error::missing;
 use super::find;
 use crate::api::{ConnectRequest, DisconnectRequest, path};
@@ -35,6 +36,22 @@ pub struct ConnectArgs {
     /// The default routes of the container go out by the network for which this is highest
     #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_negative_numbers = true)]
     gw_priority: i64,
+    /// A further address for the link only, of 169.254.0.0/16 or fe80::/10
+    #[arg(long, value_name = "ADDRESS")]
+    link_local_ip: Vec<IpAddr>,
+    /// Another container on the network, by a name that only this one has for it
+    #[arg(long, value_name = "CONTAINER[:NAME]", value_parser = link)]
+    link: Vec<(String, String)>,
+    /// An option of its interface
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    driver_opt: Vec<(String, String)>,
+}
+
+/// The name, and whom it stands for.
+#[expect(clippy::unnecessary_wraps, reason = "the shape of a value parser")]
+fn link(text: &str) -> Result<(String, String), String> {
+    let (container, name) = text.split_once(':').unwrap_or((text, text));
+    Ok((name.to_owned(), container.to_owned()))
 }
 
 /// Take a container off a network
@@ -76,6 +93,9 @@ pub fn run(
         ipv4: args.ip,
         ipv6: args.ip6,
         gateway_priority: args.gw_priority,
+        link_local: args.link_local_ip,
+        driver_opts: args.driver_opt.into_iter().collect(),
+        links: args.link.into_iter().collect(),
     };
     let session = Session::new(context, &container.record.project);
     Ok(session.carry_out_now(path::CONNECT, &request, terminal)?.code)

@@ -1,7 +1,5 @@
 //! `compose network create`.
 
-use std::collections::BTreeMap;
-
 use network::{NetworkName, Store};
 
 use super::view::id;
@@ -9,7 +7,7 @@ use crate::apply::network_wish;
 use crate::cli::context::Context;
 use crate::cli::error::{CommandError, FAILED};
 use crate::cli::terminal::Terminal;
-use crate::model::{Ipam, IpamPool, Network};
+use crate::model::{Ipam, IpamPool, Network, network_option};
 
 /// Create a network
 #[derive(Debug, clap::Args)]
@@ -51,13 +49,45 @@ pub struct CreateArgs {
     #[arg(long, hide = true)]
     attachable: bool,
     /// As always: this machine
-    #[arg(long, hide = true, value_parser = ["local"])]
+    #[arg(long, hide = true)]
     scope: Option<String>,
+    /// Who gives out addresses
+    #[arg(long, hide = true, value_name = "DRIVER", default_value = "default")]
+    ipam_driver: String,
+    /// An option of whoever gives out addresses
+    #[arg(long, hide = true, value_name = "KEY=VALUE", value_parser = pair)]
+    ipam_opt: Vec<(String, String)>,
+    /// For clusters
+    #[arg(long, hide = true)]
+    ingress: bool,
+    /// For clusters
+    #[arg(long, hide = true)]
+    config_only: bool,
+    /// For clusters
+    #[arg(long, hide = true, value_name = "NETWORK")]
+    config_from: Option<String>,
+}
+
+/// What of docker's flags is for others than us, and why.
+fn refusal(args: &CreateArgs) -> Option<(&'static str, &'static str)> {
+    let binding = args.opt.iter().any(|(option, _)| option == network_option::HOST_BINDING);
+    let table = [
+        (args.ingress, "--ingress", "it is for clusters; leave it out"),
+        (args.config_only, "--config-only", "give the options to each network"),
+        (args.config_from.is_some(), "--config-from", "give the options to this network"),
+        (
+            args.scope.as_deref().is_some_and(|scope| scope != "local"),
+            "--scope",
+            "networks are of this machine; leave it out, or say `local`",
+        ),
+        (binding, network_option::HOST_BINDING, "write the address in `ports` of the services"),
+    ];
+    table.into_iter().find(|(used, ..)| *used).map(|(_, what, help)| (what, help))
 }
 
 /// `key=value`, or a key with an empty value.
 #[expect(clippy::unnecessary_wraps, reason = "the shape of a value parser")]
-fn pair(text: &str) -> Result<(String, String), String> {
+pub fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -73,6 +103,10 @@ pub fn run(
     store: &Store,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
+    if let Some((what, help)) = refusal(&args) {
+        let message = format!("{what} is not carried out");
+        return Err(CommandError::usage(message).help(help));
+    }
     if store.record(&args.name)?.is_some() {
         let message = format!("network {} exists already", args.name);
         return Err(CommandError::failed(message)
@@ -127,7 +161,11 @@ impl CreateArgs {
             internal: self.internal,
             enable_ipv4: Some(self.ipv4),
             enable_ipv6: Some(self.ipv6),
-            ipam: Ipam { driver: None, pools, options: BTreeMap::new() },
+            ipam: Ipam {
+                driver: Some(self.ipam_driver),
+                pools,
+                options: self.ipam_opt.into_iter().collect(),
+            },
             labels: self.label.into_iter().collect(),
             ..Network::default()
         })
@@ -170,6 +208,21 @@ mod tests {
         assert_eq!(wanted.subnets[0].aux_addresses["dns"].to_string(), "10.1.0.2");
         let alone = args::<CreateArgs>(&["back", "--gateway", "10.1.0.9"]).wanted();
         assert_eq!(alone.unwrap_err().failures[0].message, "10.1.0.9 belongs to no --subnet");
+        for words in [&["a", "--ingress"][..], &["a", "--scope", "swarm"], &["a", "--config-only"]]
+        {
+            assert_eq!(super::refusal(&args::<CreateArgs>(words)).unwrap().0, words[1]);
+        }
+        assert_eq!(
+            super::refusal(&args::<CreateArgs>(&["a", "--scope", "local", "--attachable"])),
+            None
+        );
+        let options = args::<CreateArgs>(&["a", "--ipam-opt", "x=y"]).wanted().unwrap();
+        assert_eq!(
+            network_wish(&options).unwrap_err().to_string(),
+            "`ipam.options` has `x`, and the management of addresses has no options"
+        );
+        let without = args::<CreateArgs>(&["a", "--ipv4=false", "--ipv6"]).wanted().unwrap();
+        assert_eq!((without.enable_ipv4, without.enable_ipv6), (Some(false), Some(true)));
         assert!(refusal::<CreateArgs>(&["a/b"]).unwrap().contains("is not a network name"));
     }
 }

@@ -3,6 +3,8 @@
 use network::{FileError, MemberError, NameError, StoreError};
 
 use crate::apply::NetworkError;
+use crate::apply::driver::DriverError;
+use crate::apply::explain::DRIVERS;
 use crate::cli::error::{CommandError, USAGE};
 
 /// A network that is not there.
@@ -54,6 +56,9 @@ impl From<NetworkError> for CommandError {
         match error {
             NetworkError::Store(error) => error.into(),
             NetworkError::Name(error) => error.into(),
+            NetworkError::Driver(DriverError::Driver { .. }) => {
+                Self::new(&error).help(DRIVERS).code(USAGE)
+            }
             other => Self::new(&other).code(USAGE),
         }
     }

@@ -49,7 +49,7 @@ impl Line {
                 .to_zoned(TimeZone::system())
                 .strftime("%Y-%m-%d %H:%M:%S%.f %z %Z")
                 .to_string(),
-            driver: "bridge",
+            driver: record.wanted.driver.name(),
             id,
             ipv4: word(record.has(Family::V4)),
             ipv6: word(record.has(Family::V6)),
@@ -124,7 +124,7 @@ impl Inspect {
     /// The network with its members; `names` are those of the containers, by id.
     pub fn new(record: &Record, members: &[Member], names: &BTreeMap<String, String>) -> Self {
         let wanted = &record.wanted;
-        let mut options = BTreeMap::new();
+        let mut options = wanted.options.clone();
         options.extend(
             wanted.mtu.map(|mtu| ("com.docker.network.driver.mtu".to_owned(), mtu.to_string())),
         );
@@ -133,7 +133,10 @@ impl Inspect {
             let name = names.get(&endpoint.container).or_else(|| member.names.first());
             let inside = Inside {
                 name: name.cloned().unwrap_or_default(),
-                endpoint_id: endpoint.near.to_string(),
+                endpoint_id: endpoint
+                    .near
+                    .as_ref()
+                    .map_or_else(|| endpoint.container.clone(), ToString::to_string),
                 mac_address: endpoint.mac.to_string(),
                 ipv4: endpoint.address.map(|ipv4| ipv4.to_string()).unwrap_or_default(),
                 ipv6: endpoint.ipv6.map(|ipv6| ipv6.to_string()).unwrap_or_default(),
@@ -145,7 +148,7 @@ impl Inspect {
             id: id(record),
             created: created(record),
             scope: "local",
-            driver: "bridge",
+            driver: record.wanted.driver.name(),
             ipv4: record.has(Family::V4),
             ipv6: record.has(Family::V6),
             ipam: Ipam { driver: "default", options: BTreeMap::new(), config: pools(record) },

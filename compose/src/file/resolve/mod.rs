@@ -8,6 +8,7 @@ mod image;
 mod limits;
 mod mount;
 mod network;
+mod predefined;
 mod project;
 mod security;
 mod service;

@@ -16,7 +16,7 @@ use crate::model::{
 };
 
 use super::fields::Fields;
-use super::service;
+use super::{predefined, service};
 
 /// Makes the typed project; nothing, with errors, if that cannot be.
 pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Option<Project> {
@@ -25,7 +25,7 @@ pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Opti
     let enabled = tree.get("services").and_then(Node::as_map);
     // Services that are off may be unfinished; what is wrong with them is not told.
     let mut scratch = report.scratch();
-    let project = Project {
+    let mut project = Project {
         name,
         working_dir: document.dir.clone(),
         files: document.files.clone(),
@@ -47,6 +47,7 @@ pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Opti
         kept: kept(report, tree),
         compatibility: false,
     };
+    predefined::settle(&mut project);
     Some(project)
 }
 
