@@ -8,7 +8,7 @@ use super::environment::Environment;
 use super::interpolate::interpolate;
 use super::node::{Map, Node, Value};
 use super::read::DOCUMENT;
-use super::render::{self, Nulls, Order};
+use super::render::{self, Nulls};
 use super::report::Report;
 use super::template::{self, Variables};
 use super::units::{self, Nanoseconds};
@@ -36,12 +36,12 @@ pub fn yaml(text: &str) {
     if let Some(mut tree) = merged {
         merge::remove_reset(&mut report, &mut tree);
         merge::deduplicate(&mut report, &mut tree, &DOCUMENT);
-        complete::defaults(&mut tree);
+        complete::defaults(&mut tree, State::FilledIn);
         complete::check(&mut report, &tree, &DOCUMENT);
         check::values(&mut report, &tree);
         normalize::normalize(&mut report, &mut tree, "fuzz");
         check::references(&mut report, &tree, &Map::default());
-        let _ = render::document(&tree, Order::Table, Nulls::Shown);
+        let _ = render::document(&tree, Nulls::Shown);
     }
     for diagnostic in report.into_diagnostics() {
         let drawn = diagnostic.render(&Style::default());

@@ -22,6 +22,12 @@ pub struct MacError {
 }
 
 impl Mac {
+    /// One that nobody else has.
+    pub(crate) fn random() -> Self {
+        let [a, b, c, d, ..] = crate::random::number().to_ne_bytes();
+        Self([0x02, 0x42, a, b, c, d])
+    }
+
     /// The address that belongs to `address`: a container that is replaced keeps both, and no neighbour has to
     /// forget anything.
     pub const fn of(address: IpAddr) -> Self {

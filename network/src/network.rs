@@ -339,7 +339,11 @@ impl Network {
 
     fn endpoint(&self, wish: &EndpointWish, leased: &[IpNet]) -> Endpoint {
         let leads_out = Family::ALL.iter().any(|family| self.record.leads_out(*family));
-        let first = leased.first().map(|net| Mac::of(net.address()));
+        let mac = match &self.record.wanted.driver {
+            Driver::Bridge(_) => leased.first().map(|net| Mac::of(net.address())),
+            // The link of the container that was here before has its own until the kernel has cleaned up.
+            Driver::Child { .. } => Some(Mac::random()),
+        };
         Endpoint {
             network: self.name().clone(),
             container: wish.container.clone(),
@@ -351,7 +355,7 @@ impl Network {
             gateway: self.record.gateway.filter(|_| leads_out),
             ipv6: leased.iter().find_map(|net| net.ipv6()),
             ipv6_gateway: self.record.ipv6.filter(|_| leads_out).map(Ipv6Net::address),
-            mac: wish.mac.or(first).unwrap_or(Mac([2, 0x42, 0, 0, 0, 2])),
+            mac: wish.mac.or(mac).unwrap_or(Mac([2, 0x42, 0, 0, 0, 2])),
         }
     }
 

@@ -92,7 +92,7 @@ networks:
     let port = stage.compose(["port", "web", "8000"]).success()?.stdout;
     assert_eq!(port, "127.0.0.1:8080\n");
     let shown = stage.compose(["network", "inspect", &format!("{}_default", stage.project)]);
-    shown.success()?.says("\"com.docker.network.bridge.name\": \"br-shop\"")?;
+    shown.success()?.says("\"com.docker.network.bridge.name\":\"br-shop\"")?;
     // The name can be had again at once.
     stage.compose(["down"]).success()?;
     stage.compose(["up", "--detach"]).success()?;

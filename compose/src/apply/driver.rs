@@ -248,7 +248,8 @@ mod tests {
 
     #[test]
     fn what_is_not_carried_out_is_named() {
-        let table: [(&str, &[(&str, &str)], &str); 7] = [
+        type Options<'a> = &'a [(&'a str, &'a str)];
+        let table: [(&str, Options<'_>, &str); 7] = [
             ("overlay", &[], "networks of the driver `overlay` cannot be made"),
             ("host", &[], "there is one network of the driver `host`, and it is there already"),
             (
