@@ -118,6 +118,7 @@ pub enum Kind {
     Image,
     Layer,
     Container,
+    Artifact,
 }
 
 impl fmt::Display for Kind {
@@ -162,6 +163,8 @@ pub enum Status {
     Pulled,
     Pushing,
     Pushed,
+    Publishing,
+    Published,
     Exists,
     Skipped,
     Error,
@@ -197,6 +200,7 @@ impl Status {
             | Self::Exporting
             | Self::Pulling
             | Self::Pushing
+            | Self::Publishing
             | Self::Removing => Progress::Working,
             Self::Created
             | Self::Recreated
@@ -215,6 +219,7 @@ impl Status {
             | Self::Removed
             | Self::Pulled
             | Self::Pushed
+            | Self::Published
             | Self::Exists
             | Self::Skipped => Progress::Done,
             Self::Error => Progress::Failed,
@@ -257,6 +262,8 @@ impl fmt::Display for Status {
             Self::Pulled => "Pulled",
             Self::Pushing => "Pushing",
             Self::Pushed => "Pushed",
+            Self::Publishing => "Publishing",
+            Self::Published => "Published",
             Self::Exists => "Exists",
             Self::Skipped => "Skipped",
             Self::Error => "Error",

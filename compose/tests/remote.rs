@@ -137,14 +137,19 @@ fn include_and_extends() {
 fn what_is_refused() {
     let scene = Scene::new();
     let nothing: &[(&str, &str)] = &[];
-    let off: &[(&str, &str)] = &[("COMPOSE_EXPERIMENTAL_GIT_REMOTE", "false")];
+    let off: &[(&str, &str)] = &[
+        ("COMPOSE_EXPERIMENTAL_GIT_REMOTE", "false"),
+        ("COMPOSE_EXPERIMENTAL_OCI_REMOTE", "false"),
+    ];
     for (reference, variables, words) in [
         (scene.remote("#gone"), nothing, "has no `gone`"),
         (scene.remote("#main:nowhere"), nothing, "has no `nowhere`"),
         (scene.remote("#main:../x"), nothing, "is not inside of the repository"),
         (scene.remote(""), off, "COMPOSE_EXPERIMENTAL_GIT_REMOTE is false"),
         ("file:///nowhere/r.git".to_owned(), nothing, "git ls-remote file:///nowhere/r.git failed"),
-        ("oci://localhost/x:1".to_owned(), nothing, "compose files in registries are not read"),
+        ("oci://localhost/x:1".to_owned(), off, "COMPOSE_EXPERIMENTAL_OCI_REMOTE is false"),
+        ("oci://localhost/X".to_owned(), nothing, "must be lower case"),
+        ("oci://127.0.0.1:1/x".to_owned(), nothing, "127.0.0.1:1"),
     ] {
         let said = scene.refusal(&reference, variables);
         assert!(said.contains(words) && said.contains("help: "), "{reference}: {said}");

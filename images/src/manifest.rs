@@ -53,6 +53,14 @@ pub enum DocumentError {
     /// Something that is no image, such as a chart or a signature.
     #[error("`{0}` is not the media type of a container image")]
     NotAnImage(String),
+    /// An artifact of another kind than the one that is wanted.
+    #[error("it is `{found}`, not `{wanted}`")]
+    Kind {
+        /// The kind that is wanted.
+        wanted: String,
+        /// The kind that it is.
+        found: String,
+    },
     /// A layer that is to be downloaded from elsewhere.
     #[error(
         "layer {digest} is a foreign one, which has to be downloaded from elsewhere: `{media_type}`"
@@ -164,7 +172,7 @@ pub(crate) fn parse_index(bytes: &[u8], declared: &MediaType) -> Result<ImageInd
     Ok(serde_json::from_slice(bytes)?)
 }
 
-fn check_document(
+pub(crate) fn check_document(
     bytes: &[u8],
     declared: &MediaType,
     foreign: &[&str],

@@ -17,6 +17,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::needing("images_travel_through_a_registry", NEEDS, travels),
         Scenario::needing("a_registry_with_passwords", NEEDS, passwords),
         Scenario::needing("a_registry_with_tls", NEEDS, tls),
+        Scenario::needing("a_project_travels_through_a_registry", NEEDS, published),
         Scenario::needing("a_pull_from_a_registry_onto_a_full_disk", NEEDS, full),
     ]
 }
@@ -171,6 +172,79 @@ fn tls(stage: &Stage) -> Verdict {
     let mut careless = pull();
     careless.env("COMPOSE_REGISTRIES", at("registries.json"));
     stage.run(careless, None).success()?;
+    end(registry)
+}
+
+/// The files of a project are published, read from there, and brought up.
+fn published(stage: &Stage) -> Verdict {
+    let registry = registry(stage, "127.0.0.1:5000", "")?;
+    image(stage, "localhost:5000/team/app:1")?;
+    stage.compose(["image", "push", "localhost:5000/team/app:1"]).success()?;
+    stage.file("base/base.yaml", "services: {base: {labels: {from: base}}}\n")?;
+    stage.file("app.env", "FROM_FILE=1\n")?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  app:\n    image: localhost:5000/team/app:1\n    extends: {file: base/base.yaml, service: base}\n    env_file: app.env\n    volumes: ['/tmp:/host:ro']\n    environment: {SAID: '${SAID:-nothing}'}\n    configs: [set]\n  off: {image: localhost:5000/team/app:1, profiles: [p]}\nconfigs: {set: {file: /etc/hostname}}\n",
+    )?;
+    let to = "localhost:5000/team/project:1";
+
+    // Nothing leaves before it is agreed to.
+    let refused = stage.compose(["publish", "--yes", to]).code(1)?;
+    refused
+        .complains("an env file would be published")?
+        .complains("environment of service `app`")?;
+    let asked = stage.compose(["publish", "--with-env", to]).code(1)?;
+    asked.complains("cannot ask")?.complains("`compose publish --yes` does not ask")?;
+    stage.compose(["--dry-run", "publish", "--with-env", "--yes", to]).success()?;
+    let from = "oci://localhost:5000/team/project:1";
+    stage
+        .compose(["-f", from, "config"])
+        .code(1)?
+        .complains("has no localhost:5000/team/project:1")?;
+    let words = ["publish", "--app", "--with-env", "--yes", "--resolve-image-digests", to];
+    let published = stage.compose(words).success()?;
+    published.complains("Published")?.complains("/etc/hostname, which is not published")?;
+
+    // What was written is what is read, on any machine that reaches the registry.
+    fs::remove_file(stage.folder.join("compose.yaml"))?;
+    let read = stage.compose(["-f", from, "config"]).success()?;
+    read.says("FROM_FILE: \"1\"")?
+        .says("from: base")?
+        .says("SAID: nothing")?
+        .says("image: localhost:5000/team/app:1@sha256:")?;
+    let remote = stage.client(
+        "skopeo",
+        &["inspect", "--raw", "--tls-verify=false", "docker://localhost:5000/team/project:1"],
+    );
+    remote.success()?.says("application/vnd.docker.compose.project")?;
+
+    // It is included, extended, and its images are pinned.
+    stage.file(
+        "compose.yaml",
+        &format!("include: ['{from}']\nservices: {{own: {{extends: {{file: '{from}', service: app}}}}}}\n"),
+    )?;
+    let both = stage.compose(["config", "--services"]).success()?;
+    both.says("app\nown\n")?;
+    let locked = stage.compose(["config", "--lock-image-digests", "own"]).success()?;
+    locked.says("services:\n  own:\n    image: localhost:5000/team/app@sha256:")?;
+    stage.file("compose.yaml", "services: {a: {image: 'localhost:5000/team/none'}, b: {image: 'localhost:5000/team/app:1'}}\n")?;
+    stage
+        .compose(["config", "--resolve-image-digests"])
+        .code(1)?
+        .complains("cannot find the digest of localhost:5000/team/none")?;
+
+    stage
+        .compose(["config", "--resolve-image-digests", "b"])
+        .success()?
+        .says("image: localhost:5000/team/app:1@sha256:")?;
+
+    // Strangers' projects are brought up by whoever says so.
+    let up = |yes: &[&str]| stage.compose([&["-f", from, "create"], yes].concat());
+    up(&[]).code(1)?.complains("SAID")?.complains("cannot ask")?;
+    up(&["--yes"])
+        .success()?
+        .complains("The files of oci://localhost:5000/team/project:1 are in")?;
+    stage.compose(["-f", from, "down"]).success()?;
     end(registry)
 }
 

@@ -8,6 +8,7 @@ mod yaml;
 use std::path::PathBuf;
 
 use super::context::{Context, draw, mistakes};
+use super::digests;
 use super::error::CommandError;
 use super::terminal::Terminal;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -75,6 +76,12 @@ pub struct ConfigArgs {
     /// Do not complain about missing environment files
     #[arg(long)]
     no_env_resolution: bool,
+    /// Print the images with the digests that their names lead to
+    #[arg(long)]
+    resolve_image_digests: bool,
+    /// Print nothing but the images with their digests, as an override file
+    #[arg(long)]
+    lock_image_digests: bool,
     /// Write to a file instead of standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -127,7 +134,7 @@ pub fn run(
     if !args.quiet {
         let text = match &args.explain {
             Some(path) => explain::explain(&document, path, args.format, &options.working_dir)?,
-            None => text(&args, &document)?,
+            None => text(&args, &document, context, terminal)?,
         };
         match &args.output {
             Some(path) => std::fs::write(path, text).map_err(|error| {
@@ -142,7 +149,12 @@ pub fn run(
 }
 
 /// What was asked for.
-fn text(args: &ConfigArgs, document: &Document) -> Result<String, CommandError> {
+fn text(
+    args: &ConfigArgs,
+    document: &Document,
+    context: &Context,
+    terminal: &mut Terminal,
+) -> Result<String, CommandError> {
     let lists =
         [(args.services, "services"), (args.volumes, "volumes"), (args.networks, "networks")];
     if let Some((_, kind)) = lists.into_iter().find(|(asked, _)| *asked) {
@@ -167,6 +179,20 @@ fn text(args: &ConfigArgs, document: &Document) -> Result<String, CommandError> 
     let format = args.format.unwrap_or(Format::Yaml);
     let nulls = if format == Format::Json { Nulls::Shown } else { Nulls::Hidden };
     let mut value = document.to_value(nulls);
+    let resolved;
+    if args.resolve_image_digests || args.lock_image_digests {
+        let mut json = value.into_json();
+        let pinned = digests::resolve(digests::images(&json), context, terminal)?;
+        if args.lock_image_digests {
+            let always: &[&str] =
+                if nulls == Nulls::Shown { &["command", "entrypoint"] } else { &[] };
+            json = digests::lock(&pinned, always);
+        } else {
+            digests::pin(&mut json, &pinned);
+        }
+        resolved = json;
+        value = Printed::from(&resolved);
+    }
     if !args.no_interpolate {
         escape_dollars(&mut value);
     }
@@ -177,6 +203,11 @@ fn text(args: &ConfigArgs, document: &Document) -> Result<String, CommandError> 
             text.map(|text| text + "\n").map_err(|error| CommandError::new(&error))
         }
     }
+}
+
+/// `document` as YAML, as `config` writes it.
+pub(super) fn yaml_text(document: &serde_json::Value) -> String {
+    yaml::text(&Printed::from(document), 2)
 }
 
 /// What is printed can be read again: a `$` that is none of a variable is doubled.

@@ -245,7 +245,12 @@ impl Context {
         self.read(&options, terminal)
     }
 
-    fn read(
+    /// Reads the project that `options` say, and says what is odd about its files.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub(super) fn read(
         &self,
         options: &LoadOptions,
         terminal: &mut Terminal,

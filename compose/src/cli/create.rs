@@ -33,6 +33,7 @@ pub fn run(
     let project = context.load_for(&args.services, terminal)?;
     let all = wanted(&project, &args.services, false);
     context.check_support(&project, &all, terminal)?;
+    args.change.agree(context, terminal)?;
     let when = args.change.when_to_build();
     let mut options = args.change.options(&project, args.services, context)?;
     options.start = false;

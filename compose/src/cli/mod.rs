@@ -14,6 +14,7 @@ pub mod config;
 pub mod context;
 pub mod cp;
 pub mod create;
+pub mod digests;
 pub mod doctor;
 pub mod down;
 pub mod dry_run;
@@ -22,6 +23,7 @@ pub mod events;
 pub mod exec;
 pub mod export;
 pub mod filter;
+pub mod foreign;
 pub mod format;
 pub mod image;
 pub mod images;
@@ -38,6 +40,7 @@ pub mod plan;
 pub mod platform;
 pub mod port;
 pub mod ps;
+pub mod publish;
 pub mod pull;
 pub mod push;
 pub mod restart;
@@ -119,6 +122,7 @@ enum Command {
     Plan(plan::PlanArgs),
     Port(port::PortArgs),
     Ps(ps::PsArgs),
+    Publish(publish::PublishArgs),
     Pull(pull::PullArgs),
     Push(push::PushArgs),
     Restart(restart::RestartArgs),
@@ -170,6 +174,7 @@ impl Command {
             Self::Plan(_) => "plan",
             Self::Port(_) => "port",
             Self::Ps(_) => "ps",
+            Self::Publish(_) => "publish",
             Self::Pull(_) => "pull",
             Self::Push(_) => "push",
             Self::Restart(_) => "restart",
@@ -220,6 +225,7 @@ impl Command {
             Self::Plan(args) => plan::run(args, context, terminal),
             Self::Port(args) => port::run(args, context, terminal),
             Self::Ps(args) => ps::run(args, context, terminal),
+            Self::Publish(args) => publish::run(args, context, terminal),
             Self::Pull(args) => pull::run(args, context, terminal),
             Self::Push(args) => push::run(args, context, terminal),
             Self::Restart(args) => restart::run(args, context, terminal),

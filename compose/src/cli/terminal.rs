@@ -253,6 +253,7 @@ impl Terminal {
     /// When standard input is no terminal: nobody can be asked.
     pub fn confirm(&mut self, what: &str, without_asking: &str) -> Result<bool, CommandError> {
         if !io::stdin().is_terminal() {
+            self.ask(&format!("{what}\n"));
             let message = "cannot ask whether to go on: standard input is no terminal";
             return Err(
                 CommandError::failed(message).help(format!("{without_asking} does not ask"))
@@ -268,7 +269,7 @@ impl Terminal {
     /// Says something that the user should know.
     pub fn warn(&mut self, message: &str) {
         if matches!(self.mode, Mode::Json) {
-            let line = serde_json::json!({ "warning": true, "message": message });
+            let line = Diagnostic::warning(message).to_json();
             self.above(format!("{line}\n").as_bytes());
         } else {
             let line = format!("{} {message}\n", paint(WARNING, "warning:", self.colour_err));
@@ -414,36 +415,35 @@ fn json_line(step: &Step, dry_run: bool) -> String {
     serde_json::to_string(&line).expect("a struct of strings") + "\n"
 }
 
+/// A failure in the shape of all messages; see [`crate::diagnostic`].
 fn failure_json(failure: &Failure) -> String {
-    let mut line = serde_json::json!({ "error": true, "message": failure.message });
-    if let Some(help) = &failure.help {
-        line["help"] = help.as_str().into();
+    format!("{}\n", as_diagnostic(failure).to_json())
+}
+
+/// A failure as a message about its place in the file.
+fn as_diagnostic(failure: &Failure) -> Diagnostic {
+    let mut diagnostic = Diagnostic::error(failure.message.as_str());
+    diagnostic.help.extend(failure.help.clone());
+    match &failure.place {
+        None => diagnostic,
+        Some(Place { file, line, column }) => {
+            let place = model::Place { file: file.as_path().into(), line: *line, column: *column };
+            diagnostic.at(&place, "")
+        }
     }
-    if let Some(place) = &failure.place {
-        line["place"] = place.to_string().into();
-    }
-    format!("{line}\n")
 }
 
 fn failure_text(failure: &Failure, colour: bool) -> String {
-    if let Some(place) = &failure.place {
-        return drawn_failure(failure, place, colour);
+    if failure.place.is_some() {
+        // As mistakes in a file are shown: what fails at run time may have its reason there.
+        let style = diagnostic::Style { color: colour, base: std::env::current_dir().ok() };
+        return as_diagnostic(failure).render(&style).trim_end().to_owned() + "\n";
     }
     let mut text = format!("{} {}\n", paint(ERROR, "error:", colour), failure.message);
     if let Some(help) = &failure.help {
         text.push_str(&format!(" {} {help}\n", paint(HELP, "help:", colour)));
     }
     text
-}
-
-/// As mistakes in a file are shown: what fails at run time may have its reason there.
-fn drawn_failure(failure: &Failure, place: &Place, colour: bool) -> String {
-    let place =
-        model::Place { file: place.file.as_path().into(), line: place.line, column: place.column };
-    let mut diagnostic = Diagnostic::error(failure.message.as_str()).at(&place, "");
-    diagnostic.help.extend(failure.help.clone());
-    let style = diagnostic::Style { color: colour, base: std::env::current_dir().ok() };
-    diagnostic.render(&style).trim_end().to_owned() + "\n"
 }
 
 fn write_out(text: &[u8]) -> Result<(), CommandError> {
@@ -517,7 +517,7 @@ mod tests {
         );
         assert_eq!(
             failure_json(&failure),
-            "{\"error\":true,\"message\":\"0.0.0.0:80 is already in use\",\"help\":\"stop nginx (pid 7)\",\"place\":\"/p/compose.yaml:3:7\"}\n"
+            "{\"severity\":\"error\",\"message\":\"0.0.0.0:80 is already in use\",\"file\":\"/p/compose.yaml\",\"line\":3,\"column\":7,\"end\":{\"line\":3,\"column\":8},\"text\":\"\",\"labels\":[],\"notes\":[],\"help\":[\"stop nginx (pid 7)\"]}\n"
         );
     }
 }

@@ -236,6 +236,15 @@ impl ChangeArgs {
 }
 
 impl ChangeArgs {
+    /// Asks whether a project that others have written may be brought up.
+    ///
+    /// # Errors
+    ///
+    /// When it may not.
+    pub fn agree(&self, context: &Context, terminal: &mut Terminal) -> Result<(), CommandError> {
+        super::foreign::agree(context, self.yes, terminal)
+    }
+
     /// When images are built.
     #[must_use]
     pub const fn when_to_build(&self) -> When {
@@ -304,6 +313,7 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
     let (timeout, follow, live) = (args.timeout, args.follow, args.live);
     let all = wanted(&project, &services, no_deps);
     context.check_support(&project, &all, terminal)?;
+    change.agree(context, terminal)?;
     let named = watch.exit_code_from.iter().chain(&watch.attach).chain(&watch.no_attach);
     known(&project, named)?;
     let when = change.when_to_build();

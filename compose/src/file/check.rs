@@ -138,6 +138,7 @@ pub(super) fn references(report: &mut Report, project: &Node, disabled: &Map) {
         health_check(report, service);
         deploy(report, service);
         targets(report, service);
+        devices(report, service);
         watch(report, service);
         container_name(report, service, &mut names);
     }
@@ -388,6 +389,19 @@ fn targets(report: &mut Report, service: &Node) {
                 .error(span, format!("two things are mounted at `{target}`"))
                 .also(first, "the other one")
                 .help("keep one of them");
+        }
+    }
+}
+
+/// The long form has no default for the place in the container.
+fn devices(report: &mut Report, service: &Node) {
+    for device in service.get("devices").map(Node::items).unwrap_or_default() {
+        let source = device.get("source").and_then(Node::as_str).unwrap_or_default();
+        let target = device.get("target").and_then(Node::as_str).unwrap_or_default();
+        if device.as_map().is_some() && target.is_empty() {
+            report
+                .error(device.span, format!("the device `{source}` has no place in the container"))
+                .help(format!("add `target: {source}`"));
         }
     }
 }

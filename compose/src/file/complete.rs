@@ -114,12 +114,6 @@ fn service_defaults(service: &mut Map, variables: Variables) {
         default_text(port, "mode", "ingress");
         default_text(port, "protocol", "tcp");
     });
-    each(service.get_mut("devices"), |device| {
-        let source = device.get("source").and_then(Node::as_str).map(str::to_owned);
-        if let Some(source) = source {
-            default_text(device, "target", &source);
-        }
-    });
     if variables == Variables::Kept {
         each(service.get_mut("env_file"), required_default);
     }

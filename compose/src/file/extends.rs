@@ -236,7 +236,15 @@ fn parse(reader: &mut Reader<'_>, path: &Path, place: Span, scope: &Scope) -> Op
         let found = document.as_map_mut().and_then(|map| map.remove("services"));
         if let Some(Value::Map(found)) = found.map(|entry| entry.node.value) {
             for (name, entry) in found {
-                services.insert(name, entry.key, entry.node);
+                match services.remove(&name) {
+                    None => services.insert(name, entry.key, entry.node),
+                    // A later document of the file is laid over the earlier ones.
+                    Some(earlier) => {
+                        if let Some(merged) = over(reader, earlier.node, entry.node) {
+                            services.insert(name, earlier.key, merged);
+                        }
+                    }
+                }
             }
         }
     }
@@ -262,6 +270,12 @@ fn unknown<'k>(
         (None, None) => finding.help("`file: …` takes it from another file"),
         (None, Some(_)) => finding.help(format!("its services are {}", known.join(", "))),
     };
+}
+
+fn over(reader: &mut Reader<'_>, earlier: Node, later: Node) -> Option<Node> {
+    let [earlier, later] = [earlier, later]
+        .map(|node| canonical::canonical(reader.report, reader.variables, node, &SHAPE));
+    Some(lay_over(reader, earlier?, later?))
 }
 
 fn lay_over(reader: &mut Reader<'_>, base: Node, service: Node) -> Node {

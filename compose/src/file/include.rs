@@ -55,6 +55,12 @@ pub(super) fn apply(
     }
 }
 
+/// The files that a document includes, as they are written.
+pub(super) fn named(document: &Node) -> impl Iterator<Item = &Node> {
+    let items = document.get("include").map(Node::items).unwrap_or_default();
+    items.iter().flat_map(|item| item.get("path").unwrap_or(item).one_or_more())
+}
+
 /// The application that one item names.
 fn one(reader: &mut Reader<'_>, item: &Node, scope: &Scope) -> Option<Node> {
     let base = Base { dir: scope.dir.clone(), home: reader.home.clone() };

@@ -41,6 +41,8 @@ pub(super) struct Located {
     pub(super) project_dir: PathBuf,
     /// The directory that names the project; another one if the files are remote.
     pub(super) named_dir: PathBuf,
+    /// The main file, if it is a remote one.
+    pub(super) remote: Option<String>,
     /// The variables for the files.
     pub(super) environment: Environment,
     /// The name that was asked for, valid or not.
@@ -78,13 +80,15 @@ pub(super) fn locate(report: &mut Report, options: &LoadOptions) -> Option<Locat
     // The first remote file brings its folder with it.
     let fetched = named.iter().zip(&files).find(|(named, local)| named != local);
     let project_dir = fetched.map_or_else(|| named_dir.clone(), |(_, local)| directory(local));
+    let remote = named.first().and_then(|main| main.to_str());
+    let remote = remote.filter(|main| remote::is_remote(main)).map(str::to_owned);
     let name = options
         .project_name
         .clone()
         .or_else(|| environment.get("COMPOSE_PROJECT_NAME").cloned())
         .filter(|name| !name.is_empty());
     let profiles = profiles(options, &environment);
-    Some(Located { files, project_dir, named_dir, environment, name, profiles })
+    Some(Located { files, project_dir, named_dir, remote, environment, name, profiles })
 }
 
 fn profiles(options: &LoadOptions, environment: &BTreeMap<String, String>) -> Vec<String> {

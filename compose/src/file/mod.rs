@@ -10,6 +10,7 @@
 //!
 //! All mistakes of a run are collected in a [`report`] and shown together.
 
+pub mod artifact;
 mod canonical;
 mod check;
 mod complete;
@@ -19,6 +20,7 @@ mod env_file;
 mod environment;
 mod explain;
 mod extends;
+pub mod foreign;
 mod include;
 mod interpolate;
 mod locate;
@@ -28,6 +30,7 @@ mod normalize;
 mod order;
 mod paths;
 mod printed;
+pub mod publish;
 mod read;
 mod remote;
 mod render;

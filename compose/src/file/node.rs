@@ -122,6 +122,14 @@ impl Node {
         }
     }
 
+    /// The items of a list; anything else is one.
+    pub(crate) fn one_or_more(&self) -> &[Self] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => std::slice::from_ref(self),
+        }
+    }
+
     pub(crate) fn items_mut(&mut self) -> &mut [Self] {
         match &mut self.value {
             Value::List(items) => items,

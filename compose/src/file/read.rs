@@ -8,7 +8,7 @@ use super::canonical::{self, Variables};
 use super::environment::Environment;
 use super::interpolate::interpolate;
 use super::merge::{self, Merger};
-use super::node::{Map, Node, Value};
+use super::node::{Map, Node, Tag, Value};
 use super::paths::Base;
 use super::remote::{self, Remotes};
 use super::report::Report;
@@ -62,7 +62,10 @@ impl Reader<'_> {
     ) -> Option<Node> {
         let mut merged: Option<Node> = None;
         for path in files {
-            for document in self.documents(path, from) {
+            for mut document in self.documents(path, from) {
+                if let Some(earlier) = &merged {
+                    remove_silent_services(&mut document, earlier);
+                }
                 let mut scope = scope.clone();
                 scope.chain.push(path.clone());
                 let Some(document) = self.document(document, path, &scope) else { continue };
@@ -165,6 +168,16 @@ impl Reader<'_> {
             paths::resolve(project, &base);
         }
     }
+}
+
+/// Takes out the services of which nothing is said, if `earlier` says something of them.
+fn remove_silent_services(document: &mut Node, earlier: &Node) {
+    let services = document.as_map_mut().and_then(|map| map.get_mut("services"));
+    let Some(services) = services.and_then(Node::as_map_mut) else { return };
+    let Some(known) = earlier.get("services").and_then(Node::as_map) else { return };
+    services.retain(|name, service| {
+        !service.is_null() || service.tag != Tag::None || !known.contains(name)
+    });
 }
 
 /// Gives the keys of `environment` and `build.args` that have no value that of the environment.

@@ -75,7 +75,7 @@ impl Registry {
     }
 
     /// Fetches a manifest or index; `declared` is what is known about it.
-    fn document(
+    pub(super) fn document(
         &self,
         place: &Place,
         wanted: &str,
@@ -174,7 +174,7 @@ impl Registry {
     }
 
     /// A blob that is a document.
-    fn small_blob(
+    pub(super) fn small_blob(
         &self,
         place: &Place,
         blob: Blob,
@@ -207,7 +207,7 @@ impl Registry {
         Ok(bytes)
     }
 
-    fn wrong(&self, place: &Place, what: &str, source: DocumentError) -> PullError {
+    pub(super) fn wrong(&self, place: &Place, what: &str, source: DocumentError) -> PullError {
         RegistryError::Document { registry: place.name().to_owned(), what: what.to_owned(), source }
             .into()
     }

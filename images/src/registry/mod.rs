@@ -15,7 +15,8 @@
 //! Everything here blocks the thread that calls it, and is meant to be called by several at once. `settings`,
 //! `credentials`, `environment` and `tls` say who is who; `connect` (with `socks`), `send`, `authorise` and `client` talk;
 //! `refusal` says what an answer means; `pull` (with `describe`, `layers` and `fetch`), `push` and `search` know what is to
-//! be said.
+//! be said. `artifact` and `copy` do the same for what is no image, and for images that go from one registry to
+//! the next.
 //!
 //! Source: OCI distribution-spec 1.1; github.com/distribution/distribution `docs/spec`.
 //!
@@ -24,11 +25,13 @@
 //! A connection has an event loop of its own and is used by one thread. A layer is read, verified, decompressed and
 //! unpacked by threads that wait for each other anyway; reading straight from the socket saves them a queue.
 
+mod artifact;
 mod authorise;
 mod body;
 mod cancel;
 mod client;
 mod connect;
+mod copy;
 mod credentials;
 mod describe;
 mod download;
@@ -49,9 +52,11 @@ mod socks;
 mod tls;
 mod token;
 
+pub use artifact::{Artifact, ArtifactKind, ManifestVersion, Part, Publication};
 pub use cancel::Cancel;
 pub use client::Registry;
 pub use connect::{ConnectError, Patience};
+pub use copy::{Companions, CopyError};
 pub use credentials::{Credentials, CredentialsError, Kept, forget, keep};
 pub use download::DownloadError;
 pub use environment::Environment;

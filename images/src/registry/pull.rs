@@ -107,7 +107,7 @@ impl PullError {
     }
 
     /// Whether another place may have what this one has not, or not in order.
-    fn is_of_the_place(&self) -> bool {
+    pub(super) fn is_of_the_place(&self) -> bool {
         matches!(self, Self::Registry(error) if !error.is_cancelled())
     }
 }

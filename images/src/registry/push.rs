@@ -93,13 +93,16 @@ impl PushError {
 }
 
 /// Where a push goes, and where its layers may be already.
-struct Target<'a> {
-    place: Place,
+pub(super) struct Target<'a> {
+    pub(super) place: Place,
     /// Other repositories of the same registry by the blobs that they have.
-    elsewhere: BTreeMap<Digest, String>,
-    push: Push<'a>,
-    cancel: Cancel,
+    pub(super) elsewhere: BTreeMap<Digest, String>,
+    pub(super) push: Push<'a>,
+    pub(super) cancel: Cancel,
 }
+
+/// A part of a blob: where it begins, and how many bytes it has.
+pub(super) type Section<'a> = &'a dyn Fn(u64, u64) -> Content;
 
 impl Registry {
     /// Gives an image away under the name that it has.
@@ -184,13 +187,29 @@ impl Registry {
         target: &Target<'_>,
         blob: Blob,
     ) -> Result<LayerStatus, PushError> {
+        let Some(upload) = self.offer(target, blob)? else { return Ok(LayerStatus::Present) };
+        let path = store.blob(blob.digest);
+        self.upload(target, blob, upload, &|offset, length| Content::File {
+            path: path.clone(),
+            offset,
+            length,
+        })?;
+        Ok(LayerStatus::Complete)
+    }
+
+    /// Where a blob is to be sent; `None` if it is there, or could be mounted from elsewhere.
+    pub(super) fn offer(
+        &self,
+        target: &Target<'_>,
+        blob: Blob,
+    ) -> Result<Option<String>, PushError> {
         let Target { place, cancel, .. } = target;
         let what = format!("layer {}", blob.digest.short());
         let mut call =
             Call::get(place.address(&format!("blobs/{}", blob.digest)), scope(place, None), &*what);
         call.method = Method::HEAD;
         match self.ask(place, &call, cancel) {
-            Ok(_) => return Ok(LayerStatus::Present),
+            Ok(_) => return Ok(None),
             Err(RegistryError::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -212,31 +231,27 @@ impl Registry {
             answer => answer?,
         };
         if reply.status == StatusCode::CREATED {
-            return Ok(LayerStatus::Present);
+            return Ok(None);
         }
-        let upload = self.location(target, &reply, &what)?;
-        drop(reply);
-        self.upload(store, target, blob, upload, &what)?;
-        Ok(LayerStatus::Complete)
+        Ok(Some(self.location(target, &reply, &what)?))
     }
 
     /// Sends the bytes of a blob to `upload`: all at once, or in chunks and then their end.
-    fn upload(
+    pub(super) fn upload(
         &self,
-        store: &Store,
         target: &Target<'_>,
         blob: Blob,
         mut upload: String,
-        what: &str,
+        section: Section<'_>,
     ) -> Result<(), PushError> {
         let Target { place, cancel, push, .. } = target;
-        let path = store.blob(blob.digest);
+        let what = format!("layer {}", blob.digest.short());
         let tell = |done| {
             let status = LayerStatus::Moving { done, total: blob.size };
             (push.report)(Progress { layer: blob.digest, status });
         };
         let call = |method: Method, address: String, content: Content| {
-            let mut call = Call::get(address, scope(place, None), what.to_owned())
+            let mut call = Call::get(address, scope(place, None), &*what)
                 .with(CONTENT_TYPE, "application/octet-stream");
             (call.method, call.content) = (method, content);
             call
@@ -246,12 +261,11 @@ impl Registry {
         tell(0);
         while blob.size > CHUNK && offset < blob.size {
             let length = CHUNK.min(blob.size - offset);
-            let content = Content::File { path: path.clone(), offset, length };
-            let patch = call(Method::PATCH, upload.clone(), content)
+            let patch = call(Method::PATCH, upload.clone(), section(offset, length))
                 .with(CONTENT_RANGE, format!("{offset}-{}", offset + length - 1));
             match self.ask_once(place, &patch, cancel) {
                 Ok(reply) => {
-                    upload = self.location(target, &reply, what)?;
+                    upload = self.location(target, &reply, &what)?;
                     offset += length;
                     failures = 0;
                     tell(offset);
@@ -263,9 +277,9 @@ impl Registry {
                     }
                     self.rest(self.pause(failures), cancel).map_err(RegistryError::from)?;
                     // How much of it has arrived, the registry knows best.
-                    let status = Call::get(upload.clone(), scope(place, None), what.to_owned());
+                    let status = Call::get(upload.clone(), scope(place, None), &*what);
                     let reply = self.ask(place, &status, cancel)?;
-                    upload = self.location(target, &reply, what)?;
+                    upload = self.location(target, &reply, &what)?;
                     offset = received(&reply).min(blob.size);
                 }
             }
@@ -274,7 +288,7 @@ impl Registry {
         let digest = super::token::escaped(&blob.digest.to_string());
         let content = match blob.size - offset {
             0 if offset > 0 => Content::Nothing,
-            length => Content::File { path, offset, length },
+            length => section(offset, length),
         };
         let put = call(Method::PUT, format!("{upload}{joint}digest={digest}"), content);
         self.ask(place, &put, cancel)?;
@@ -287,14 +301,25 @@ impl Registry {
         target: &Target<'_>,
         entry: &Entry,
     ) -> Result<(), PushError> {
-        let Target { place, push, .. } = target;
-        let tag = push.reference.tag().unwrap_or("latest");
+        let tag = target.push.reference.tag().unwrap_or("latest");
         let content =
             Content::File { path: store.blob(entry.manifest), offset: 0, length: entry.size };
+        self.name(target, tag, entry.media_type.as_ref(), content)
+    }
+
+    /// Gives a manifest a name: a tag, or its digest.
+    pub(super) fn name(
+        &self,
+        target: &Target<'_>,
+        name: &str,
+        media_type: &str,
+        content: Content,
+    ) -> Result<(), PushError> {
+        let Target { place, push, .. } = target;
         let what = push.reference.familiar();
         let mut put =
-            Call::get(place.address(&format!("manifests/{tag}")), scope(place, None), what)
-                .with(CONTENT_TYPE, entry.media_type.to_string());
+            Call::get(place.address(&format!("manifests/{name}")), scope(place, None), what)
+                .with(CONTENT_TYPE, media_type);
         (put.method, put.content) = (Method::PUT, content);
         self.ask(place, &put, push.cancel)?;
         Ok(())

@@ -34,14 +34,17 @@ pub(super) fn mounts(fields: &mut Fields<'_, '_>, service: &mut Service) {
 fn mount(fields: &mut Fields<'_, '_>, node: &Node) -> Option<Mount> {
     let mut mount = Fields::new(fields.report, Some(node));
     let target = mount.path("target").unwrap_or_default();
-    if !target.is_absolute() && mount.report.has_error_within(node.span) {
+    if target.as_os_str().is_empty() && mount.report.has_error_within(node.span) {
+        // It was refused.
         return None;
     }
     if !target.is_absolute() {
         let shown = target.display().to_string();
+        let written = mount.get("target").map_or(node.span, |target| target.span);
+        let place = mount.report.part(written, &shown);
         let finding = mount
             .report
-            .error(node.span, format!("the target `{shown}` of a mount is not an absolute path"));
+            .error(place, format!("the target `{shown}` of a mount is not an absolute path"));
         if shown.chars().nth(1) == Some(':') {
             finding.help(
                 "a single letter before a `:` is read as a drive of Windows; give the volume a \
