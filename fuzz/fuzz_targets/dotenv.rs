@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| fuzz::file::parsers::dotenv(text));
+libfuzzer_sys::fuzz_target!(|text: &str| compose::file::parsers::dotenv(text));

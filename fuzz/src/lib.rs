@@ -1,16 +1,8 @@
-//! The parts of `compose` and `images` that read files, for the fuzz targets.
+//! What the fuzz targets of Dockerfiles need.
 //!
-//! It is compiled from the sources of `compose` itself, so that the targets reach what is private
-//! there ([`file::parsers`]) and wait for nothing of the rest of the program.
-//! The targets of `images` need none of it.
+//! Those of compose files are in `compose` itself, as `compose::file::parsers` (`fuzz/src/parsers.rs`), because what they
+//! reach is private there; those of archives in `images::fuzzed`.
 
-#![cfg(not(feature = "images"))]
 #![allow(dead_code, unused_imports)]
 
 pub mod build;
-#[path = "../../compose/src/diagnostic.rs"]
-pub mod diagnostic;
-#[path = "../../compose/src/file/mod.rs"]
-pub mod file;
-#[path = "../../compose/src/model/mod.rs"]
-pub mod model;

@@ -29,7 +29,8 @@ pub fn yaml(text: &str) {
             continue;
         };
         merged = Some(match merged {
-            Some(below) => merge::merge(&mut report, below, document, &DOCUMENT),
+            Some(below) => merge::Merger { report: &mut report, variables: State::FilledIn }
+                .merge(below, document, &DOCUMENT),
             None => document,
         });
     }
