@@ -34,7 +34,7 @@ pub fn dockerfile(text: &str) {
         assert!(text.get(stage.span.clone()).is_some());
         expand(&stage.base);
         stage.platform.iter().for_each(expand);
-        for name in &stage.name {
+        if let Some(name) = &stage.name {
             assert!(file.stage(name, number).is_none(), "two stages are called {name}");
         }
         for one in &stage.instructions {
@@ -75,7 +75,7 @@ pub fn dockerignore(text: &str) {
     if let Ok(patterns) = Patterns::parse(text) {
         let hidden = patterns.matches(Path::new(path));
         assert!(!hidden || !patterns.is_empty());
-        patterns.has_exception_below(Path::new(path));
+        let _ = patterns.has_exception_below(Path::new(path));
     }
     for line in text.lines() {
         if let Ok(Some(pattern)) = PathPattern::parse(line) {
