@@ -73,6 +73,15 @@ impl Plan {
         self.steps.is_empty()
     }
 
+    /// Whether a container begins to run in the course of it.
+    #[must_use]
+    pub fn starts_containers(&self) -> bool {
+        let is_start = |step: &Step| {
+            matches!(step.action, Action::StartContainer { .. } | Action::RunHook { .. })
+        };
+        self.steps.iter().any(is_start)
+    }
+
     /// The steps with their ids.
     pub fn numbered(&self) -> impl Iterator<Item = (StepId, &Step)> {
         self.steps.iter().enumerate().map(|(index, step)| (StepId::from_index(index), step))

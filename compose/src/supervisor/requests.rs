@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::server::Reporter;
-use super::{Supervisor, follow};
+use super::{Supervisor, expect_starts, follow};
 use crate::api::{
     ConnectRequest, DisconnectRequest, DownRequest, HookRequest, KillRequest, PauseRequest,
     PullOptions, Request, RestartRequest, RmRequest, RunOptions, RunRequest, SavedPlan,
@@ -524,6 +524,9 @@ async fn apply_with(
     plan: Plan,
     fetching: Option<Fetching>,
 ) -> Option<Event> {
+    if plan.starts_containers() {
+        expect_starts();
+    }
     let reporter = reporter.clone();
     let Work { project, run, parallel, images: _ } = work;
     let parallel = parallel.map(|count| count as usize);

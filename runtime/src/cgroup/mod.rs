@@ -90,6 +90,19 @@ pub fn create(name: &str, limits: &Limits) -> Result<Place, CgroupError> {
     tree::Tree::host()?.create(name, limits)
 }
 
+/// Says that processes are about to be moved, so that the first of them need not wait.
+///
+/// On version 1 a process can only be moved, not born where it belongs, and the first move in a while waits for a grace
+/// period of the kernel (`rcu_sync_enter` in its sources): ten milliseconds and more. This call moves the caller to where
+/// it is already and takes as long; moves that follow within the next grace period find the way open. Nothing happens on
+/// version 2.
+///
+/// # Errors
+/// [`CgroupError::NotMounted`], or the kernel's refusal.
+pub fn expect_moves() -> Result<(), CgroupError> {
+    tree::Tree::host()?.expect_moves()
+}
+
 /// The place of this name as far as it exists, for who was not there when it was made; `None` if no hierarchy has it.
 ///
 /// # Errors

@@ -52,6 +52,14 @@ fn can_run() -> bool {
 }
 
 #[test]
+fn expecting_moves_moves_nothing() {
+    let membership = || fs::read_to_string("/proc/self/cgroup").unwrap();
+    let before = membership();
+    expect_moves().unwrap();
+    assert_eq!(membership(), before);
+}
+
+#[test]
 fn a_place_is_made_used_and_removed_without_a_trace() {
     if !can_run() {
         return;

@@ -110,6 +110,24 @@ impl Tree {
         Ok(place)
     }
 
+    /// Moves this process to where it is in one version 1 tree.
+    pub(super) fn expect_moves(&self) -> Result<(), CgroupError> {
+        let Some((controller, top)) = self.controllers.first_key_value() else { return Ok(()) };
+        let membership = file::read(Path::new("/proc/self"), "cgroup")?;
+        let own = membership.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            controllers.split(',').any(|name| name == *controller).then_some(path)
+        });
+        let Some(own) = own else { return Ok(()) };
+        let directory = top.join(own.trim_start_matches('/'));
+        // In a name space of control groups the same path may be another group.
+        let this = i32::try_from(std::process::id()).unwrap_or_default();
+        if !file::pids(&directory).contains(&this) {
+            return Ok(());
+        }
+        file::write(&directory, "cgroup.procs", "0")
+    }
+
     /// The directories of this name that are there.
     pub(super) fn existing(&self, name: &str) -> Result<Option<Place>, CgroupError> {
         check_name(name)?;
