@@ -194,7 +194,7 @@ pub fn run(beginning: Beginning) -> Result<(), SupervisorError> {
 async fn serve(beginning: Beginning) -> Result<(), SupervisorError> {
     let Beginning { project, roots, keeper } = beginning;
     // Most supervisors are there because containers are to be started.
-    expect_starts();
+    start::expect();
     let _lock = lock(&roots, &project).await?;
     let socket = roots.project(&project).socket();
     let supervisor = Rc::new(Supervisor::new(project, roots, keeper)?);
@@ -214,15 +214,6 @@ async fn serve(beginning: Beginning) -> Result<(), SupervisorError> {
     supervisor.forget_if_empty();
     supervisor.keeper.quit();
     Ok(())
-}
-
-/// Opens the way into control groups beside what comes before a start.
-fn expect_starts() {
-    tokio::task::spawn_blocking(|| {
-        if let Err(error) = runtime::cgroup::expect_moves() {
-            tracing::debug!(%error, "control groups");
-        }
-    });
 }
 
 /// Takes the lock of the project. A predecessor that was killed a moment ago may still be on its way out of the kernel,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::server::Reporter;
-use super::{Supervisor, expect_starts, follow};
+use super::{Supervisor, follow, start as starting};
 use crate::api::{
     ConnectRequest, DisconnectRequest, DownRequest, HookRequest, KillRequest, PauseRequest,
     PullOptions, Request, RestartRequest, RmRequest, RunOptions, RunRequest, SavedPlan,
@@ -525,7 +525,7 @@ async fn apply_with(
     fetching: Option<Fetching>,
 ) -> Option<Event> {
     if plan.starts_containers() {
-        expect_starts();
+        starting::expect();
     }
     let reporter = reporter.clone();
     let Work { project, run, parallel, images: _ } = work;

@@ -172,7 +172,18 @@ fn renew_layer(live: &Live) -> Result<(), StartError> {
         .map_err(|source| StartError::Host { step: "cannot renew its writable layer", source })
 }
 
+/// Opens the way into control groups beside what comes before a start: see [`cgroup::expect_moves`].
+pub fn expect() {
+    tokio::task::spawn_blocking(|| {
+        if let Err(error) = cgroup::expect_moves() {
+            tracing::debug!(%error, "control groups");
+        }
+    });
+}
+
 async fn attempt(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<Started, StartError> {
+    // It closes again within a few starts.
+    expect();
     forward::check(live).await?;
     names::attach(supervisor, live)?;
     write_etc(supervisor, live)?;
