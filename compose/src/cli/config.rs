@@ -122,20 +122,24 @@ pub fn run(
     }
     let document =
         Document::read(&options).map_err(|found| mistakes(&found, &options, terminal))?;
+    let (doubts, text) = std::thread::scope(|scope| {
+        let doubts = scope.spawn(|| document.doubts());
+        let text = match &args.explain {
+            _ if args.quiet => Ok(None),
+            Some(path) => {
+                explain::explain(&document, path, args.format, &options.working_dir).map(Some)
+            }
+            None => text(&args, &document, context, terminal).map(Some),
+        };
+        (doubts.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), text)
+    });
     let mut warnings = document.warnings();
     // Docker compose prints these without a word; here they keep `up` from starting.
     warnings.extend(
-        document
-            .doubts()
-            .into_iter()
-            .map(|doubt| Diagnostic { severity: Severity::Warning, ..doubt }),
+        doubts.into_iter().map(|doubt| Diagnostic { severity: Severity::Warning, ..doubt }),
     );
     terminal.warn_drawn(&draw(&warnings, &options, terminal));
-    if !args.quiet {
-        let text = match &args.explain {
-            Some(path) => explain::explain(&document, path, args.format, &options.working_dir)?,
-            None => text(&args, &document, context, terminal)?,
-        };
+    if let Some(text) = text? {
         match &args.output {
             Some(path) => std::fs::write(path, text).map_err(|error| {
                 CommandError::failed(format!("cannot write {}: {error}", path.display()))

@@ -1,7 +1,7 @@
 //! YAML text to trees: anchors, merge keys, tags, duplicate keys and limits.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use granit_parser::{Event, Parser, ScalarStyle, StructureStyle, Tag as YamlTag};
@@ -18,10 +18,18 @@ const MAX_DEPTH: usize = 64;
 /// Nodes of one document that aliases stand for; docker compose stops in this order as well.
 const MAX_ALIASED_NODES: usize = 200_000;
 
+/// Size of a file from which on it pays to prepare the heap for it, in bytes.
+const LARGE: usize = 32 << 10;
+/// Bytes of the heap for each byte of a large file, from its text to its nodes in the end: measured.
+const HEAP_PER_BYTE: usize = 40;
+
 /// Reads all documents of a file. What is wrong goes to `report`; the documents before it are
 /// returned, the one that is broken is not.
 pub(crate) fn documents(report: &mut Report, file: FileId) -> Vec<Node> {
     let text = report.sources.text(file).clone();
+    if text.len() > LARGE {
+        sys::memory::expect(text.len() * HEAP_PER_BYTE);
+    }
     let mut reader = Reader {
         report,
         file,
@@ -68,7 +76,7 @@ enum Content {
     Map {
         map: Map,
         /// The key that waits for its value.
-        key: Option<(Rc<str>, Span)>,
+        key: Option<(Arc<str>, Span)>,
         /// Maps named by `<<`, in order, and where.
         merged: Vec<Map>,
         merge_key: Option<Span>,
@@ -90,7 +98,7 @@ struct Reader<'r> {
     report: &'r mut Report,
     file: FileId,
     /// Finished anchors with their number of nodes.
-    anchors: HashMap<usize, (Rc<Node>, usize)>,
+    anchors: HashMap<usize, (Arc<Node>, usize)>,
     open: Vec<Open>,
     documents: Vec<Node>,
     /// Nodes that aliases of this document have stood for.
@@ -259,7 +267,7 @@ impl Reader<'_> {
         let span = node.span;
         if anchor != 0 {
             let count = node.count();
-            self.anchors.insert(anchor, (Rc::new(node.clone()), count));
+            self.anchors.insert(anchor, (Arc::new(node.clone()), count));
         }
         self.place_node(node, span, style);
     }
@@ -277,7 +285,7 @@ impl Reader<'_> {
 
     fn key(&mut self, node: Node, span: Span, style: ScalarStyle) {
         let merge = style == ScalarStyle::Plain && node.as_str() == Some("<<");
-        let name: Rc<str> = match &node.value {
+        let name: Arc<str> = match &node.value {
             Value::Text(text) => text.clone(),
             Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Time(_) => {
                 let written = self.report.sources.slice(span).to_owned();
@@ -309,7 +317,7 @@ impl Reader<'_> {
         }
     }
 
-    fn entry(&mut self, name: Rc<str>, key_span: Span, node: Node, span: Span) {
+    fn entry(&mut self, name: Arc<str>, key_span: Span, node: Node, span: Span) {
         let Some(Open { content: Content::Map { map, merged, merge_key, .. }, .. }) =
             self.open.last_mut()
         else {
