@@ -39,7 +39,8 @@ const EXPECTED_AT_MOST: i32 = 32 << 20;
 /// (madvise(2), `MADV_HUGEPAGE`), so that the kernel is not entered for each page of it. At most 32 MiB are prepared, and
 /// no memory is taken before it is used but for the rest of a huge page.
 pub fn expect(bytes: usize) {
-    let bytes = bytes.min(EXPECTED_AT_MOST.unsigned_abs() as usize - PAGE);
+    let limit = EXPECTED_AT_MOST.unsigned_abs() as usize - PAGE;
+    let bytes = bytes.saturating_add(HUGE_PAGE).min(limit);
     #[cfg(target_env = "gnu")]
     for (size, bytes) in
         [(libc::M_MMAP_THRESHOLD, EXPECTED_AT_MOST), (libc::M_TRIM_THRESHOLD, 2 * EXPECTED_AT_MOST)]
@@ -57,6 +58,9 @@ pub fn expect(bytes: usize) {
     // that it will have. An error, as on a kernel without huge pages, leaves it as it was.
     unsafe { libc::madvise(pages.as_mut_ptr().cast::<c_void>(), length, libc::MADV_HUGEPAGE) };
 }
+
+/// A huge page of most machines, in bytes: so much of the heap is lost to where they may begin.
+const HUGE_PAGE: usize = 2 << 20;
 
 /// Smallest page of the machines that Rust has Linux for, in bytes: advice is about whole pages.
 const PAGE: usize = 4096;
