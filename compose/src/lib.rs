@@ -18,5 +18,6 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod record;
+pub mod registry;
 pub mod supervisor;
 pub mod watch;

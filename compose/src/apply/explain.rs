@@ -7,7 +7,6 @@ use std::io;
 use std::path::Path;
 
 use ::network::{LiveError, StoreError, WantedError};
-use images::registry::{ConnectError, PullError, RegistryError, SettingsError};
 use runtime::cgroup::CgroupError;
 use runtime::failure::Failure as InitFailure;
 use runtime::seccomp::SeccompError;
@@ -25,6 +24,7 @@ use super::mounts::MountError;
 use super::network::NetworkError;
 use crate::event::Failure;
 use crate::model::{Device, Network, Place, Service};
+use crate::registry;
 use crate::supervisor::AttachError;
 use crate::supervisor::keeper::KeeperError;
 use crate::supervisor::publish;
@@ -82,86 +82,11 @@ pub fn fetching(error: &FetchError, image: &str) -> Failure {
     let failure = Failure::new(error);
     let message = format!("cannot fetch image {image}: {}", failure.message);
     let help = of_disk(error).or_else(|| match error {
-        FetchError::Pull(error) => of_pull(error),
+        FetchError::Pull(error) => registry::of_pull(error),
         FetchError::Platform(_) => Some("write it as in `platform: linux/arm64`".to_owned()),
         FetchError::Name(_) | FetchError::Lost => None,
     });
     Failure { message, help, ..failure }
-}
-
-/// A search that a registry has not answered, as it is told to the user.
-#[must_use]
-pub fn searching(error: &RegistryError, term: &str) -> Failure {
-    let failure = Failure::new(error);
-    let message = format!("cannot search for {term}: {}", failure.message);
-    Failure { message, help: of_registry(error), ..failure }
-}
-
-/// What is wrong with the settings of registries, as it is told to the user.
-#[must_use]
-pub fn settings(error: &SettingsError) -> Failure {
-    Failure::new(error).with_help(
-        "it is JSON such as {\"registry-mirrors\": [\"https://mirror.lan\"], \"insecure-registries\": [\"registry.lan:5000\"]}",
-    )
-}
-
-fn of_pull(error: &PullError) -> Option<String> {
-    let text = match error {
-        PullError::Registry(error) => return of_registry(error),
-        PullError::Platform { .. } => {
-            "name one of these with `platform`, if this machine can run it, or another image"
-        }
-        PullError::Layer { .. } | PullError::DiffId { .. } | PullError::TooManyLayers(_) => {
-            "the image in the registry is damaged, or made to harm: do not trust where it comes from"
-        }
-        PullError::NoRoom { .. } => {
-            "make room (`compose image prune`), or move the data root with COMPOSE_DATA_ROOT"
-        }
-        PullError::Store(_) => return None,
-    };
-    Some(text.to_owned())
-}
-
-/// What to do about a registry that does not give or take what it should.
-#[must_use]
-pub fn of_registry(error: &RegistryError) -> Option<String> {
-    let text = match error {
-        RegistryError::NotFound { .. } => {
-            "check the name and the tag; a private repository is not shown to strangers: `compose login`"
-        }
-        RegistryError::Denied { registry, .. } => {
-            return Some(format!("log in: `compose login {registry}`; or check the name"));
-        }
-        RegistryError::Limited { .. } => {
-            "wait, log in with `compose login` for a higher limit, or name a mirror in registries.json"
-        }
-        RegistryError::Connect(ConnectError::Tls { to, .. }) => {
-            return Some(format!(
-                "put its authority into /etc/docker/certs.d/{to}/ca.crt or SSL_CERT_FILE; or, for plain HTTP or an unknown certificate, name it under `insecure-registries` in /etc/compose/registries.json"
-            ));
-        }
-        RegistryError::Connect(ConnectError::Cancelled) => {
-            "what has come is kept; the same command goes on from there"
-        }
-        RegistryError::Connect(_) => {
-            "check the network, the name of the registry, and HTTPS_PROXY, ALL_PROXY and NO_PROXY; what has come is kept"
-        }
-        RegistryError::Credentials(_) => {
-            "correct the file, or log in again: `compose logout`, then `compose login`"
-        }
-        RegistryError::Settings(_) => "correct the file",
-        RegistryError::Answer { .. } => "try again later, or ask who runs the registry",
-        RegistryError::Redirects { .. }
-        | RegistryError::Redirect { .. }
-        | RegistryError::Challenge { .. }
-        | RegistryError::Token { .. }
-        | RegistryError::TooLarge { .. }
-        | RegistryError::Mismatch { .. }
-        | RegistryError::Document { .. } => {
-            "the registry, or something between it and us, does not do what it should: ask who runs it"
-        }
-    };
-    Some(text.to_owned())
 }
 
 /// Something else that could not be done: what the disk says is all that is known about it.

@@ -12,6 +12,7 @@ use super::run::{StepFailure, Walk};
 use crate::event::{Amount, Event, Failure, Kind, Status, Step, Subject};
 use crate::model::ServiceName;
 use crate::plan::Need;
+use crate::registry;
 
 /// What a walk needs to fetch images.
 #[derive(Debug, Clone)]
@@ -140,6 +141,6 @@ pub fn is_cancelled(error: &FetchError) -> bool {
 pub fn registries(environment: images::registry::Environment) -> Result<Arc<Registry>, Failure> {
     match Registry::new(environment) {
         Ok(registry) => Ok(Arc::new(registry)),
-        Err(error) => Err(explain::settings(&error)),
+        Err(error) => Err(registry::settings(&error)),
     }
 }

@@ -11,8 +11,8 @@ use super::context::Context;
 use super::error::CommandError;
 use super::terminal::Terminal;
 use super::transfer::{fetching, side_by_side};
-use crate::apply::explain;
 use crate::event::Failure;
+use crate::registry;
 
 /// Asks the registries, side by side, what the images of services are. A name with a digest is not asked for.
 ///
@@ -39,7 +39,7 @@ pub fn resolve(
             let digest =
                 fetching.registry.digest(&reference, &fetching.cancel).map_err(|error| {
                     let help = match &error {
-                        PullError::Registry(error) => explain::of_registry(error),
+                        PullError::Registry(error) => registry::help(error),
                         _ => None,
                     };
                     cannot(Failure::new(&error).message, help)

@@ -6,9 +6,9 @@ use images::registry::{Cancel, Credentials, Environment, Kept, forget, keep};
 
 use super::error::{CommandError, USAGE};
 use super::terminal::Terminal;
-use crate::apply::explain;
 use crate::apply::image::registries;
 use crate::event::Failure;
+use crate::registry;
 
 /// What a registry is when none is named.
 const HUB: &str = "docker.io";
@@ -87,7 +87,7 @@ pub fn login(args: LoginArgs, terminal: &mut Terminal) -> Result<u8, CommandErro
     let environment = Environment::of_process();
     let registries = registries(environment.clone())?;
     registries.check(&registry, &credentials, &Cancel::default()).map_err(|error| {
-        let help = explain::of_registry(&error).unwrap_or_default();
+        let help = registry::help(&error).unwrap_or_default();
         CommandError::from(Failure::new(&error).with_help(help))
     })?;
     let kept = keep(&environment, &registry, &credentials).map_err(|error| {

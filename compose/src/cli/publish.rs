@@ -25,6 +25,7 @@ use crate::event::{Event, Failure, Kind, Status};
 use crate::file::artifact::{self, Role};
 use crate::file::publish::{Published, published};
 use crate::model::Project;
+use crate::registry;
 
 /// What [`concern`] finds, at its places.
 type Found = Vec<Diagnostic>;
@@ -192,7 +193,7 @@ impl Work<'_> {
         };
         self.fetching.registry.publish(&publication).map_err(|error| {
             let help = match &error {
-                PushError::Registry(error) => explain::of_registry(error),
+                PushError::Registry(error) => registry::help(error),
                 PushError::Digest(_) => Some("publish to a name with a tag".to_owned()),
                 _ => None,
             };

@@ -8,10 +8,10 @@ use super::error::CommandError;
 use super::terminal::Terminal;
 use super::transfer::{Tell, fetching, side_by_side};
 use super::up::wanted;
-use crate::apply::explain;
 use crate::apply::image::{Fetching, of_layer};
 use crate::event::{Event, Failure, Kind, Status, Step, Subject};
 use crate::model::ServiceName;
+use crate::registry;
 
 /// Give the images of services to their registries
 #[derive(Debug, clap::Args)]
@@ -120,7 +120,7 @@ fn failure(error: &PushError, name: &str) -> Failure {
     let failure = Failure::new(error);
     let message = format!("cannot push image {name}: {}", failure.message);
     let help = match error {
-        PushError::Registry(error) => explain::of_registry(error),
+        PushError::Registry(error) => registry::help(error),
         PushError::NotFound(_) => Some(format!(
             "`compose image ls` shows what is here; `compose image tag IMAGE {name}` gives it this name"
         )),

@@ -6,13 +6,13 @@ use std::sync::Mutex;
 use images::registry::Found;
 use serde::Serialize;
 
-use crate::apply::explain;
 use crate::cli::error::CommandError;
 use crate::cli::filter::truth;
 use crate::cli::format::{Column, Format, Json, List, Row, column};
 use crate::cli::terminal::Terminal;
 use crate::cli::terminal::table::shortened;
 use crate::cli::transfer::{fetching, side_by_side};
+use crate::registry;
 
 /// Characters of a description that are shown.
 const DESCRIPTION: usize = 45;
@@ -98,7 +98,7 @@ pub fn run(args: &SearchArgs, terminal: &mut Terminal) -> Result<u8, CommandErro
                 found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(all);
                 Ok(())
             }
-            Err(error) => Err(explain::searching(&error, &args.term)),
+            Err(error) => Err(registry::searching(&error, &args.term)),
         }
     })?;
     if !failures.is_empty() {

@@ -11,7 +11,7 @@ use images::{Reference, ReferenceError};
 
 use super::super::artifact::{self, LayoutError, MAIN};
 use super::whole;
-use crate::apply::explain;
+use crate::registry;
 
 /// An artifact that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -51,10 +51,10 @@ impl ArtifactError {
                 "`compose publish` makes artifacts that are compose projects; is this the right name?"
             }
             Self::Registry(PullError::Registry(error)) => {
-                return explain::of_registry(error).unwrap_or_default();
+                return registry::help(error).unwrap_or_default();
             }
             Self::Registry(_) => "check the name",
-            Self::Settings(error) => return explain::settings(error).help.unwrap_or_default(),
+            Self::Settings(error) => return registry::settings(error).help.unwrap_or_default(),
             Self::Cache { .. } => "make room there, or set XDG_CACHE_HOME to another folder",
         };
         text.to_owned()
