@@ -1,5 +1,6 @@
 //! Merges one document over another, by the rules of [`super::schema`].
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::canonical::{self, Variables};
@@ -199,6 +200,10 @@ fn unique(report: &mut Report, left: Node, right: Node, key: fn(&Node) -> String
 /// Of items with the same key the last one, at the place of the first.
 fn once_each(report: &mut Report, mut list: Node, key: fn(&Node) -> String) -> Node {
     if let Value::List(items) = &mut list.value {
+        let mut seen = HashSet::new();
+        if items.len() < 2 || items.iter().all(|item| seen.insert(key(item))) {
+            return list;
+        }
         let mut kept: indexmap::IndexMap<String, Node> =
             indexmap::IndexMap::with_capacity(items.len());
         for item in items.drain(..) {
