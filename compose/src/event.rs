@@ -143,6 +143,8 @@ pub enum Status {
     Exited,
     Restarting,
     Restarted,
+    Updating,
+    Updated,
     Stopping,
     Stopped,
     Killing,
@@ -191,6 +193,7 @@ impl Status {
             | Self::Starting
             | Self::Waiting
             | Self::Restarting
+            | Self::Updating
             | Self::Stopping
             | Self::Killing
             | Self::Pausing
@@ -209,6 +212,7 @@ impl Status {
             | Self::Healthy
             | Self::Exited
             | Self::Restarted
+            | Self::Updated
             | Self::Stopped
             | Self::Killed
             | Self::Paused
@@ -242,6 +246,8 @@ impl fmt::Display for Status {
             Self::Exited => "Exited",
             Self::Restarting => "Restarting",
             Self::Restarted => "Restarted",
+            Self::Updating => "Updating",
+            Self::Updated => "Updated",
             Self::Stopping => "Stopping",
             Self::Stopped => "Stopped",
             Self::Killing => "Killing",
@@ -311,6 +317,8 @@ pub enum Change {
     Paused,
     /// They go on.
     Unpaused,
+    /// It is otherwise than it was made, without having been made anew.
+    Updated,
     /// A stop that somebody asked for is over.
     Stopped,
     /// PID 1 is gone.

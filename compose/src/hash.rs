@@ -1,9 +1,10 @@
-//! What recreates a container: the part of a service that its containers are made from.
+//! What changes a container: the part of a service that its containers are made from.
 //!
 //! A [`Definition`] is that part, key by key and only as far as the file says
 //! something; its hash is the `com.docker.compose.config-hash` label. The
 //! definition itself is kept in the container's record, so that a plan can say
-//! which key changed, from what to what.
+//! which key changed, from what to what, and whether the container can take that
+//! on while it runs (`plan/live.rs`) or is made anew.
 //!
 //! Keys at their default are left out, so that a later version with more keys
 //! does not recreate everything there is.
@@ -11,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -56,12 +58,17 @@ impl Definition {
         Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The first key, in the order of the alphabet, in which `new` differs.
-    #[must_use]
-    pub fn difference(&self, new: &Self) -> Option<Change> {
-        let keys = self.keys.keys().chain(new.keys.keys());
-        let key = keys.filter(|key| self.keys.get(*key) != new.keys.get(*key)).min()?;
-        Some(descend(key, self.keys.get(key), new.keys.get(key)))
+    /// The keys, in the order of the alphabet, in which `new` differs, and how.
+    pub fn differences<'d>(&'d self, new: &'d Self) -> impl Iterator<Item = (&'d str, Change)> {
+        let keys: BTreeSet<&String> = self.keys.keys().chain(new.keys.keys()).collect();
+        let differing = keys.into_iter().filter(|key| self.keys.get(*key) != new.keys.get(*key));
+        differing.map(|key| (key.as_str(), descend(key, self.keys.get(key), new.keys.get(key))))
+    }
+
+    /// What `key` says; its default, if it says nothing or what nobody understands any more.
+    pub fn value<T: DeserializeOwned + Default>(&self, key: &str) -> T {
+        let value = self.keys.get(key).cloned();
+        value.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
     }
 
     fn insert(&mut self, key: &str, value: impl Serialize) {
@@ -379,7 +386,7 @@ mod tests {
             let mut changed = web();
             edit(&mut changed);
             let after = define(&changed);
-            let change = before.difference(&after).map(|change| change.to_string());
+            let change = before.differences(&after).next().map(|(_, change)| change.to_string());
             assert_eq!(change.as_deref(), expected);
             assert_eq!(before.hash() == after.hash(), expected.is_none());
         }
@@ -402,11 +409,13 @@ mod tests {
         project.configs.insert(key.clone(), config("old"));
         let before = service(&project, &web);
         project.configs.insert(key.clone(), config("new"));
-        let change = before.difference(&service(&project, &web)).unwrap();
+        let after = service(&project, &web);
+        let (_, change) = before.differences(&after).next().unwrap();
         assert_eq!(change.to_string(), "configs.site changed");
         let digest = Some("0123".to_owned());
         project.configs.insert(key, Config { digest, ..config("old") });
-        let change = before.difference(&service(&project, &web)).unwrap();
+        let after = service(&project, &web);
+        let (_, change) = before.differences(&after).next().unwrap();
         assert_eq!(change.to_string(), "configs.site.content changed");
     }
 }

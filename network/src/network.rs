@@ -213,6 +213,40 @@ impl Network {
         Ok(deleted.map_err(MemberError::Enter)??)
     }
 
+    /// Clears away what an attachment that was cut off has left: the record of `container`, and the link called
+    /// `interface` in its sandbox.
+    ///
+    /// # Errors
+    ///
+    /// [`MemberError`]; nothing to clear away is none.
+    pub fn clear(
+        &self,
+        sandbox: &Sandbox,
+        container: &str,
+        interface: &InterfaceName,
+    ) -> Result<(), MemberError> {
+        self.forget(container)?;
+        let delete = || RouteSocket::open()?.batch(&[Link::delete(interface.as_str())]);
+        match sys::namespace::within(sandbox.as_fd(), delete).map_err(MemberError::Enter)? {
+            Err(error) if error.is_missing() => Ok(()),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// Lets the other members, of whichever project, find a container by `names` and by no others; gives the member as
+    /// it is from then on, and `None` if it is not attached.
+    ///
+    /// # Errors
+    ///
+    /// [`MemberError::File`].
+    pub fn rename(&self, container: &str, names: &[String]) -> Result<Option<Member>, MemberError> {
+        let path = self.member_file(container);
+        let Some(member) = file::read::<Member>(&path)? else { return Ok(None) };
+        let member = Member { names: names.to_vec(), ..member };
+        file::replace(&path, &member)?;
+        Ok(Some(member))
+    }
+
     /// Forgets the endpoint of a container whose sandbox is gone or about to go; the address stays leased.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod hello;
 mod ipv6;
 mod kills;
 mod limits;
+mod live;
 mod mistakes;
 mod network;
 mod plan;
@@ -39,6 +40,7 @@ const FILES: &[&str] = &[
     "ipv6",
     "kills",
     "limits",
+    "live",
     "mistakes",
     "network",
     "plan",
@@ -69,6 +71,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         ipv6::all(),
         kills::all(),
         limits::all(),
+        live::all(),
         mistakes,
         network::all(),
         plan::all(),

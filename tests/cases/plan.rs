@@ -69,10 +69,10 @@ fn carries_out(stage: &Stage) -> Verdict {
     let web = stage.field("web", "ID")?;
     // What was planned for is not there any more: nothing is done.
     stage.compose(["up", "--plan", "plan.json"]).code(1)?.complains("the plan is out of date")?;
-    compose_file(stage, "    labels: {a: b}\n")?;
+    compose_file(stage, "    environment: {a: b}\n")?;
     stage.compose(["plan", "-o", "plan.json"]).code(2)?;
     // The plan has what the file said, and not what it says.
-    compose_file(stage, "    labels: {a: c}\n")?;
+    compose_file(stage, "    environment: {a: c}\n")?;
     stage.compose(["rm", "--stop", "--force", "db"]).success()?;
     stage.compose(["up", "--plan", "plan.json"]).code(1)?.complains("the plan is out of date")?;
     assert_eq!(stage.field("web", "ID")?, web);

@@ -23,8 +23,9 @@ use super::wishes::{self, NoCommand};
 use crate::api::RunOptions;
 use crate::event::Change;
 use crate::model::{
-    Attachment, HealthTest, Healthcheck, IpcMode, MacAddress, Networking, PidMode, Project,
-    RestartPolicy, Service, Signal, UtsMode, VolumesFrom, VolumesFromSource, network_option,
+    Attachment, DEFAULT_STOP_GRACE, HealthTest, Healthcheck, IpcMode, MacAddress, Networking,
+    PidMode, Project, RestartPolicy, Service, Signal, UtsMode, VolumesFrom, VolumesFromSource,
+    network_option,
 };
 use crate::plan::{CreateContainer, PlannedJoin};
 use crate::record::start::{NetworkStart, Place, Resolver};
@@ -34,9 +35,6 @@ use crate::record::{
     replace_volatile_record,
 };
 use crate::supervisor::{AttachError, Live, Supervisor};
-
-/// How long a container may take to stop where the file does not say.
-pub const DEFAULT_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// A container could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -230,10 +228,7 @@ fn make(
         oom_kill_disable: service.oom_kill_disable,
         extra_hosts: service.extra_hosts.clone(),
         links: links(service),
-        uses_dns_port: service
-            .expose
-            .iter()
-            .any(|expose| (expose.ports.first..=expose.ports.last).contains(&53)),
+        uses_dns_port: service.expose.iter().any(|expose| expose.has(53)),
         resolver: Resolver {
             servers: service.dns.clone(),
             options: service.dns_opt.clone(),
@@ -287,7 +282,7 @@ fn contains(layer: &Path, path: &Path) -> bool {
 
 fn hostname(service: &Service, id: &str, partner: Option<&Live>) -> String {
     if let Some(partner) = partner {
-        return partner.start.hostname.clone();
+        return partner.start().hostname.clone();
     }
     let of_host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     match (&service.hostname, &service.networking, &service.uts) {
@@ -347,7 +342,12 @@ enum Aliases {
     OwnOnly,
 }
 
-fn network_start(
+/// How the container called `id` that `create` describes is to reach the network.
+///
+/// # Errors
+///
+/// [`CreateError`] when an interface cannot be as it is wanted.
+pub fn network_start(
     walk: &Walk,
     project: &Project,
     create: &CreateContainer,
@@ -479,7 +479,7 @@ fn volumes_from(
         let record = match &from.source {
             VolumesFromSource::Service(name) => {
                 let first = supervisor.of_service(name.as_str()).into_iter().next();
-                first.map(|live| live.record.clone())
+                first.map(|live| (*live.record()).clone())
             }
             VolumesFromSource::Container(name) => {
                 list::find(&supervisor.roots, name).ok().map(|found| found.record)
@@ -491,20 +491,21 @@ fn volumes_from(
     Ok(others)
 }
 
-/// What the record of a new container is put together from.
-struct Parts<'a> {
-    project: &'a Project,
-    service: &'a Service,
-    image: &'a Image,
-    create: &'a CreateContainer,
-    id: &'a str,
-    command: Vec<String>,
-    mounts: Vec<MountRecord>,
-    joins: Vec<Join>,
-    network: &'a NetworkStart,
+/// What the record of a container is put together from.
+pub struct Parts<'a> {
+    pub project: &'a Project,
+    pub service: &'a Service,
+    pub image: &'a Image,
+    pub create: &'a CreateContainer,
+    pub id: &'a str,
+    pub command: Vec<String>,
+    pub mounts: Vec<MountRecord>,
+    pub joins: Vec<Join>,
+    pub network: &'a NetworkStart,
 }
 
-fn record(parts: Parts<'_>) -> ContainerRecord {
+/// The record of a container that is made now.
+pub fn record(parts: Parts<'_>) -> ContainerRecord {
     let Parts { project, service, image, create, id, command, mounts, joins, network } = parts;
     let places = match network {
         NetworkStart::Own(places) => places.as_slice(),
@@ -532,7 +533,7 @@ fn record(parts: Parts<'_>) -> ContainerRecord {
         tty: service.tty,
         stdin_open: service.stdin_open,
         stop_signal: stop_signal.unwrap_or(Signal::TERM),
-        stop_grace: service.stop_grace_period.unwrap_or(DEFAULT_GRACE),
+        stop_grace: service.stop_grace_period.unwrap_or(DEFAULT_STOP_GRACE),
         restart: if create.oneoff { RestartPolicy::No } else { service.restart },
         restart_details: service
             .deploy
@@ -564,6 +565,7 @@ fn endpoint_record(place: &Place) -> EndpointRecord {
         ipv4: wish.ipv4,
         ipv6: wish.ipv6,
         mac: wish.mac.map(|mac| MacAddress(mac.0)),
+        connected: false,
     }
 }
 

@@ -20,6 +20,7 @@ mod ready;
 mod removal;
 mod run;
 mod step;
+mod update;
 mod volume;
 pub mod wishes;
 

@@ -102,7 +102,7 @@ pub async fn run(
         return Err(PreStartError::Failed { number, code, output });
     }
     let volumes: Vec<String> =
-        live.record.anonymous_volumes().map(|(_, name)| name.to_owned()).collect();
+        live.record().anonymous_volumes().map(|(_, name)| name.to_owned()).collect();
     removal::remove(&walk.supervisor, &id, &volumes)
         .await
         .map_err(|source| PreStartError::Remove { number, source })

@@ -104,7 +104,7 @@ pub async fn wait(
     let containers = walk.supervisor.of_service(service.as_str());
     let mut waits = JoinSet::new();
     for live in containers {
-        let name = live.record.name.clone();
+        let name = live.record().name.clone();
         // A word is told only if there is something to wait for.
         if condition != Condition::Started {
             walk.report(Kind::Container, &name, Status::Waiting);
@@ -165,7 +165,7 @@ async fn until(live: &Live, condition: Condition) -> Result<(), NotReady> {
 
 fn look(live: &Live, condition: Condition) -> Verdict {
     let state = live.state();
-    let name = || live.record.name.clone();
+    let name = || live.record().name.clone();
     let code = || state.exit.map_or(255, |status| status.shell_code());
     match (condition, state.phase) {
         (Condition::Started, Phase::Created) => Verdict::Wait,
@@ -173,7 +173,7 @@ fn look(live: &Live, condition: Condition) -> Verdict {
         (Condition::Completed, Phase::Exited | Phase::Dead) => match code() {
             0 => Verdict::Ready,
             code => {
-                let service = live.record.service.to_string();
+                let service = live.record().service.to_string();
                 Verdict::Never(NotReady::Incomplete { service, code })
             }
         },

@@ -72,7 +72,7 @@ pub async fn remove(
         }
         _ => {}
     }
-    names::release(&supervisor.roots, &live.record.name, id)?;
+    names::release(&supervisor.roots, &live.record().name, id)?;
     exit::remove_cgroup(&live);
     supervisor.forget(id);
     supervisor.tell(&live, Change::Removed);
@@ -86,9 +86,9 @@ pub async fn remove(
 
 /// Gives its addresses back, unless the container in its place has them now.
 fn release_addresses(supervisor: &Supervisor, live: &Live) {
-    for endpoint in &live.record.networks {
+    for endpoint in &live.record().networks {
         let kept = supervisor.all().iter().any(|other| {
-            other.record.networks.iter().any(|other| other.lease_key == endpoint.lease_key)
+            other.record().networks.iter().any(|other| other.lease_key == endpoint.lease_key)
         });
         if kept {
             continue;

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::pre_start::{self, PreStartError};
 use super::run::{StepFailure, Walk};
-use super::{container, explain, image, network, ready, removal, volume};
+use super::{container, explain, image, network, ready, removal, update, volume};
 use crate::event::{Failure, Kind, Status, Subject};
 use crate::model::{Place, Service, ServiceName};
 use crate::plan::{Action, Instance, StepId};
@@ -65,6 +65,21 @@ pub async fn carry_out(
                 })?;
                 walk.created.borrow_mut().insert(id, container_id);
                 Ok(())
+            })
+            .await
+        }
+        Action::UpdateContainer(change) => {
+            let instance = &change.instance;
+            let Some(live) = walk.supervisor.container(&change.id) else {
+                return Err(vanished(instance));
+            };
+            let words = [Status::Updating, Status::Updated];
+            told(walk, Kind::Container, &instance.name, words, async {
+                update::update(walk, &live, change).await.map_err(|error| {
+                    let key = change.keys.first().map_or("", String::as_str);
+                    let help = "it runs on as it was; `compose up --force-recreate` makes a new one instead";
+                    failed(&error, 1).at(place_of(walk, &instance.service, key)).with_help(help)
+                })
             })
             .await
         }

@@ -206,6 +206,7 @@ fn lines(event: &ContainerEvent, record: Option<&ContainerRecord>) -> Vec<Line> 
         }
         Change::Paused => vec![line("pause", None)],
         Change::Unpaused => vec![line("unpause", None)],
+        Change::Updated => vec![line("update", None)],
         Change::Stopped => vec![line("stop", None)],
         Change::Exited { code, oom, .. } => {
             let die = line("die", Some(("exitCode", code.to_string())));

@@ -214,6 +214,7 @@ impl Show<'_> {
             | Change::Signalled { .. }
             | Change::Paused
             | Change::Unpaused
+            | Change::Updated
             | Change::Stopped => Ok(()),
         }
     }

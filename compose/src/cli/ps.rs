@@ -213,6 +213,7 @@ pub mod tests {
                 ipv4: None,
                 ipv6: None,
                 mac: None,
+                connected: false,
             }],
             ports: Vec::new(),
             mounts: vec![MountRecord {

@@ -54,7 +54,7 @@ pub use reference::{Dependency, DependencyCondition, ExternalLink, Link};
 pub use resources::{BlockIo, Ceiling, DeviceRate, DeviceWeight, Limits, Ulimit};
 pub use restart::RestartPolicy;
 pub use security::{Capability, CapabilityError, Seccomp, Security};
-pub use service::{Logging, Provider, Service};
+pub use service::{DEFAULT_STOP_GRACE, Logging, Provider, Service};
 pub use signal::{Signal, SignalError};
 pub use unsupported::unsupported;
 pub use volume::Volume;

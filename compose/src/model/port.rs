@@ -24,6 +24,22 @@ pub struct Port {
     pub app_protocol: Option<String>,
 }
 
+impl Port {
+    /// Whether both can want the same port of the host.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        let everywhere = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
+        let same_ip =
+            everywhere(self.host_ip) || everywhere(other.host_ip) || self.host_ip == other.host_ip;
+        match (self.published, other.published) {
+            (Published::Range(x), Published::Range(y)) => {
+                self.protocol == other.protocol && same_ip && x.first <= y.last && y.first <= x.last
+            }
+            (Published::Ephemeral, _) | (_, Published::Ephemeral) => false,
+        }
+    }
+}
+
 /// The host side of a published port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Published {
@@ -95,4 +111,12 @@ pub struct Expose {
     pub ports: PortRange,
     /// The transport protocol.
     pub protocol: Protocol,
+}
+
+impl Expose {
+    /// Whether `port` is among them.
+    #[must_use]
+    pub const fn has(&self, port: u16) -> bool {
+        self.ports.first <= port && port <= self.ports.last
+    }
 }

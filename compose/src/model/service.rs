@@ -15,6 +15,9 @@ use super::{
     VolumesFrom, WatchRule,
 };
 
+/// How long a container may take to stop where the file does not say.
+pub const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
+
 /// A service, with nothing left to look up: `extends`, `env_file` and defaults are in it.
 ///
 /// `None` means that the file says nothing and the image or the runtime decides.

@@ -9,8 +9,11 @@ use super::service::{Fate, Replica, Wish};
 use super::starting::{Start, Starter};
 use super::stopping::{self, Anonymous, Stop, Stopped, Then, grace};
 use super::up::{Decided, OneOff};
-use super::{Action, Cause, Condition, CreateContainer, Need, Plan, PlannedJoin, StepId, Target};
-use crate::model::{DependencyCondition, Networking, Port, Published, ServiceName};
+use super::{
+    Action, Cause, Condition, CreateContainer, Need, Plan, PlannedJoin, StepId, Target,
+    UpdateContainer,
+};
+use crate::model::{DependencyCondition, Networking, Port, ServiceName};
 use crate::record::{Container, ContainerRecord};
 
 /// The plan so far.
@@ -24,6 +27,8 @@ pub(super) struct Layout<'d, 'a> {
     /// The steps after which a network is there, by real name.
     networks: BTreeMap<&'a str, StepId>,
     stopped: Stopped<'d>,
+    /// The steps that change containers as they are, by id of the container.
+    updates: BTreeMap<&'d str, StepId>,
 }
 
 /// Lays out what was decided, and a one-off container if there is to be one.
@@ -35,6 +40,7 @@ pub(super) fn lay_out(decided: &Decided<'_>, one_off: Option<&OneOff>) -> Plan {
         ground: BTreeSet::new(),
         networks: BTreeMap::new(),
         stopped: Stopped::default(),
+        updates: BTreeMap::new(),
     };
     let late = layout.late();
     layout.clear_remains();
@@ -43,6 +49,7 @@ pub(super) fn lay_out(decided: &Decided<'_>, one_off: Option<&OneOff>) -> Plan {
     layout.stop();
     layout.replace_networks();
     layout.create(|service| late.contains(service));
+    layout.update();
     layout.start(one_off);
     layout.remove_stale_networks();
     layout.plan
@@ -213,13 +220,36 @@ impl<'d, 'a> Layout<'d, 'a> {
         }
     }
 
-    /// The steps after which nobody is left on `network` of those that stop.
+    /// The steps after which nobody is left on `network` of those that leave it.
     fn left(&self, network: &str) -> BTreeSet<StepId> {
         let containers = self.decided.observed.containers.iter();
-        containers
-            .filter(|container| is_on(&container.record, network))
-            .filter_map(|container| self.stopped.stops.get(container.record.id.as_str()).copied())
+        let on_it = containers.filter(|container| is_on(&container.record, network));
+        let ids = on_it.map(|container| container.record.id.as_str());
+        ids.flat_map(|id| [self.stopped.stops.get(id), self.updates.get(id)])
+            .flatten()
+            .copied()
             .collect()
+    }
+
+    /// Changes what can be changed as it is.
+    fn update(&mut self) {
+        let decided = self.decided;
+        for replica in decided.outcomes.values().flat_map(|outcome| &outcome.replicas) {
+            let Fate::Update(container, update) = &replica.fate else { continue };
+            let record = &container.record;
+            let after = update.join.iter().filter_map(|name| self.networks.get(name.as_str()));
+            let after = after.copied().collect();
+            let action = Action::UpdateContainer(UpdateContainer {
+                instance: stopping::instance(record),
+                id: record.id.clone(),
+                config_hash: decided.wishes[&record.service].hash.clone(),
+                keys: update.keys.clone(),
+                join: update.join.clone(),
+                leave: update.leave.clone(),
+            });
+            let step = self.plan.push(action, update.cause.clone(), after);
+            self.updates.insert(&record.id, step);
+        }
     }
 
     fn start(&mut self, one_off: Option<&OneOff>) {
@@ -288,11 +318,12 @@ impl<'d, 'a> Layout<'d, 'a> {
         let service = &instance.service;
         let mut after = BTreeSet::new();
         let target = match &replica.fate {
-            Fate::Keep(container) => {
+            Fate::Keep(container) | Fate::Update(container, _) => {
                 if !decided.is_to_start(service, container) {
                     return None;
                 }
                 after.append(&mut self.ground_of(&container.record));
+                after.extend(self.updates.get(container.record.id.as_str()));
                 Target::Existing(container.record.id.clone())
             }
             Fate::Replace(..) | Fate::Create => {
@@ -337,18 +368,19 @@ impl<'d, 'a> Layout<'d, 'a> {
         networks.filter_map(|name| self.networks.get(name).copied()).collect()
     }
 
-    /// The stops after which a place, its ports and its fixed addresses are free.
+    /// The steps after which a place, its ports and its fixed addresses are free.
     fn vacated(&self, replica: &Replica<'_>) -> BTreeSet<StepId> {
         let decided = self.decided;
         let Some(wish) = decided.wishes.get(&replica.instance.service) else {
             return BTreeSet::new();
         };
         let claims = Claims::of(decided, wish);
-        let stopping = decided.observed.containers.iter().filter_map(|container| {
-            let step = self.stopped.stops.get(container.record.id.as_str())?;
-            Some((&container.record, *step))
+        let yielding = decided.observed.containers.iter().flat_map(|container| {
+            let id = container.record.id.as_str();
+            let steps = [self.stopped.stops.get(id), self.updates.get(id)];
+            steps.into_iter().flatten().map(|step| (&container.record, *step))
         });
-        stopping
+        yielding
             .filter(|(record, _)| {
                 let same_place = record.service == replica.instance.service
                     && record.number == replica.instance.number
@@ -384,8 +416,10 @@ impl<'d, 'a> Layout<'d, 'a> {
         let going: BTreeSet<&str> = decided.going().map(|one| one.record.id.as_str()).collect();
         for (name, network) in &decided.observed.networks {
             let known = project.networks.values().any(|network| network.name == *name);
+            let leaving = decided.leaving(name);
             let used = decided.observed.containers.iter().any(|container| {
-                is_on(&container.record, name) && !going.contains(container.record.id.as_str())
+                let id = container.record.id.as_str();
+                is_on(&container.record, name) && !going.contains(id) && !leaving.contains(id)
             });
             if network.belongs_to(project.name.as_str()) && !known && !used {
                 let after = self.left(name);
@@ -427,23 +461,11 @@ impl<'a> Claims<'a> {
 
     /// Whether a running container has something of it.
     fn collide(&self, record: &ContainerRecord) -> bool {
-        let ports = self.ports.iter().any(|want| record.ports.iter().any(|have| meet(want, have)));
+        let ports = self.ports.iter().any(|want| record.ports.iter().any(|have| want.meets(have)));
         let addresses = self.addresses.iter().any(|(network, address)| {
             let mut endpoints = record.networks.iter();
             endpoints.any(|have| have.network == *network && have.has(*address))
         });
         ports || addresses
-    }
-}
-
-/// Whether two published ports can want the same port of the host.
-fn meet(a: &Port, b: &Port) -> bool {
-    let everywhere = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
-    let same_ip = everywhere(a.host_ip) || everywhere(b.host_ip) || a.host_ip == b.host_ip;
-    match (a.published, b.published) {
-        (Published::Range(x), Published::Range(y)) => {
-            a.protocol == b.protocol && same_ip && x.first <= y.last && y.first <= x.last
-        }
-        (Published::Ephemeral, _) | (_, Published::Ephemeral) => false,
     }
 }

@@ -18,6 +18,12 @@
 //! docker compose does the same with a temporary name; our names are links and
 //! change hands in one step ([`crate::record::names`]).
 //!
+//! # What is changed live
+//!
+//! Limits, restart policy, health check, labels, signal and time for a stop, ports, networks and their
+//! aliases are changed on the container as it is, running or not (`live.rs` has the list and the exceptions).
+//! The record, and with it the hash, is renewed when everything else is done: a change that is cut off is made again.
+//!
 //! # Invariants
 //!
 //! - Planning reads nothing and changes nothing.
@@ -30,6 +36,7 @@ mod down;
 mod fetch;
 mod hooks;
 mod layout;
+mod live;
 mod refusal;
 mod resource;
 mod scope;
@@ -51,7 +58,7 @@ pub use refusal::{PlanError, Refusal};
 pub use scope::scope;
 pub use step::{
     Action, Cause, Condition, CreateContainer, Instance, Named, Need, PlannedJoin, Step, StepId,
-    Target,
+    Target, UpdateContainer,
 };
 pub use up::{run, up};
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::live::{Comparison, Surroundings, Update};
 use super::{Cause, Instance, Named};
 use crate::api::Recreate;
 use crate::hash::{self, Definition};
@@ -12,7 +13,7 @@ use crate::model::{
     VolumeSource, VolumesFromSource,
 };
 use crate::observe::Observed;
-use crate::record::{Container, ContainerRecord, JoinKind, names};
+use crate::record::{Container, JoinKind, names};
 
 /// What the containers of a service are to be, with every name resolved.
 #[derive(Debug)]
@@ -115,6 +116,8 @@ pub(super) struct Replica<'a> {
 pub(super) enum Fate<'a> {
     /// It is there.
     Keep(&'a Container),
+    /// It is there, and is changed as it is.
+    Update(&'a Container, Update),
     /// It is made in the place of this one.
     Replace(&'a Container, Cause),
     /// It is made.
@@ -125,7 +128,9 @@ impl<'a> Replica<'a> {
     /// The container that stands in this place.
     pub fn container(&self) -> Option<&'a Container> {
         match self.fate {
-            Fate::Keep(container) | Fate::Replace(container, _) => Some(container),
+            Fate::Keep(container) | Fate::Update(container, _) | Fate::Replace(container, _) => {
+                Some(container)
+            }
             Fate::Create => None,
         }
     }
@@ -133,7 +138,7 @@ impl<'a> Replica<'a> {
     /// Why there are steps for it.
     pub fn cause(&self) -> Cause {
         match &self.fate {
-            Fate::Keep(_) => Cause::NotRunning,
+            Fate::Keep(_) | Fate::Update(..) => Cause::NotRunning,
             Fate::Replace(_, cause) => cause.clone(),
             Fate::Create => Cause::Missing,
         }
@@ -142,7 +147,7 @@ impl<'a> Replica<'a> {
     /// The container that will still stand in this place.
     pub fn kept(&self) -> Option<&'a Container> {
         match self.fate {
-            Fate::Keep(container) => Some(container),
+            Fate::Keep(container) | Fate::Update(container, _) => Some(container),
             Fate::Replace(..) | Fate::Create => None,
         }
     }
@@ -166,10 +171,13 @@ pub(super) fn decide<'a>(
     have: &[&'a Container],
     replicas: u32,
     policy: Policy,
+    around: Surroundings<'_>,
     partner: impl Fn(&ServiceName) -> Option<Partner<'a>>,
 ) -> Outcome<'a> {
     let mut outcome = Outcome::default();
-    let judged = have.iter().map(|container| (*container, divergence(wish, container, &partner)));
+    let judge =
+        |container: &&'a Container| (*container, divergence(wish, container, around, &partner));
+    let judged = have.iter().map(judge);
     let mut standing = unique(judged.collect(), &mut outcome.surplus);
     scale_down(&mut standing, replicas as usize, &mut outcome.surplus);
 
@@ -184,10 +192,7 @@ pub(super) fn decide<'a>(
         outcome.replicas.push(Replica { instance: instance(number), fate: Fate::Create });
     }
     for (number, (container, diverged)) in standing {
-        let fate = match replacement(container, diverged, policy) {
-            Some(cause) => Fate::Replace(container, cause),
-            None => Fate::Keep(container),
-        };
+        let fate = fate(container, diverged, policy);
         outcome.replicas.push(Replica { instance: instance(number), fate });
     }
     outcome.replicas.sort_by_key(|replica| replica.instance.number);
@@ -213,7 +218,24 @@ pub(super) fn leave<'a>(
     Outcome { replicas: replicas.collect(), surplus: Vec::new() }
 }
 
-type Judged<'a> = (&'a Container, Option<Cause>);
+type Judged<'a> = (&'a Container, Divergence);
+
+/// How a container differs from what it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Divergence {
+    /// In nothing.
+    None,
+    /// In what it can take on as it is.
+    Live(Update),
+    /// In what takes a new one.
+    Recreate(Cause),
+}
+
+impl Divergence {
+    const fn recreates(&self) -> bool {
+        matches!(self, Self::Recreate(_))
+    }
+}
 
 /// Keeps one container of each number: a command that was cut off between the
 /// creation of a new one and the removal of the old one has left both.
@@ -224,7 +246,8 @@ fn unique<'a>(
     let mut standing: BTreeMap<u32, Judged<'a>> = BTreeMap::new();
     for candidate in judged {
         let rank = |(container, diverged): &Judged<'a>| {
-            (diverged.is_none(), container.record.created, container.record.id.clone())
+            let fits = !diverged.recreates();
+            (fits, container.record.created, container.record.id.clone())
         };
         let number = candidate.0.record.number;
         let loser = match standing.remove(&number) {
@@ -250,7 +273,7 @@ fn scale_down<'a>(
     surplus: &mut Vec<(&'a Container, Cause)>,
 ) {
     while standing.len() > replicas {
-        let diverged = standing.iter().rev().find(|(_, (_, diverged))| diverged.is_some());
+        let diverged = standing.iter().rev().find(|(_, (_, diverged))| diverged.recreates());
         let Some(number) = diverged.or_else(|| standing.last_key_value()).map(|(key, _)| *key)
         else {
             return;
@@ -260,13 +283,15 @@ fn scale_down<'a>(
     }
 }
 
-fn replacement(container: &Container, diverged: Option<Cause>, policy: Policy) -> Option<Cause> {
-    match policy.recreate {
-        Recreate::Never => None,
-        Recreate::Always if container.record.created < policy.began => {
-            Some(diverged.unwrap_or(Cause::Requested))
-        }
-        Recreate::Always | Recreate::Diverged => diverged,
+fn fate(container: &Container, diverged: Divergence, policy: Policy) -> Fate<'_> {
+    let always = policy.recreate == Recreate::Always && container.record.created < policy.began;
+    match diverged {
+        _ if policy.recreate == Recreate::Never => Fate::Keep(container),
+        Divergence::Recreate(cause) => Fate::Replace(container, cause),
+        Divergence::Live(update) if always => Fate::Replace(container, update.cause),
+        Divergence::None if always => Fate::Replace(container, Cause::Requested),
+        Divergence::Live(update) => Fate::Update(container, update),
+        Divergence::None => Fate::Keep(container),
     }
 }
 
@@ -279,31 +304,35 @@ pub(super) enum Partner<'a> {
     New,
 }
 
-/// Says why a container no longer matches its service.
+/// Says how a container no longer matches its service.
 ///
 /// Asks in the order in which the answers help the user: what the file says,
 /// then what lies behind its words.
-pub(super) fn divergence<'a>(
+fn divergence<'a>(
     wish: &Wish<'_>,
     have: &Container,
+    around: Surroundings<'_>,
     partner: &impl Fn(&ServiceName) -> Option<Partner<'a>>,
-) -> Option<Cause> {
-    let ContainerRecord { definition, config_hash, image_id, networks, .. } = &have.record;
-    if *config_hash != wish.hash {
-        return Some(changed(wish, definition));
+) -> Divergence {
+    let comparison = Comparison::new(wish, have, around);
+    let recreates = comparison
+        .recreates()
+        .or_else(|| {
+            wish.image_id.filter(|id| **id != have.record.image_id).map(|_| Cause::ImageUpdated)
+        })
+        .or_else(|| comparison.lacks_network())
+        .or_else(|| lacks_volume(wish, have))
+        .or_else(|| lost_partner(wish, have, partner));
+    match recreates {
+        Some(cause) => Divergence::Recreate(cause),
+        None => comparison.update().map_or(Divergence::None, Divergence::Live),
     }
-    if wish.image_id.is_some_and(|wanted| wanted != image_id) {
-        return Some(Cause::ImageUpdated);
-    }
-    let on = |name: &&str| networks.iter().any(|endpoint| endpoint.network == *name);
-    if let Some(network) = wish.networks.iter().find(|name| !on(name)) {
-        return Some(Cause::NotOnNetwork(Named::new(network)));
-    }
+}
+
+fn lacks_volume(wish: &Wish<'_>, have: &Container) -> Option<Cause> {
     let has: BTreeSet<&str> = have.record.named_volumes().collect();
-    if let Some(volume) = wish.volumes.iter().find(|name| !has.contains(*name)) {
-        return Some(Cause::LacksVolume(Named::new(volume)));
-    }
-    lost_partner(wish, have, partner)
+    let missing = wish.volumes.iter().find(|name| !has.contains(*name));
+    missing.map(|volume| Cause::LacksVolume(Named::new(volume)))
 }
 
 /// Says with which service a container no longer shares what it should.
@@ -321,15 +350,4 @@ fn lost_partner<'a>(
         None => false,
     };
     wish.joins.iter().find(strays).map(|(_, name)| Cause::PartnerReplaced(Named::new(name)))
-}
-
-fn changed(wish: &Wish<'_>, before: &Definition) -> Cause {
-    match before.difference(&wish.definition) {
-        Some(change) => {
-            let place = wish.service.places.of(&change.key).or(wish.service.place.as_ref());
-            Cause::Changed { place: place.cloned(), change }
-        }
-        // The hash differs and the definition does not: an older version hashed otherwise.
-        None => Cause::DefinitionChanged { place: wish.service.place.clone() },
-    }
 }

@@ -56,6 +56,8 @@ pub enum Action {
     },
     /// Makes a container, without starting it: folder, volumes, records.
     CreateContainer(CreateContainer),
+    /// Changes a container as it is, running or not.
+    UpdateContainer(UpdateContainer),
     /// Starts a container that exists and does not run; thaws one that is paused.
     StartContainer {
         /// Which replica.
@@ -159,6 +161,25 @@ pub struct CreateContainer {
     /// What it shares with containers of other services of the project.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub joins: Vec<PlannedJoin>,
+}
+
+/// A container to be changed to what the definition of its service says, without being made anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateContainer {
+    /// Which replica.
+    pub instance: Instance,
+    /// Its id.
+    pub id: String,
+    /// The hash of [`crate::hash::service`].
+    pub config_hash: String,
+    /// The keys of the file that say something else than they did.
+    pub keys: Vec<String>,
+    /// Networks that it is put on, by real name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub join: BTreeSet<String>,
+    /// Networks that it is taken off, by real name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub leave: BTreeSet<String>,
 }
 
 /// Something that a container is to have from another one.

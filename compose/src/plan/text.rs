@@ -46,6 +46,9 @@ impl fmt::Display for Action {
             Self::CreateVolume { name, .. } => write!(f, "create volume {name}"),
             Self::RemoveVolume { name } => write!(f, "remove volume {name}"),
             Self::CreateContainer(create) => write!(f, "create {}", create.instance),
+            Self::UpdateContainer(update) => {
+                write!(f, "update {} of {} live", update.keys.join(", "), update.instance)
+            }
             Self::RunHook { create, .. } => write!(f, "run {}", create.instance),
             Self::StartContainer { instance, .. } => write!(f, "start {instance}"),
             Self::Await { service, condition, need } => match need {

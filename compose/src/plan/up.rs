@@ -9,8 +9,9 @@
 //! 4. old ones stop, dependents first, and are removed,
 //! 5. networks that are to be replaced are, while nothing runs on them,
 //! 6. new containers that had to wait for a removal are made,
-//! 7. containers start, dependencies first, with the waits between them,
-//! 8. networks that nothing needs any more go.
+//! 7. containers that can be changed as they are, running or not, are,
+//! 8. containers start, dependencies first, with the waits between them,
+//! 9. networks that nothing needs any more go.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 
 use super::hooks::{is_hook, missing_image};
 use super::layout::lay_out;
+use super::live::Surroundings;
 use super::resource::Resources;
 use super::scope::{Scope, Standing};
 use super::service::{Fate, Outcome, Partner, Policy, Replica, Wish, decide, leave};
@@ -180,7 +182,9 @@ impl<'a> Decided<'a> {
             None => return leave(wish, &have, partner),
         };
         let policy = Policy { recreate, began: self.began };
-        decide(wish, self.project, &have, self.scope.replicas(service), policy, partner)
+        let around = Surroundings { observed: self.observed, resources: &self.resources };
+        let replicas = self.scope.replicas(service);
+        decide(wish, self.project, &have, replicas, policy, around, partner)
     }
 
     /// What will stand in the place of the first container of `service`.
@@ -258,7 +262,9 @@ impl<'a> Decided<'a> {
         self.outcomes.get(service).is_some_and(|outcome| {
             outcome.replicas.iter().any(|replica| match &replica.fate {
                 Fate::Replace(..) => true,
-                Fate::Keep(container) => self.restarts.contains_key(container.record.id.as_str()),
+                Fate::Keep(container) | Fate::Update(container, _) => {
+                    self.restarts.contains_key(container.record.id.as_str())
+                }
                 Fate::Create => false,
             })
         })
@@ -314,6 +320,16 @@ impl<'a> Decided<'a> {
         let replaced = replicas.filter(|replica| replica.kept().is_none());
         let replaced = replaced.filter_map(Replica::container);
         self.surplus().map(|(container, _)| container).chain(replaced)
+    }
+
+    /// The ids of the containers that stay and are taken off `network`.
+    pub fn leaving(&self, network: &str) -> BTreeSet<&'a str> {
+        let replicas = self.outcomes.values().flat_map(|outcome| outcome.replicas.iter());
+        let leaving = replicas.filter_map(|replica| match &replica.fate {
+            Fate::Update(one, update) if update.leave.contains(network) => Some(&one.record.id),
+            _ => None,
+        });
+        leaving.map(String::as_str).collect()
     }
 
     /// The containers that stay and that others may wait for.

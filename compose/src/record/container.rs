@@ -174,6 +174,14 @@ pub struct EndpointRecord {
     /// The hardware address the file asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<MacAddress>,
+    /// It was put there by `network connect` and not by the file.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub connected: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl EndpointRecord {

@@ -99,7 +99,7 @@ async fn follow(
 
 /// Passes over what has been said so far; refuses a container that does not run.
 fn join(live: &Live, reader: &mut Reader) -> Result<(), String> {
-    let name = &live.record.name;
+    let name = &live.record().name;
     match live.state().phase {
         Phase::Running | Phase::Restarting => {}
         Phase::Paused => return Err(format!("container {name} is paused: unpause it first")),
@@ -169,7 +169,7 @@ async fn feed(
                 Ok(count) => pending.extend_from_slice(&chunk[..count]),
             },
             Err(error) => {
-                tracing::warn!(container = live.record.name, %error, "attach");
+                tracing::warn!(container = live.record().name, %error, "attach");
                 return;
             }
         }
@@ -193,7 +193,7 @@ async fn obey(supervisor: &Supervisor, live: &Rc<Live>, frame: Frame) {
             if let Ok(signal) = number.to_string().parse::<Signal>()
                 && let Err(error) = exit::send(live, signal)
             {
-                tracing::warn!(container = live.record.name, %error, "signal");
+                tracing::warn!(container = live.record().name, %error, "signal");
             }
         }
         // Frames for the other direction.
@@ -208,7 +208,7 @@ fn close_input(supervisor: &Supervisor, live: &Live) {
         return;
     }
     if let Err(error) = start::hold(supervisor, live) {
-        tracing::warn!(container = live.record.name, %error, "end of input");
+        tracing::warn!(container = live.record().name, %error, "end of input");
     }
 }
 
@@ -232,9 +232,9 @@ async fn write_input(live: &Live, mut bytes: &[u8]) {
 
 fn resize(live: &Live, size: Size) {
     let descriptors = live.descriptors.borrow();
-    let Some(terminal) = descriptors.output.as_ref().filter(|_| live.record.tty) else { return };
+    let Some(terminal) = descriptors.output.as_ref().filter(|_| live.record().tty) else { return };
     let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     if let Err(error) = tcsetwinsize(terminal, size) {
-        tracing::debug!(container = live.record.name, %error, "resize");
+        tracing::debug!(container = live.record().name, %error, "resize");
     }
 }

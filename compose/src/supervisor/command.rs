@@ -80,7 +80,7 @@ pub async fn run(
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| CommandError::Pipes(e.into()))?;
     let null = std::fs::File::open("/dev/null").map_err(CommandError::Pipes)?;
     let sent = [memory.as_fd(), pidfd.as_fd(), null.as_fd(), write.as_fd(), write.as_fd()];
-    let (ticket, end) = supervisor.keeper.exec(&live.record.id, &sent).await?;
+    let (ticket, end) = supervisor.keeper.exec(&live.record().id, &sent).await?;
     drop(write);
     let collected = tokio::task::spawn_local(tail(read));
     let status = match limit {

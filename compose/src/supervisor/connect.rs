@@ -69,24 +69,15 @@ pub async fn connect(
     let _gate = live.gate.lock().await;
     // Whether there is such a network is found out before anything changes.
     supervisor.network(&request.network)?;
-    let mut places = places(&live)?;
-    let name = || live.record.name.clone();
+    let places = places(&live)?;
     if places.iter().any(|place| place.network == request.network) {
-        return Err(ConnectError::Already { name: name(), network: request.network.clone() });
+        let (name, network) = (live.record().name.clone(), request.network.clone());
+        return Err(ConnectError::Already { name, network });
     }
     let wish = wish(supervisor, &live, &places, request)?;
     let (network, links) = (request.network.clone(), request.links.clone());
-    let place = Place { network, wish, links };
-    places.push(place);
-    // Whoever begins to answer names looks here.
-    let before = live.network.replace(NetworkStart::Own(places.clone()));
-    if live.is_running() {
-        let joined = names::join(supervisor, &live, &places);
-        let endpoint = joined.inspect_err(|_| *live.network.borrow_mut() = before)?;
-        live.change(|state| state.endpoints.push(endpoint))?;
-        publish::redirect(supervisor, &live);
-    }
-    write_down(supervisor, &live, places)
+    put_on(supervisor, &live, Place { network, wish, links })?;
+    write_down(supervisor, &live)
 }
 
 /// Takes a container off a network, now and at each start.
@@ -100,31 +91,79 @@ pub async fn disconnect(
 ) -> Result<(), ConnectError> {
     let live = container(supervisor, &request.container)?;
     let _gate = live.gate.lock().await;
-    let mut places = places(&live)?;
-    let before = places.len();
-    places.retain(|place| place.network != request.network);
-    if places.len() == before {
-        let (name, network) = (live.record.name.clone(), request.network.clone());
+    if !places(&live)?.iter().any(|place| place.network == request.network) {
+        let (name, network) = (live.record().name.clone(), request.network.clone());
         return Err(ConnectError::Not { name, network });
     }
-    if live.is_running() {
-        names::leave(supervisor, &live, &request.network, &places)?;
-        live.change(|state| state.endpoints.retain(|one| one.network != request.network))?;
-        *live.network.borrow_mut() = NetworkStart::Own(places.clone());
-        publish::redirect(supervisor, &live);
+    take_off(supervisor, &live, &request.network)?;
+    write_down(supervisor, &live)
+}
+
+/// Puts a container whose gate the caller holds on one more network; it is not written down that it is there at each start.
+///
+/// # Errors
+///
+/// [`ConnectError`]; nothing has changed then.
+pub fn put_on(
+    supervisor: &Rc<Supervisor>,
+    live: &Rc<Live>,
+    place: Place,
+) -> Result<(), ConnectError> {
+    let mut places = places(live)?;
+    places.push(place);
+    // Whoever begins to answer names looks here.
+    let before = live.network.replace(NetworkStart::Own(places.clone()));
+    if is_wired(live) {
+        let joined = names::join(supervisor, live, &places);
+        let endpoint = joined.inspect_err(|_| *live.network.borrow_mut() = before)?;
+        live.change(|state| state.endpoints.push(endpoint))?;
+        publish::redirect(supervisor, live);
     }
-    write_down(supervisor, &live, places)
+    Ok(())
+}
+
+/// Takes a container whose gate the caller holds off a network; it is not written down that it is not there at each start.
+///
+/// # Errors
+///
+/// [`ConnectError`].
+pub fn take_off(
+    supervisor: &Rc<Supervisor>,
+    live: &Rc<Live>,
+    network: &str,
+) -> Result<(), ConnectError> {
+    let mut places = places(live)?;
+    places.retain(|place| place.network != network);
+    if is_wired(live) {
+        names::leave(supervisor, live, network, &places)?;
+        live.change(|state| state.endpoints.retain(|one| one.network != network))?;
+    }
+    *live.network.borrow_mut() = NetworkStart::Own(places);
+    if is_wired(live) {
+        publish::redirect(supervisor, live);
+    }
+    Ok(())
+}
+
+/// Whether it has its namespace: it runs, or waits to be started again.
+fn is_wired(live: &Live) -> bool {
+    live.is_running() || live.descriptors.borrow().sandbox.is_some()
 }
 
 fn container(supervisor: &Supervisor, id: &str) -> Result<Rc<Live>, ConnectError> {
     supervisor.container(id).ok_or_else(|| ConnectError::Container { id: id.to_owned() })
 }
 
-fn places(live: &Live) -> Result<Vec<Place>, ConnectError> {
+/// Its places on networks.
+///
+/// # Errors
+///
+/// [`ConnectError::Shared`].
+pub fn places(live: &Live) -> Result<Vec<Place>, ConnectError> {
     match &*live.network.borrow() {
         NetworkStart::Own(places) => Ok(places.clone()),
         NetworkStart::Shared(_) | NetworkStart::Host => {
-            Err(ConnectError::Shared { name: live.record.name.clone() })
+            Err(ConnectError::Shared { name: live.record().name.clone() })
         }
     }
 }
@@ -135,7 +174,7 @@ fn wish(
     places: &[Place],
     request: &ConnectRequest,
 ) -> Result<EndpointWish, ConnectError> {
-    let record = &live.record;
+    let record = &live.record();
     let options = endpoint::Options::read(&request.driver_opts)?;
     let network = supervisor.network(&request.network)?;
     let prefix = network.record().wanted.options.get(network_option::INTERFACE_PREFIX);
@@ -159,27 +198,22 @@ fn wish(
     })
 }
 
-fn write_down(
-    supervisor: &Supervisor,
-    live: &Live,
-    places: Vec<Place>,
-) -> Result<(), ConnectError> {
-    let networks = places.iter().map(|place| EndpointRecord {
-        network: place.network.clone(),
-        aliases: place.wish.names.clone(),
-        lease_key: place.wish.lease_key.clone(),
-        ipv4: place.wish.ipv4,
-        ipv6: place.wish.ipv6,
-        mac: None,
+fn write_down(supervisor: &Supervisor, live: &Live) -> Result<(), ConnectError> {
+    let places = places(live)?;
+    let record = live.record();
+    let networks = places.iter().map(|place| {
+        let known = record.networks.iter().find(|known| known.network == place.network);
+        known.cloned().unwrap_or_else(|| EndpointRecord {
+            network: place.network.clone(),
+            aliases: place.wish.names.clone(),
+            lease_key: place.wish.lease_key.clone(),
+            ipv4: place.wish.ipv4,
+            ipv6: place.wish.ipv6,
+            mac: None,
+            connected: true,
+        })
     });
-    let kept = |one: EndpointRecord| {
-        let known = live.record.networks.iter().find(|known| known.network == one.network);
-        known.cloned().unwrap_or(one)
-    };
-    let networks = networks.map(kept).collect();
-    let network = NetworkStart::Own(places);
-    StartRecord { network: network.clone(), ..live.start.clone() }.write(&live.paths)?;
-    ContainerRecord { networks, ..live.record.clone() }.write(&supervisor.roots)?;
-    *live.network.borrow_mut() = network;
-    Ok(())
+    let record = ContainerRecord { networks: networks.collect(), ..(*record).clone() };
+    let start = StartRecord { network: NetworkStart::Own(places), ..(*live.start()).clone() };
+    Ok(live.renew(&supervisor.roots, record, start)?)
 }

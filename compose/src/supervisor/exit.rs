@@ -115,13 +115,13 @@ pub async fn ended_unseen(supervisor: &Rc<Supervisor>, live: &Rc<Live>, before: 
 
 /// Removes a container of `run --rm` that has ended, with its anonymous volumes.
 pub async fn remove_if_asked(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
-    if !live.start.remove || live.state().phase.is_up() {
+    if !live.start().remove || live.state().phase.is_up() {
         return;
     }
     let volumes: Vec<String> =
-        live.record.anonymous_volumes().map(|(_, name)| name.to_owned()).collect();
-    if let Err(error) = apply::remove(supervisor, &live.record.id, &volumes).await {
-        tracing::warn!(container = live.record.name, %error, "remove");
+        live.record().anonymous_volumes().map(|(_, name)| name.to_owned()).collect();
+    if let Err(error) = apply::remove(supervisor, &live.record().id, &volumes).await {
+        tracing::warn!(container = live.record().name, %error, "remove");
     }
 }
 
@@ -137,7 +137,7 @@ pub async fn settle(supervisor: &Rc<Supervisor>, live: &Rc<Live>, again: bool) {
     publish::end(live).await;
     names::detach(supervisor, live);
     *live.descriptors.borrow_mut() = Descriptors::default();
-    supervisor.keeper.release(&live.record.id);
+    supervisor.keeper.release(&live.record().id);
 }
 
 /// Does what an event of the life of `live` has as its effect, as far as that is for later.
@@ -161,7 +161,7 @@ pub fn obey(supervisor: &Rc<Supervisor>, live: &Rc<Live>, effect: Effect) {
 
 async fn start_again(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
     let Err(error) = start::start(supervisor, live, Occasion::Restart).await else { return };
-    tracing::warn!(container = live.record.name, %error, "restart");
+    tracing::warn!(container = live.record().name, %error, "restart");
     let effect = live.on(Event::StartFailed);
     if let Effect::WakeAt(_) = effect {
         let _ = live.change(|state| follow_up(state, live.life.get(), effect));
@@ -330,7 +330,7 @@ pub fn place(live: &Live) -> Option<Place> {
 
 /// The control groups of a start that was cut off before it was written down.
 fn leftover(live: &Live) -> Option<Place> {
-    let name = runtime::cgroup::name(&live.record.project, &live.record.id);
+    let name = runtime::cgroup::name(&live.record().project, &live.record().id);
     runtime::cgroup::existing(&name).ok().flatten()
 }
 
@@ -347,6 +347,6 @@ pub fn remove_cgroup(live: &Live) {
     let Some(place) = place(live) else { return };
     match place.remove() {
         Ok(()) => live.has_cgroup.set(false),
-        Err(error) => tracing::warn!(container = live.record.name, %error, "cgroup"),
+        Err(error) => tracing::warn!(container = live.record().name, %error, "cgroup"),
     }
 }

@@ -36,7 +36,7 @@ pub enum HookError {
 ///
 /// The first failure.
 pub async fn post_start(supervisor: &Rc<Supervisor>, live: &Live) -> Result<(), HookError> {
-    run_all(supervisor, live, &live.start.post_start).await
+    run_all(supervisor, live, &live.start().post_start).await
 }
 
 /// Runs the `pre_stop` commands of a running container, in order.
@@ -45,7 +45,7 @@ pub async fn post_start(supervisor: &Rc<Supervisor>, live: &Live) -> Result<(), 
 ///
 /// The first failure; but a container that has gone meanwhile needs no command.
 pub async fn pre_stop(supervisor: &Rc<Supervisor>, live: &Live) -> Result<(), HookError> {
-    match run_all(supervisor, live, &live.start.pre_stop).await {
+    match run_all(supervisor, live, &live.start().pre_stop).await {
         Err(_) if !live.is_running() => Ok(()),
         ran => ran,
     }

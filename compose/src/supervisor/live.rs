@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use jiff::Timestamp;
 use network::publish::{Reserved, Served};
@@ -94,8 +95,10 @@ pub struct Tasks {
     pub pumps: Vec<JoinHandle<()>>,
     /// Sends log lines to somebody else.
     pub forwarder: Option<Forwarder>,
-    /// Answer DNS, probe health: aborted at the end.
+    /// Answer DNS: aborted at the end.
     pub services: Vec<JoinHandle<()>>,
+    /// Probes health: aborted at the end.
+    pub probe: Option<JoinHandle<()>>,
     /// Published ports.
     pub published: Vec<Served>,
     /// Host ports that are bound and not yet served.
@@ -106,7 +109,7 @@ impl Tasks {
     /// Ends the tasks of a container that has ended. The pumps have ended with its output; published ports are seen to by
     /// [`super::publish`].
     pub fn end_services(&mut self) {
-        for task in self.services.drain(..) {
+        for task in self.services.drain(..).chain(self.probe.take()) {
             task.abort();
         }
     }
@@ -121,10 +124,8 @@ impl Drop for Tasks {
 /// One container as the supervisor knows it.
 #[derive(Debug)]
 pub struct Live {
-    /// What it is.
-    pub record: ContainerRecord,
-    /// What it takes to start it.
-    pub start: StartRecord,
+    record: RefCell<Rc<ContainerRecord>>,
+    start: RefCell<Rc<StartRecord>>,
     /// Where its files are.
     pub paths: ContainerPaths,
     /// Its places on networks: those of `start`, and what has been changed since.
@@ -159,8 +160,8 @@ impl Live {
         let life = Life::of(&state);
         Self {
             network: RefCell::new(start.network.clone()),
-            record,
-            start,
+            record: RefCell::new(Rc::new(record)),
+            start: RefCell::new(Rc::new(start)),
             paths,
             gate: Mutex::new(()),
             descriptors: RefCell::default(),
@@ -174,10 +175,39 @@ impl Live {
         }
     }
 
+    /// What it is.
+    pub fn record(&self) -> Rc<ContainerRecord> {
+        Rc::clone(&self.record.borrow())
+    }
+
+    /// What it takes to start it.
+    pub fn start(&self) -> Rc<StartRecord> {
+        Rc::clone(&self.start.borrow())
+    }
+
+    /// Changes what it is, on disk and in memory. The record comes last: a container whose record says what the file
+    /// says has everything that it says.
+    ///
+    /// # Errors
+    ///
+    /// When one of the records cannot be written.
+    pub fn renew(
+        &self,
+        roots: &Roots,
+        record: ContainerRecord,
+        start: StartRecord,
+    ) -> Result<(), RecordError> {
+        start.write(&self.paths)?;
+        self.start.replace(Rc::new(start));
+        record.write(roots)?;
+        self.record.replace(Rc::new(record));
+        Ok(())
+    }
+
     /// Lets `event` happen to it, and says what has to be done.
     pub fn on(&self, event: transition::Event) -> Effect {
         let (life, effect) =
-            transition::next(self.life.get(), event, Terms::of(&self.record), Timestamp::now());
+            transition::next(self.life.get(), event, Terms::of(&self.record()), Timestamp::now());
         self.life.set(life);
         effect
     }
@@ -217,8 +247,8 @@ impl Live {
     /// Which descriptors it has.
     pub fn shape(&self) -> Shape {
         Shape {
-            terminal: self.record.tty,
-            input: self.record.stdin_open,
+            terminal: self.record().tty,
+            input: self.record().stdin_open,
             sandbox: self.network.borrow().has_sandbox(),
         }
     }

@@ -7,7 +7,7 @@
 
 mod attach;
 mod command;
-mod connect;
+pub mod connect;
 mod deaf;
 pub mod exit;
 mod follow;
@@ -16,10 +16,10 @@ pub mod health;
 pub mod hook;
 pub mod keeper;
 mod live;
-mod names;
+pub mod names;
 mod output;
 pub mod pause;
-mod probe;
+pub mod probe;
 pub mod publish;
 mod readiness;
 mod requests;
@@ -303,8 +303,8 @@ fn hand_over(supervisor: &Supervisor, live: &Live) -> Result<(), SupervisorError
     };
     let descriptors = keeper::lend(&copies);
     match running {
-        Some(running) => supervisor.keeper.adopt(&live.record.id, running, &descriptors)?,
-        None if !copies.is_empty() => supervisor.keeper.hold(&live.record.id, &descriptors)?,
+        Some(running) => supervisor.keeper.adopt(&live.record().id, running, &descriptors)?,
+        None if !copies.is_empty() => supervisor.keeper.hold(&live.record().id, &descriptors)?,
         None => {}
     }
     Ok(())
@@ -383,7 +383,7 @@ impl Supervisor {
     /// Adds a container to those that are known.
     pub fn add(&self, live: Live) -> Rc<Live> {
         let live = Rc::new(live);
-        self.containers.borrow_mut().insert(live.record.id.clone(), Rc::clone(&live));
+        self.containers.borrow_mut().insert(live.record().id.clone(), Rc::clone(&live));
         live
     }
 
@@ -405,8 +405,8 @@ impl Supervisor {
     /// The replicas of a service, by number.
     pub fn of_service(&self, service: &str) -> Vec<Rc<Live>> {
         let mut found = self.all();
-        found.retain(|live| live.record.service == service && !live.record.oneoff);
-        found.sort_by_key(|live| live.record.number);
+        found.retain(|live| live.record().service == service && !live.record().oneoff);
+        found.sort_by_key(|live| live.record().number);
         found
     }
 
@@ -453,7 +453,7 @@ impl Supervisor {
 
     /// Tells everybody what happened to a container, and gives what was told.
     pub fn tell(&self, live: &Live, change: Change) -> Event {
-        let record = &live.record;
+        let record = &live.record();
         let event = Event::Container(ContainerEvent {
             at: Timestamp::now(),
             id: record.id.clone(),

@@ -187,9 +187,8 @@ fn refresh(supervisor: &Supervisor, name: &str, network: &Network) -> bool {
     let Some(joined) = networks.get_mut(name) else { return false };
     let seen = foreign_members(network, is_ours);
     let known = joined.members.keys().filter(|id| !is_ours(id)).count();
-    if known == seen.len()
-        && seen.iter().all(|member| joined.members.contains_key(&member.endpoint.container))
-    {
+    let is_known = |member: &Member| joined.members.get(&member.endpoint.container) == Some(member);
+    if known == seen.len() && seen.iter().all(is_known) {
         return false;
     }
     joined.members.retain(|id, _| is_ours(id));
@@ -340,7 +339,7 @@ fn serve(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError
     let sandbox = live.descriptors.borrow().sandbox.as_ref().map(OwnedFd::try_clone);
     let Some(sandbox) = sandbox.transpose().map_err(AttachError::Host)? else { return Ok(()) };
     let wants_port =
-        live.record.ports.iter().any(|port| port.target == 53) || live.start.uses_dns_port;
+        live.record().ports.iter().any(|port| port.target == 53) || live.start().uses_dns_port;
     let door = if wants_port { Door::Redirected } else { Door::Direct };
     let server = Server::bind(&Sandbox::from(sandbox), door)?;
     let networks = places.iter().map(|place| place.network.clone()).collect();
@@ -349,15 +348,15 @@ fn serve(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError
     let receiver = zone.subscribe();
     let view = View { networks, links: links(live, places), outside, zone };
     view.zone.send_replace(supervisor.names.zone(&view));
-    supervisor.names.views.borrow_mut().insert(live.record.id.clone(), view);
-    let upstreams = match live.start.resolver.servers.as_slice() {
+    supervisor.names.views.borrow_mut().insert(live.record().id.clone(), view);
+    let upstreams = match live.start().resolver.servers.as_slice() {
         [] => Arc::clone(&supervisor.names.upstreams),
         servers => {
             let servers = servers.iter().map(|ip| SocketAddr::new(*ip, DNS_PORT)).collect();
             Arc::new(Upstreams::fixed(servers))
         }
     };
-    let name = live.record.name.clone();
+    let name = live.record().name.clone();
     live.tasks.borrow_mut().services.push(spawn_local(async move {
         if let Err(error) = server.run(receiver, upstreams).await {
             tracing::error!(container = name, %error, "names");
@@ -369,7 +368,7 @@ fn serve(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError
 /// The names that only this container has for others: those of its service, and those of its places.
 fn links(live: &Live, places: &[Place]) -> BTreeMap<String, String> {
     let of_places = places.iter().flat_map(|place| place.links.clone());
-    live.start.links.clone().into_iter().chain(of_places).collect()
+    live.start().links.clone().into_iter().chain(of_places).collect()
 }
 
 /// Whether a container at `places` may ask for names that no network has: one of them leads out.
@@ -396,13 +395,13 @@ fn endpoint_state(endpoint: &Endpoint) -> EndpointState {
 pub fn detach(supervisor: &Supervisor, live: &Live) {
     let start = live.network.borrow();
     let NetworkStart::Own(places) = &*start else { return };
-    supervisor.names.views.borrow_mut().remove(&live.record.id);
+    supervisor.names.views.borrow_mut().remove(&live.record().id);
     for Place { network: name, .. } in places {
         let Ok(network) = network(supervisor, name) else { continue };
-        if let Err(error) = network.forget(&live.record.id) {
-            tracing::warn!(container = live.record.name, network = name, %error, "detach");
+        if let Err(error) = network.forget(&live.record().id) {
+            tracing::warn!(container = live.record().name, network = name, %error, "detach");
         }
-        supervisor.names.left(name, &live.record.id);
+        supervisor.names.left(name, &live.record().id);
     }
     live.remember_endpoints(Vec::new());
 }
@@ -421,12 +420,15 @@ pub fn join(
     let sandbox = sandbox(live, &place.network)?;
     let network = network(supervisor, &place.network)?;
     let way_out = WaysOut::of(supervisor, places)?.at(places.len() - 1);
+    // A predecessor may have been killed before it wrote down that it had done this.
+    let cleared = network.clear(&sandbox, &place.wish.container, &place.wish.interface);
+    cleared.map_err(network::AttachError::from)?;
     let endpoint = network.attach(&sandbox, &place.wish, way_out)?;
     let state = endpoint_state(&endpoint);
     let outside = outside(supervisor, places)?;
     let known = {
         let mut views = supervisor.names.views.borrow_mut();
-        let view = views.get_mut(&live.record.id);
+        let view = views.get_mut(&live.record().id);
         view.map(|view| {
             view.networks.push(place.network.clone());
             view.outside = outside;
@@ -438,9 +440,23 @@ pub fn join(
     supervisor.names.joined(&place.network, Member { endpoint, names });
     // On no network it has had nobody to answer names.
     if !known && let Err(error) = serve(supervisor, live) {
-        tracing::warn!(container = live.record.name, %error, "names");
+        tracing::warn!(container = live.record().name, %error, "names");
     }
     Ok(state)
+}
+
+/// Lets a container that is on the network of `place` be found by the names of that, and by no others.
+///
+/// # Errors
+///
+/// [`AttachError`]; the names are as they were then.
+pub fn rename(supervisor: &Supervisor, live: &Live, place: &Place) -> Result<(), AttachError> {
+    let network = network(supervisor, &place.network)?;
+    let renamed = network.rename(&live.record().id, &place.wish.names);
+    if let Some(member) = renamed.map_err(network::AttachError::from)? {
+        supervisor.names.joined(&place.network, member);
+    }
+    Ok(())
 }
 
 /// The namespace of a container that runs.
@@ -465,16 +481,16 @@ pub fn leave(
     let failed =
         |source: network::MemberError| AttachError::Leave { name: name.to_owned(), source };
     let members = network.members().map_err(failed)?;
-    if let Some(own) = members.iter().find(|one| one.endpoint.container == live.record.id) {
+    if let Some(own) = members.iter().find(|one| one.endpoint.container == live.record().id) {
         network.detach(&sandbox(live, name)?, &own.endpoint).map_err(failed)?;
     }
-    if let Some(view) = supervisor.names.views.borrow_mut().get_mut(&live.record.id) {
+    if let Some(view) = supervisor.names.views.borrow_mut().get_mut(&live.record().id) {
         view.networks.retain(|known| known != name);
         view.outside = outside(supervisor, places)?;
         view.links = links(live, places);
         view.zone.send_replace(supervisor.names.zone(view));
     }
-    supervisor.names.left(name, &live.record.id);
+    supervisor.names.left(name, &live.record().id);
     lead_out(supervisor, live, places)
 }
 
@@ -489,7 +505,7 @@ fn lead_out(supervisor: &Supervisor, live: &Live, places: &[Place]) -> Result<()
         let network = network(supervisor, &place.network)?;
         let failed = |source| AttachError::Leave { name: place.network.clone(), source };
         let members = network.members().map_err(failed)?;
-        if let Some(own) = members.iter().find(|one| one.endpoint.container == live.record.id) {
+        if let Some(own) = members.iter().find(|one| one.endpoint.container == live.record().id) {
             network.lead_out(&sandbox(live, &place.network)?, &own.endpoint, way_out)?;
         }
     }
@@ -502,7 +518,7 @@ pub fn recall(supervisor: &Supervisor, live: &Live) {
     let NetworkStart::Own(places) = &*start else { return };
     let endpoint = |place: &Place| {
         let members = network(supervisor, &place.network).ok()?.members().ok()?;
-        let own = |member: &Member| member.endpoint.container == live.record.id;
+        let own = |member: &Member| member.endpoint.container == live.record().id;
         members.into_iter().find(own).map(|member| endpoint_state(&member.endpoint))
     };
     live.remember_endpoints(places.iter().filter_map(endpoint).collect());
@@ -511,7 +527,7 @@ pub fn recall(supervisor: &Supervisor, live: &Live) {
 /// Answers names again for a container that runs already.
 pub fn take_up(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
     if let Err(error) = serve(supervisor, live) {
-        tracing::error!(container = live.record.name, %error, "names");
+        tracing::error!(container = live.record().name, %error, "names");
     }
 }
 
@@ -525,7 +541,7 @@ pub fn hosts(supervisor: &Supervisor, live: &Live) -> String {
          ff02::1\tip6-allnodes\n\
          ff02::2\tip6-allrouters\n",
     );
-    for extra in &live.start.extra_hosts {
+    for extra in &live.start().extra_hosts {
         let addresses = match extra.address {
             HostAddress::Ip(address) => vec![address],
             HostAddress::HostGateway => host_gateways(supervisor, live),
@@ -536,10 +552,10 @@ pub fn hosts(supervisor: &Supervisor, live: &Live) -> String {
     }
     let state = live.state();
     if state.endpoints.is_empty() {
-        let _ = writeln!(text, "127.0.1.1\t{}", live.start.hostname);
+        let _ = writeln!(text, "127.0.1.1\t{}", live.start().hostname);
     }
     for address in state.endpoints.iter().flat_map(EndpointState::addresses) {
-        let _ = writeln!(text, "{address}\t{}", live.start.hostname);
+        let _ = writeln!(text, "{address}\t{}", live.start().hostname);
     }
     text
 }
@@ -559,7 +575,7 @@ fn host_gateways(supervisor: &Supervisor, live: &Live) -> Vec<IpAddr> {
 /// `/etc/resolv.conf` of a container.
 pub fn resolv_conf(live: &Live) -> String {
     let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let wanted = &live.start.resolver;
+    let wanted = &live.start().resolver;
     let has_server =
         matches!(&*live.network.borrow(), NetworkStart::Own(places) if !places.is_empty());
     if !has_server && *wanted == crate::record::start::Resolver::default() {

@@ -20,12 +20,12 @@ const FULL_DISK_REST: Duration = Duration::from_secs(1);
 /// The bytes go from the pipe to the file inside of the kernel: a supervisor that is killed at any moment has taken
 /// nothing out of the pipe that is not in the file.
 pub fn begin(live: &Rc<Live>) {
-    let limit = live.start.log;
+    let limit = live.start().log;
     let rotation = Rotation { segment_bytes: limit.segment_bytes, segments: limit.segments };
     let writer = match Writer::open(&live.paths.log(), rotation) {
         Ok(writer) => Rc::new(RefCell::new(writer)),
         Err(error) => {
-            tracing::error!(container = live.record.name, %error, "no log can be kept");
+            tracing::error!(container = live.record().name, %error, "no log can be kept");
             return;
         }
     };
@@ -36,7 +36,7 @@ pub fn begin(live: &Rc<Live>) {
         let Some(source) = source.as_ref().and_then(|source| source.try_clone().ok()) else {
             continue;
         };
-        let name = live.record.name.clone();
+        let name = live.record().name.clone();
         tasks.pumps.push(spawn_local(pump(name, stream, source, Rc::clone(&writer))));
     }
 }

@@ -82,7 +82,7 @@ pub async fn start(
     if live.state().phase == Phase::Paused
         && let Err(error) = unpause(supervisor, live).await
     {
-        tracing::warn!(container = live.record.name, %error, "unpause");
+        tracing::warn!(container = live.record().name, %error, "unpause");
     }
     start::start(supervisor, live, start::Occasion::Request).await
 }

@@ -28,15 +28,18 @@ pub fn initial(live: &Live) -> Option<Health> {
     })
 }
 
-/// Probes `live` for as long as it runs.
+/// Probes `live` for as long as it runs, and in no other way.
 pub fn begin(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
-    let Some(check) = check(live) else { return };
-    let task = spawn_local(watch(Rc::clone(supervisor), Rc::clone(live), check));
-    live.tasks.borrow_mut().services.push(task);
+    let begin = |check| spawn_local(watch(Rc::clone(supervisor), Rc::clone(live), check));
+    let probe = check(live).map(begin);
+    let before = std::mem::replace(&mut live.tasks.borrow_mut().probe, probe);
+    if let Some(before) = before {
+        before.abort();
+    }
 }
 
 fn check(live: &Live) -> Option<Check> {
-    live.record.healthcheck.as_ref().and_then(Check::of)
+    live.record().healthcheck.as_ref().and_then(Check::of)
 }
 
 async fn watch(supervisor: Rc<Supervisor>, live: Rc<Live>, check: Check) {
@@ -96,7 +99,7 @@ fn write_down(supervisor: &Supervisor, live: &Live, vitals: Vitals, probe: Probe
     let Vitals { status, failing_streak, .. } = vitals;
     let written = live.change(|state| state.health = Some(Health { status, failing_streak, log }));
     if let Err(error) = written {
-        tracing::warn!(container = live.record.name, %error, "state");
+        tracing::warn!(container = live.record().name, %error, "state");
     }
     if status != before {
         supervisor.tell(live, Change::Health { status: status.into() });

@@ -37,16 +37,23 @@ impl Reservations {
         plan: &Plan,
     ) -> Result<(), Vec<Failure>> {
         let mut failures = Vec::new();
+        let yielded = yielded(supervisor, project, plan);
         for step in &plan.steps {
-            let Action::CreateContainer(create) = &step.action else { continue };
-            let service = &project.services[&create.instance.service];
-            let held = create.replaces.as_ref().and_then(|old| supervisor.container(old));
-            let held = held.as_ref().filter(|live| live.is_running()).map(|live| &live.record);
-            let wanted: Vec<&Port> =
-                service.ports.iter().filter(|port| !has_port(held, port)).collect();
+            let (instance, before) = match &step.action {
+                Action::CreateContainer(create) => (&create.instance, create.replaces.as_ref()),
+                Action::UpdateContainer(update) => (&update.instance, Some(&update.id)),
+                _ => continue,
+            };
+            let service = &project.services[&instance.service];
+            let held = before.and_then(|id| supervisor.container(id));
+            let held = held.filter(|live| live.is_running()).map(|live| live.record());
+            let is_free = |port: &&Port| {
+                !has_port(held.as_deref(), port) && !yielded.iter().any(|held| held.meets(port))
+            };
+            let wanted: Vec<&Port> = service.ports.iter().filter(is_free).collect();
             match reserve(&wishes(wanted)) {
                 Ok(reserved) => {
-                    self.bound.borrow_mut().insert(create.instance.name.clone(), reserved);
+                    self.bound.borrow_mut().insert(instance.name.clone(), reserved);
                 }
                 Err(error) => failures.push(self.refusal(supervisor, service, &error)),
             }
@@ -90,9 +97,9 @@ impl Reservations {
         let running = || {
             let live = supervisor.all().into_iter().find(|live| {
                 live.is_running()
-                    && wishes(&live.record.ports).iter().any(|wish| concerns(error, wish))
+                    && wishes(&live.record().ports).iter().any(|wish| concerns(error, wish))
             });
-            live.map(|live| live.record.name.clone())
+            live.map(|live| live.record().name.clone())
         };
         of_plan.or_else(running)
     }
@@ -106,6 +113,26 @@ impl Reservations {
     fn take(&self, name: &str) -> Vec<Reserved> {
         self.bound.borrow_mut().remove(name).unwrap_or_default()
     }
+}
+
+/// Ports that running containers have, and that `plan` takes from them before others start that may want them.
+fn yielded(supervisor: &Supervisor, project: &Project, plan: &Plan) -> Vec<Port> {
+    let mut yielded = Vec::new();
+    for step in &plan.steps {
+        let (id, keeps) = match &step.action {
+            Action::StopContainer { id, .. } => (id, [].as_slice()),
+            Action::UpdateContainer(update) => {
+                (&update.id, project.services[&update.instance.service].ports.as_slice())
+            }
+            _ => continue,
+        };
+        let Some(live) = supervisor.container(id).filter(|live| live.is_running()) else {
+            continue;
+        };
+        let record = live.record();
+        yielded.extend(record.ports.iter().filter(|port| !keeps.contains(port)).cloned());
+    }
+    yielded
 }
 
 fn has_port(record: Option<&ContainerRecord>, port: &Port) -> bool {
@@ -173,31 +200,116 @@ pub fn prepare(supervisor: &Supervisor, live: &Live) -> Result<(), PublishError>
     if !matches!(&*live.network.borrow(), NetworkStart::Own(places) if !places.is_empty()) {
         return Ok(());
     }
-    if !live.tasks.borrow().published.is_empty() {
-        return Ok(());
-    }
-    let mut reserved = supervisor.ports.take(&live.record.name);
-    let wanted: Vec<Publish> = wishes(&live.record.ports)
-        .into_iter()
-        .filter(|wish| reserved.iter().all(|reserved| reserved.publish() != wish))
-        .collect();
-    reserved.extend(reserve(&wanted)?);
+    let record = live.record();
+    let wanted = unserved(live, &record.ports);
+    let reserved = bind(supervisor, live, wanted)?;
     live.tasks.borrow_mut().reserved = reserved;
     Ok(())
 }
 
+/// Those of `ports` that are not served.
+fn unserved(live: &Live, ports: &[Port]) -> Vec<Publish> {
+    let tasks = live.tasks.borrow();
+    let mut serving: Vec<&Served> = tasks.published.iter().collect();
+    let mut wanted = wishes(ports);
+    wanted.retain(|wish| match serving.iter().position(|served| serves(served, wish)) {
+        Some(index) => {
+            serving.swap_remove(index);
+            false
+        }
+        None => true,
+    });
+    wanted
+}
+
+/// Whether `served` is what `wish` asks for.
+fn serves(served: &Served, wish: &Publish) -> bool {
+    let Publish { host_ip, host_port, target, protocol } = wish;
+    let has = served.publish();
+    let port = match host_port {
+        HostPort::Fixed(port) => served.port() == *port,
+        HostPort::Range { first, last } => (*first..=*last).contains(&served.port()),
+        HostPort::Ephemeral => true,
+    };
+    port && has.host_ip == *host_ip && has.target == *target && has.protocol == *protocol
+}
+
+/// Binds what is `wanted` for `live`, as far as that has not been done before.
+fn bind(
+    supervisor: &Supervisor,
+    live: &Live,
+    mut wanted: Vec<Publish>,
+) -> Result<Vec<Reserved>, PublishError> {
+    let mut reserved = supervisor.ports.take(&live.record().name);
+    reserved.retain(|reserved| {
+        let index = wanted.iter().position(|wish| wish == reserved.publish());
+        index.map(|index| wanted.swap_remove(index)).is_some()
+    });
+    reserved.extend(reserve(&wanted)?);
+    Ok(reserved)
+}
+
+/// Publishes `ports` of a container and no others. Those that stay are not touched, and nor are their connections.
+///
+/// # Errors
+///
+/// [`PublishError`] for the first that cannot be had; what was published before is so then, too.
+pub async fn change(
+    supervisor: &Rc<Supervisor>,
+    live: &Rc<Live>,
+    ports: &[Port],
+) -> Result<(), PublishError> {
+    let dropped = {
+        let mut wanted = wishes(ports);
+        let mut tasks = live.tasks.borrow_mut();
+        let (kept, dropped): (Vec<Served>, Vec<Served>) =
+            std::mem::take(&mut tasks.published).into_iter().partition(|served| {
+                let index = wanted.iter().position(|wish| serves(served, wish));
+                index.map(|index| wanted.swap_remove(index)).is_some()
+            });
+        tasks.published = kept;
+        dropped
+    };
+    for served in dropped {
+        served.close().await;
+    }
+    let bound = match live.is_running() {
+        true => bind(supervisor, live, unserved(live, ports)),
+        // They are bound when it is started.
+        false => Ok(Vec::new()),
+    };
+    let (bound, outcome) = match bound {
+        Ok(bound) => (bound, Ok(())),
+        Err(error) => {
+            let before = unserved(live, &live.record().ports);
+            (reserve(&before).unwrap_or_default(), Err(error))
+        }
+    };
+    if live.is_running() {
+        live.tasks.borrow_mut().reserved = bound;
+        let published = serve(supervisor, live);
+        if let Err(error) = live.change(|state| state.published = published) {
+            tracing::warn!(container = live.record().name, %error, "state");
+        }
+    }
+    outcome
+}
+
 /// Serves the bound ports of a container that has just been started.
 pub fn begin(supervisor: &Supervisor, live: &Live) -> Vec<PublishedPort> {
+    redirect(supervisor, live);
+    serve(supervisor, live)
+}
+
+/// Serves the bound ports of a container beside those that are served already.
+fn serve(supervisor: &Supervisor, live: &Live) -> Vec<PublishedPort> {
     let reserved = std::mem::take(&mut live.tasks.borrow_mut().reserved);
     let target = target(supervisor, live);
     let mut serving = std::mem::take(&mut live.tasks.borrow_mut().published);
-    for served in &serving {
-        served.retarget(target.clone());
-    }
     for reserved in reserved {
         match reserved.serve(target.clone()) {
             Ok(served) => serving.push(served),
-            Err(error) => tracing::error!(container = live.record.name, %error, "publish"),
+            Err(error) => tracing::error!(container = live.record().name, %error, "publish"),
         }
     }
     let published = serving.iter().flat_map(ports).collect();
@@ -232,7 +344,7 @@ pub async fn end(live: &Live) {
 /// Binds and serves the ports of a container that runs already, at the host ports that it had.
 pub fn take_up(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
     let known = live.state().published.clone();
-    let mut wanted = wishes(&live.record.ports);
+    let mut wanted = wishes(&live.record().ports);
     for wish in &mut wanted {
         let same = |port: &&PublishedPort| {
             port.target == wish.target && protocol(wish.protocol) == port.protocol
@@ -248,10 +360,10 @@ pub fn take_up(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
             if published != known
                 && let Err(error) = live.change(|state| state.published = published)
             {
-                tracing::warn!(container = live.record.name, %error, "state");
+                tracing::warn!(container = live.record().name, %error, "state");
             }
         }
-        Err(error) => tracing::error!(container = live.record.name, %error, "publish"),
+        Err(error) => tracing::error!(container = live.record().name, %error, "publish"),
     }
 }
 

@@ -236,7 +236,7 @@ pub async fn hook(supervisor: Rc<Supervisor>, request: HookRequest, _: Reporter)
     let hooks = [hook];
     let mut failures = Vec::new();
     for live in supervisor.all() {
-        let record = &live.record;
+        let record = &live.record();
         if record.service != service || record.oneoff || !live.is_running() {
             continue;
         }

@@ -118,7 +118,7 @@ pub async fn start(
             if supervisor.keeper.generation() != generation
                 && let Err(error) = hand_over(supervisor, live)
             {
-                tracing::error!(container = live.record.name, %error, "no keeper watches it");
+                tracing::error!(container = live.record().name, %error, "no keeper watches it");
             }
             Ok(())
         }
@@ -160,7 +160,7 @@ fn is_stale(error: &StartError) -> bool {
 /// Begins the writable layer anew. What is to outlive a power failure is in volumes.
 fn renew_layer(live: &Live) -> Result<(), StartError> {
     tracing::warn!(
-        container = live.record.name,
+        container = live.record().name,
         "its writable layer begins anew after a crash of the machine"
     );
     let renew = |path: PathBuf| {
@@ -204,7 +204,7 @@ async fn attempt(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<Started
     let mut sent: Vec<BorrowedFd<'_>> = vec![memory.as_fd()];
     sent.extend(inside.iter().map(AsFd::as_fd));
     sent.extend(joins.iter().map(|(_, namespace)| namespace.as_fd()));
-    Ok(supervisor.keeper.start(&live.record.id, kinds, &sent).await?)
+    Ok(supervisor.keeper.start(&live.record().id, kinds, &sent).await?)
 }
 
 /// Has the keeper hold what must outlive this process, before the container exists: a supervisor that is killed
@@ -216,7 +216,7 @@ pub fn hold(supervisor: &Supervisor, live: &Live) -> Result<(), KeeperError> {
             descriptors.lend().iter().map(BorrowedFd::try_clone_to_owned).collect();
         copies.map_err(KeeperError::Unreachable)?
     };
-    supervisor.keeper.hold(&live.record.id, &super::keeper::lend(&copies))
+    supervisor.keeper.hold(&live.record().id, &super::keeper::lend(&copies))
 }
 
 /// Writes down that it runs, and begins to serve it.
@@ -265,7 +265,7 @@ async fn abandon(supervisor: &Rc<Supervisor>, live: &Rc<Live>, error: &StartErro
     publish::end(live).await;
     names::detach(supervisor, live);
     *live.descriptors.borrow_mut() = Descriptors::default();
-    supervisor.keeper.release(&live.record.id);
+    supervisor.keeper.release(&live.record().id);
     // A keeper that died before it answered may have brought the process to its program.
     super::exit::kill(live);
     // It may run if it was the keeper that failed.
@@ -291,9 +291,9 @@ fn prepare_launch(supervisor: &Supervisor, live: &Live) -> Result<Vec<u8>, Start
     let path = live.paths.launch();
     let mut launch: Launch =
         read_record(&path)?.ok_or_else(|| StartError::Missing { path: path.clone() })?;
-    let mut limits = wishes::limits(&live.start.limits, live.start.oom_kill_disable);
+    let mut limits = wishes::limits(&live.start().limits, live.start().oom_kill_disable);
     limits.devices = cgroup::Devices::of(&launch.spec);
-    let name = cgroup::name(&supervisor.project, &live.record.id);
+    let name = cgroup::name(&supervisor.project, &live.record().id);
     live.has_cgroup.set(true);
     launch.cgroup = Some(cgroup::create(&name, &limits)?);
     live.place.borrow_mut().clone_from(&launch.cgroup);
@@ -303,7 +303,7 @@ fn prepare_launch(supervisor: &Supervisor, live: &Live) -> Result<Vec<u8>, Start
 
 /// Standard input, output and error for the container, and the other ends for us.
 fn stdio(live: &Live) -> Result<([OwnedFd; 3], Descriptors), StartError> {
-    let made = if live.record.tty { terminal() } else { pipes(live.record.stdin_open) };
+    let made = if live.record().tty { terminal() } else { pipes(live.record().stdin_open) };
     made.map_err(|source| StartError::Host { step: "cannot make its standard streams", source })
 }
 
@@ -355,7 +355,7 @@ fn joins(
     if let Some(sandbox) = &live.descriptors.borrow().sandbox {
         joins.push((NamespaceKind::Network, clone(sandbox)?));
     }
-    for Join { kind, container } in &live.record.joins {
+    for Join { kind, container } in &live.record().joins {
         let Some(kind) = namespace_kind(*kind) else { continue };
         joins.push((kind, supervisor.namespace_of(container, kind)?));
     }
@@ -379,12 +379,16 @@ const fn namespace_kind(kind: JoinKind) -> Option<NamespaceKind> {
 }
 
 /// Writes the three files that are bind-mounted over those of the image.
-fn write_etc(supervisor: &Supervisor, live: &Live) -> Result<(), StartError> {
+///
+/// # Errors
+///
+/// [`StartError::Host`].
+pub fn write_etc(supervisor: &Supervisor, live: &Live) -> Result<(), StartError> {
     let write = |name: &str, text: String| {
         fs::write(live.paths.etc().join(name), text)
             .map_err(|source| StartError::Host { step: "cannot write its /etc files", source })
     };
-    write("hostname", format!("{}\n", live.start.hostname))?;
+    write("hostname", format!("{}\n", live.start().hostname))?;
     write("hosts", names::hosts(supervisor, live))?;
     write("resolv.conf", names::resolv_conf(live))
 }

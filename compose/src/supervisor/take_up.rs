@@ -26,7 +26,7 @@ impl Supervisor {
             // As the last supervisor has left it; the listing has corrected what is not true any more.
             let before = ContainerState::read(&paths)?;
             let live = self.add(Live::new(&self.roots, container.record, start, container.state));
-            match held.remove(&live.record.id) {
+            match held.remove(&live.record().id) {
                 Some(held) if held.running.is_some() => self.take_up_running(&live, held),
                 held if matches!(phase, Phase::Running | Phase::Paused) && held.is_none() => {
                     self.adopt(&live, &before).await?;
@@ -49,7 +49,7 @@ impl Supervisor {
         match Descriptors::from_held(descriptors.collect(), live.shape()) {
             Some(found) => *live.descriptors.borrow_mut() = found,
             None => tracing::error!(
-                container = live.record.name,
+                container = live.record().name,
                 "its descriptors are not what they should be"
             ),
         }
@@ -96,10 +96,10 @@ impl Supervisor {
             self.take_up_lost(live, before, None).await;
             return Ok(());
         };
-        tracing::warn!(container = live.record.name, "adopted without its output");
+        tracing::warn!(container = live.record().name, "adopted without its output");
         *live.pidfd.borrow_mut() = Some(pidfd);
         if live.shape().sandbox {
-            let sandbox = self.namespace_of(&live.record.id, NamespaceKind::Network).ok();
+            let sandbox = self.namespace_of(&live.record().id, NamespaceKind::Network).ok();
             live.descriptors.borrow_mut().sandbox = sandbox;
         }
         hand_over(self, live)?;

@@ -131,6 +131,7 @@ impl Watch {
             | Change::Signalled { .. }
             | Change::Paused
             | Change::Unpaused
+            | Change::Updated
             | Change::Stopped => Reaction::Nothing,
         }
     }

@@ -25,10 +25,31 @@ fn service(position: usize) -> impl Strategy<Value = String> {
     );
     let dependencies = proptest::collection::vec(dependency, 0..3);
     let words = proptest::sample::subsequence(
-        vec!["image=app:2", "env=1", "vol=data", "vol=logs", "anon", "port=80"],
-        0..4,
+        vec![
+            "image=app:2",
+            "env=1",
+            "vol=data",
+            "vol=logs",
+            "anon",
+            "port=80",
+            "port=81",
+            "label=1",
+            "memory=64",
+            "grace=1",
+            "always",
+            "check",
+        ],
+        0..5,
     );
-    let network = proptest::sample::select(vec!["", "net=front", "net=back", "with"]);
+    let network = proptest::sample::select(vec![
+        "",
+        "net=front",
+        "net=back",
+        "net=front net=back",
+        "net=front alias=x",
+        "net=front at=10.0.0.7",
+        "with",
+    ]);
     (dependencies, words, network, 0..4u32, any::<Index>()).prop_map(
         move |(dependencies, words, network, replicas, partner)| {
             let mut text = format!("{} x{replicas} {}", SERVICES[position], words.join(" "));

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::model::{
     Attachment, Dependency, DependencyCondition, Mount, MountKind, Network, Networking, Port,
-    PortMode, PortRange, PreStart, Project, Protocol, Published, Service, ServiceName, Volume,
-    VolumeSource,
+    PortMode, PortRange, PreStart, Project, Protocol, Published, RestartPolicy, Service,
+    ServiceName, Volume, VolumeSource,
 };
 
 /// Reads one service a line: its name, then words.
@@ -26,6 +27,10 @@ use crate::model::{
 /// | `called=name` | `container_name` |
 /// | `env=1` | a variable |
 /// | `check` | has a health check |
+/// | `label=1`, `memory=64`, `grace=1` | a label, a limit in MiB, `stop_grace_period` in seconds |
+/// | `alias=name` | is found by this name on all of its networks named before |
+/// | `at=10.0.0.7` | has this address on all of them |
+/// | `always` | `restart: always` |
 /// | `hook`, `each` | has a `pre_start` hook, one for each replica |
 pub(super) fn project(text: &str) -> Project {
     let mut project = Project {
@@ -75,6 +80,25 @@ fn describe(service: &mut Service, word: &str) {
         }
         Some(("port", port)) => publish(service, port.parse().unwrap()),
         Some(("called", name)) => service.container_name = Some(name.to_owned()),
+        Some(("label", value)) => {
+            service.labels.insert("value".to_owned(), value.to_owned());
+        }
+        Some(("memory", mib)) => {
+            service.limits.memory_bytes = Some(mib.parse::<u64>().unwrap() << 20);
+        }
+        Some(("grace", seconds)) => {
+            service.stop_grace_period = Some(Duration::from_secs(seconds.parse().unwrap()));
+        }
+        Some(("alias", alias)) => {
+            for place in places(service) {
+                place.aliases.push(alias.to_owned());
+            }
+        }
+        Some(("at", address)) => {
+            for place in places(service) {
+                place.ipv4 = Some(address.parse().unwrap());
+            }
+        }
         Some(("env", value)) => {
             service.environment.insert("VALUE".to_owned(), Some(value.to_owned()));
         }
@@ -89,6 +113,7 @@ fn describe(service: &mut Service, word: &str) {
             environment: BTreeMap::new(),
             per_replica: word == "each",
         }),
+        None if word == "always" => service.restart = RestartPolicy::Always,
         None if word == "check" => service.healthcheck = Some(Default::default()),
         None => match word.strip_prefix('x').and_then(|count| count.parse().ok()) {
             Some(replicas) => service.replicas = replicas,
@@ -100,6 +125,13 @@ fn describe(service: &mut Service, word: &str) {
 fn attach(service: &mut Service, network: &str) {
     if let Networking::Attached(attachments) = &mut service.networking {
         attachments.insert(name(network), Attachment::default());
+    }
+}
+
+fn places(service: &mut Service) -> impl Iterator<Item = &mut Attachment> {
+    match &mut service.networking {
+        Networking::Attached(attachments) => attachments.values_mut(),
+        _ => panic!("it is on no network"),
     }
 }
 

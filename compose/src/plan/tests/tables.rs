@@ -48,7 +48,7 @@ fn check(case: &str, before: &str, after: &str, options: &UpOptions, expected: &
 #[test]
 fn up_changes_what_the_file_changes() {
     #[rustfmt::skip]
-    let table: [(&str, &str, &str, &[&str]); 17] = [
+    let table: [(&str, &str, &str, &[&str]); 23] = [
         ("hooks run before the first start, and before each", "", "web x2 hook each", &[
             "#1 create network default (missing) after {}",
             "#2 create web-1 (missing) after {}",
@@ -138,14 +138,45 @@ fn up_changes_what_the_file_changes() {
             "#8 start web-1 (shares with db, which is replaced) after {2, 3, 7}",
         ]),
         ("a port changes hands", "a port=80; b", "a; b port=80", &[
+            "#1 create b-1 (ports changed) after {}",
+            "#2 stop b-1 (ports changed) after {1}",
+            "#3 remove b-1 (ports changed) after {2}",
+            "#4 update ports of a-1 live (ports changed) after {}",
+            "#5 start b-1 (ports changed) after {1, 2, 4}",
+        ]),
+        ("two ports change hands", "a port=80; b port=81", "a port=81; b port=80", &[
             "#1 create a-1 (ports changed) after {}",
             "#2 create b-1 (ports changed) after {}",
             "#3 stop b-1 (ports changed) after {2}",
             "#4 remove b-1 (ports changed) after {3}",
             "#5 stop a-1 (ports changed) after {1}",
             "#6 remove a-1 (ports changed) after {5}",
-            "#7 start a-1 (ports changed) after {1, 5}",
+            "#7 start a-1 (ports changed) after {1, 3, 5}",
             "#8 start b-1 (ports changed) after {2, 3, 5}",
+        ]),
+        ("what the kernel can change is changed live", "web x2", "web x2 label=1 memory=64 grace=1 always check port=80", &[
+            "#1 update deploy.resources, healthcheck, labels.value, ports, restart, stop_grace_period of web-1 live (deploy.resources changed) after {}",
+            "#2 update deploy.resources, healthcheck, labels.value, ports, restart, stop_grace_period of web-2 live (deploy.resources changed) after {}",
+        ]),
+        ("beside what it cannot the container is new", "web", "web label=1 env=1", &[
+            "#1 create web-1 (environment.VALUE changed) after {}",
+            "#2 stop web-1 (environment.VALUE changed) after {1}",
+            "#3 remove web-1 (environment.VALUE changed) after {2}",
+            "#4 start web-1 (environment.VALUE changed) after {1, 2}",
+        ]),
+        ("networks are joined when they are there and left before they go", "web net=front", "web net=back alias=x", &[
+            "#1 create network back (missing) after {}",
+            "#2 update networks of web-1 live (networks changed) after {1}",
+            "#3 remove network front (orphan) after {2}",
+        ]),
+        ("an alias is no new container", "web", "web net=default alias=x", &[
+            "#1 update networks of web-1 live (networks changed) after {}",
+        ]),
+        ("another address is one", "web net=front", "web net=front at=10.0.0.7", &[
+            "#1 create web-1 (networks changed) after {}",
+            "#2 stop web-1 (networks changed) after {1}",
+            "#3 remove web-1 (networks changed) after {2}",
+            "#4 start web-1 (networks changed) after {1, 2}",
         ]),
         ("a name changes hands", "a called=x; b called=y", "a called=y; b called=x", &[
             "#1 stop y (container_name y -> x) after {}",
@@ -160,10 +191,10 @@ fn up_changes_what_the_file_changes() {
         ("volumes and networks first, and stale networks last", "web net=front", "web net=back vol=data", &[
             "#1 create volume data (missing) after {}",
             "#2 create network back (missing) after {}",
-            "#3 create web-1 (networks changed) after {1}",
-            "#4 stop web-1 (networks changed) after {3}",
-            "#5 remove web-1 (networks changed) after {4}",
-            "#6 start web-1 (networks changed) after {2, 3, 4}",
+            "#3 create web-1 (volumes changed) after {1}",
+            "#4 stop web-1 (volumes changed) after {3}",
+            "#5 remove web-1 (volumes changed) after {4}",
+            "#6 start web-1 (volumes changed) after {2, 3, 4}",
             "#7 remove network front (orphan) after {4}",
         ]),
         ("a job runs again", "web job.completed; job", "web job.completed; job", &[

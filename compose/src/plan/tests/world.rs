@@ -1,18 +1,17 @@
 //! A world of values that obeys plans, and protests when a step comes too early.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use runtime::exit::ExitStatus;
 
 use crate::hash;
 use crate::model::{
-    Attachment, DependencyCondition, MountKind, Networking, Project, Service, ServiceName,
-    VolumeSource,
+    Attachment, DEFAULT_STOP_GRACE, DependencyCondition, MountKind, Networking, Project, Service,
+    ServiceName, VolumeSource,
 };
 use crate::observe::{Observed, ObservedNetwork, ObservedVolume};
-use crate::plan::{Action, CreateContainer, Instance, Plan, StepId, Target};
+use crate::plan::{Action, CreateContainer, Instance, Plan, StepId, Target, UpdateContainer};
 use crate::record::{
     Container, ContainerRecord, ContainerState, EndpointRecord, Health, HealthStatus, Join,
     JoinKind, MountRecord, MountSource, Phase, labels,
@@ -117,6 +116,7 @@ impl World {
                 let id = self.create(project, create, created)?;
                 created.insert(step, id);
             }
+            Action::UpdateContainer(update) => self.update(project, update)?,
             Action::StartContainer { instance, target } => {
                 self.start(project, instance, &resolve(target, created))?;
             }
@@ -204,6 +204,39 @@ impl World {
         Ok(id)
     }
 
+    fn update(&mut self, project: &Project, update: &UpdateContainer) -> Result<(), String> {
+        let service = &project.services[&update.instance.service];
+        let container = self.container(&update.id)?;
+        let (runs, record) = (container.state.phase.is_up(), container.record.clone());
+        let networks = endpoints(project, service);
+        let missing = networks.iter().map(|place| &place.network).find(|name| {
+            let is_new = !record.networks.iter().any(|place| place.network == **name);
+            is_new && !self.observed.networks.get(*name).is_some_and(|one| one.live)
+        });
+        if let (Some(missing), true) = (missing, runs) {
+            return Err(format!("there is no network {missing}"));
+        }
+        let on: BTreeSet<&String> = record.networks.iter().map(|place| &place.network).collect();
+        let wanted: BTreeSet<&String> = networks.iter().map(|place| &place.network).collect();
+        let moved: BTreeSet<&String> =
+            &(&on - &update.leave.iter().collect()) | &update.join.iter().collect();
+        if moved != wanted {
+            return Err(format!("is on {moved:?} then, and not on {wanted:?}"));
+        }
+        self.container(&update.id)?.record = ContainerRecord {
+            config_hash: update.config_hash.clone(),
+            definition: hash::service(project, service),
+            healthcheck: service.healthcheck.clone(),
+            networks,
+            ports: service.ports.clone(),
+            labels: service.labels.clone(),
+            restart: service.restart,
+            stop_grace: service.stop_grace_period.unwrap_or(DEFAULT_STOP_GRACE),
+            ..record
+        };
+        Ok(())
+    }
+
     fn record(
         &mut self,
         project: &Project,
@@ -232,8 +265,10 @@ impl World {
             healthcheck: service.healthcheck.clone(),
             networks: endpoints(project, service),
             ports: service.ports.clone(),
+            labels: service.labels.clone(),
+            restart: service.restart,
             mounts: self.mounts(project, service, create, &id),
-            stop_grace: service.stop_grace_period.unwrap_or(Duration::from_secs(10)),
+            stop_grace: service.stop_grace_period.unwrap_or(DEFAULT_STOP_GRACE),
             id,
             joins,
             ..base
@@ -336,6 +371,7 @@ fn endpoints(project: &Project, service: &Service) -> Vec<EndpointRecord> {
         ipv4: attachment.ipv4,
         ipv6: attachment.ipv6,
         mac: None,
+        connected: false,
     };
     attachments.iter().map(endpoint).collect()
 }

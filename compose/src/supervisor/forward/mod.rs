@@ -134,19 +134,19 @@ impl Receiver {
 ///
 /// [`ForwardError`]
 pub async fn check(live: &Live) -> Result<(), ForwardError> {
-    let Some(mut receiver) = Receiver::of(&live.start.log_target) else { return Ok(()) };
+    let Some(mut receiver) = Receiver::of(&live.start().log_target) else { return Ok(()) };
     let connected = receiver.connect().await;
     connected.map_err(|source| ForwardError { receiver: receiver.name(), source })
 }
 
 /// Begins to send the lines of `live`, if anybody gets them.
 pub fn begin(live: &Rc<Live>) {
-    let Some(receiver) = Receiver::of(&live.start.log_target) else { return };
+    let Some(receiver) = Receiver::of(&live.start().log_target) else { return };
     let (ended, is_ended) = watch::channel(false);
     let running = Rc::clone(live);
     let task = spawn_local(async move {
         if let Err(error) = run(&running, receiver, is_ended).await {
-            tracing::error!(container = running.record.name, %error, "log lines are not sent");
+            tracing::error!(container = running.record().name, %error, "log lines are not sent");
         }
     });
     live.tasks.borrow_mut().forwarder = Some(Forwarder { ended, task });
@@ -159,7 +159,7 @@ pub async fn finish(live: &Live) {
     };
     ended.send_replace(true);
     if timeout(LAST_LINES, &mut task).await.is_err() {
-        tracing::warn!(container = live.record.name, "its last log lines could not be sent");
+        tracing::warn!(container = live.record().name, "its last log lines could not be sent");
         task.abort();
     }
 }
@@ -186,7 +186,7 @@ async fn run(
             if before.is_behind(&line, seen.count) {
                 continue;
             }
-            receiver.deliver(&live.record.name, &line).await;
+            receiver.deliver(&live.record().name, &line).await;
             mark.pass(&line);
         }
         if mark != old {
