@@ -16,6 +16,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("a_read_only_container_cannot_write", read_only),
         Scenario::plain("children_of_process_1_are_reaped", reaping),
         Scenario::plain("a_container_has_the_rights_of_docker", rights),
+        Scenario::plain("version_1_control_groups_alone_are_enough", version_1),
     ]
 }
 
@@ -119,5 +120,45 @@ fn rights(stage: &Stage) -> Verdict {
             .says("00000000a80425fb")?;
     }
     stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn version_1(stage: &Stage) -> Verdict {
+    if !stage.hide_version_2()? {
+        return Ok(());
+    }
+    stage.file(
+        "compose.yaml",
+        "
+services:
+  limited:
+    image: rootfs:/
+    mem_limit: 64m
+    pids_limit: 50
+    command: sleep infinity
+    healthcheck: {test: 'true', interval: 1s}
+  restarted:
+    image: rootfs:/
+    command: sleep infinity
+    stop_signal: SIGKILL
+    restart: always
+    depends_on: {limited: {condition: service_healthy}}
+",
+    )?;
+    stage.compose(["up", "--detach", "--wait"]).success()?;
+    stage
+        .compose(["exec", "-T", "limited", "cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes"])
+        .success()?
+        .says("67108864")?;
+    stage.compose(["pause", "limited"]).success()?;
+    assert_eq!(stage.field("limited", "State")?, "paused");
+    stage.compose(["unpause", "limited"]).success()?;
+    let before = stage.field("restarted", "ID")?;
+    stage.compose(["restart", "restarted"]).success()?;
+    assert_eq!(stage.field("restarted", "ID")?, before);
+    assert_eq!(stage.field("restarted", "State")?, "running");
+    stage.compose(["stats", "--no-stream"]).success()?.says("/ 64MiB")?;
+    stage.compose(["down"]).success()?;
+    stage.show_version_2()?;
     Ok(())
 }

@@ -15,9 +15,12 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use nix::sched::{CloneFlags, unshare};
-use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount_bind, mount_change};
 
 use crate::{Stage, outside};
+
+/// Where the version 2 tree is beside version 1 trees.
+const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
 /// The namespaces of a scenario. The outside ends with the value.
 #[derive(Debug)]
@@ -104,6 +107,29 @@ impl Stage {
     /// What the kernel refused.
     pub fn forget_ipv6(&self) -> io::Result<()> {
         fs::write("/proc/sys/net/ipv6/conf/up0/disable_ipv6", "1")
+    }
+
+    /// Hides the version 2 control groups of a machine that has its controllers in version 1 trees, as machines were before
+    /// there was a version 2. `false` where all is in version 2.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn hide_version_2(&self) -> io::Result<bool> {
+        if !Path::new(UNIFIED).exists() {
+            return Ok(false);
+        }
+        rustix::mount::mount("none", UNIFIED, "tmpfs", MountFlags::RDONLY, None)?;
+        Ok(true)
+    }
+
+    /// Shows it again.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn show_version_2(&self) -> io::Result<()> {
+        Ok(rustix::mount::unmount(UNIFIED, UnmountFlags::empty())?)
     }
 }
 
