@@ -1,7 +1,7 @@
 //! Records on disk: read, replaced whole, removed.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -44,9 +44,9 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileEr
 pub(crate) fn replace<T: Serialize>(path: &Path, record: &T) -> Result<(), FileError> {
     let next = next(path);
     let write = || {
-        let mut file = fs::File::create(&next)?;
-        serde_json::to_writer(&mut file, record)?;
-        file.write_all(b"\n")?;
+        let mut text = serde_json::to_vec(record)?;
+        text.push(b'\n');
+        fs::write(&next, text)?;
         fs::rename(&next, path)
     };
     write().map_err(|source| {

@@ -237,9 +237,10 @@ impl Store {
         // Only root may look through; what is inside of `_data` has owners of its own.
         DirBuilder::new().mode(0o711).create(&new)?;
         DirBuilder::new().mode(0o755).create(new.join(DATA))?;
+        let mut text = serde_json::to_vec_pretty(volume)?;
+        text.push(b'\n');
         let mut record = File::create(new.join(RECORD))?;
-        serde_json::to_writer_pretty(&mut record, volume)?;
-        record.write_all(b"\n")?;
+        record.write_all(&text)?;
         record.sync_all()?;
         File::open(&new)?.sync_all()?;
         fs::rename(&new, self.root.join(volume.name.as_str()))?;
