@@ -138,11 +138,8 @@ impl Stage {
     ///
     /// Those of the file system.
     pub fn example(&self, name: &str) -> io::Result<()> {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../examples")
-            .join(name)
-            .join("compose.yaml");
-        fs::copy(file, self.folder.join("compose.yaml")).map(drop)
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
+        copy_folder(&example, &self.folder)
     }
 
     /// A command that runs the binary with these words, in the folder of the project.
@@ -359,6 +356,21 @@ fn copy_small(from: &Path, to: &Path) -> io::Result<()> {
         } else {
             Ok(())
         };
+    }
+    Ok(())
+}
+
+/// Copies what is in a folder into one that is there.
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir_all(&target)?;
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
     }
     Ok(())
 }
