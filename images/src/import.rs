@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::change::{self, Change, ChangeError};
 use crate::image::Image;
-use crate::layer::stream::Compression;
+use crate::layer::stream::{Compression, as_layer};
 use crate::layer::{ArchiveError, LayerError, unpack};
 use crate::manifest::{Configuration, canonical, digest_of};
 use crate::record::Recorder;
@@ -65,7 +65,7 @@ struct Base {
 }
 
 impl Store {
-    /// Makes an image of the archive of a root file system: plain, or compressed with gzip or zstd.
+    /// Makes an image of the archive of a root file system: plain, or compressed with gzip, zstd, bzip2 or xz.
     ///
     /// The archive is read once, from beginning to end. It may be killed at any point: the store is then as before.
     ///
@@ -150,7 +150,8 @@ fn stage_layer(
 ) -> Result<(StagedLayer, StagedBlob, MediaType), ImportError> {
     let path = workspace.new_layer("layer")?;
     let (blob, file) = workspace.new_blob("blob")?;
-    let mut recorder = Recorder::new(reader, file);
+    let plain = as_layer(reader).map_err(StoreError::access("read", &blob))?;
+    let mut recorder = Recorder::new(plain, file);
     let unpacked = unpack(&mut recorder, &path)?;
     // What stands behind the end of a compressed stream belongs to the blob.
     io::copy(&mut recorder, &mut io::sink()).map_err(StoreError::access("read", &blob))?;

@@ -21,4 +21,4 @@ pub(crate) use path::clean;
 pub use unpack::LayerError;
 #[cfg(fuzzing)]
 pub(crate) use unpack::unpack_limited;
-pub(crate) use unpack::{is_archive, unpack, unpack_below};
+pub(crate) use unpack::{is_archive, unpack, unpack_below, unpack_foreign};

@@ -115,7 +115,7 @@ struct Candidate {
 }
 
 impl Store {
-    /// Loads all images of an archive: plain, or compressed with gzip or zstd.
+    /// Loads all images of an archive: plain, or compressed with gzip, zstd, bzip2 or xz.
     ///
     /// Of an image that is there for several platforms, the one for `platform` is taken. An image without a name
     /// is loaded without a name.

@@ -11,7 +11,7 @@ use super::ignore::{PatternError, Patterns};
 use super::stats::Stats;
 use super::tree::{Tree, below};
 use super::{DockerfileSource, Foreign, Recipe, Surroundings};
-use crate::layer::{LayerError, is_archive, unpack};
+use crate::layer::{LayerError, is_archive, unpack_foreign};
 use crate::store::StoreError;
 use crate::store::workspace::Workspace;
 
@@ -244,7 +244,7 @@ fn locate(
             let unusable = |source| ContextError::Open { path: archive.to_owned(), source };
             File::open(archive).map_err(unusable)
         };
-        unpack(open()?, &into)
+        unpack_foreign(open()?, &into)
             .map_err(|source| ContextError::Archive { name: called.to_owned(), source })?;
         Ok(into)
     };

@@ -4,23 +4,44 @@
 //! channels and are used again when all have finished with them, so memory stays small and the slowest thread sets
 //! the pace.
 
-use std::io::{self, BufRead, Cursor, Read, Write};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use bzip2::read::MultiBzDecoder;
 use flate2::read::MultiGzDecoder;
+use lzma_rust2::XzReader;
 
 /// Bytes in a piece.
 const PIECE: usize = 256 << 10;
 /// Pieces that may wait in a channel.
 const WAITING: usize = 8;
+/// KiB of memory that an archive compressed with xz may ask for: `xz -9` needs half of it, and its format allows 4 GiB.
+const XZ_MEMORY: u32 = 128 << 10;
 
-/// How an archive is compressed.
+/// How a layer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
     None,
     Gzip,
     Zstd,
+}
+
+/// How archives may be compressed that are no layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Foreign {
+    Bzip2,
+    Xz,
+}
+
+impl Foreign {
+    fn of(start: &[u8]) -> Option<Self> {
+        match start {
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
+            _ => None,
+        }
+    }
 }
 
 impl Compression {
@@ -37,13 +58,16 @@ impl Compression {
             let advice = format!("it is compressed with {name}: decompress it with `{tool}` first");
             Err(io::Error::new(io::ErrorKind::Unsupported, advice))
         };
+        match Foreign::of(start) {
+            Some(Foreign::Xz) => return unsupported("xz", "xz -dc"),
+            Some(Foreign::Bzip2) => return unsupported("bzip2", "bzip2 -dc"),
+            None => {}
+        }
         match start {
             [0x1f, 0x8b, ..] => Ok(Self::Gzip),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Self::Zstd),
             // A skippable frame, in front of the first one.
             [low, 0x2a, 0x4d, 0x18, ..] if low & 0xf0 == 0x50 => Ok(Self::Zstd),
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => unsupported("xz", "xz -dc"),
-            [b'B', b'Z', b'h', b'1'..=b'9', ..] => unsupported("bzip2", "bzip2 -dc"),
             _ => Ok(Self::None),
         }
     }
@@ -53,8 +77,7 @@ impl Compression {
 pub(crate) fn decompress<'a>(
     mut source: impl Read + Send + 'a,
 ) -> io::Result<(Compression, Box<dyn Read + Send + 'a>)> {
-    let mut start = Vec::new();
-    source.by_ref().take(Compression::START as u64).read_to_end(&mut start)?;
+    let start = start_of(&mut source)?;
     let compression = Compression::of(&start)?;
     let whole = Cursor::new(start).chain(source);
     let reader: Box<dyn Read + Send> = match compression {
@@ -63,6 +86,30 @@ pub(crate) fn decompress<'a>(
         Compression::Zstd => Box::new(zstd::Decoder::new(whole)?),
     };
     Ok((compression, reader))
+}
+
+/// Decompresses what is compressed as layers are not, with bzip2 or xz, and leaves everything else as it is.
+///
+/// Contexts, what `ADD` unpacks and what is imported may be such archives; a registry has none.
+pub(crate) fn as_layer<'a>(
+    mut source: impl Read + Send + 'a,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
+    let start = start_of(&mut source)?;
+    let foreign = Foreign::of(&start);
+    let whole = Cursor::new(start).chain(source);
+    Ok(match foreign {
+        None => Box::new(whole),
+        Some(Foreign::Bzip2) => Box::new(MultiBzDecoder::new(whole)),
+        Some(Foreign::Xz) => {
+            Box::new(XzReader::new_mem_limit(BufReader::new(whole), true, XZ_MEMORY))
+        }
+    })
+}
+
+fn start_of(source: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    source.take(Compression::START as u64).read_to_end(&mut start)?;
+    Ok(start)
 }
 
 type Piece = Arc<Vec<u8>>;
@@ -214,6 +261,37 @@ mod tests {
             through(&cut[..cut.len() - 9]).unwrap_err().kind(),
             io::ErrorKind::UnexpectedEof
         );
+    }
+
+    /// What `printf text | xz` and `printf text | bzip2` say.
+    const XZ: &[u8] = b"\xfd\x37\x7a\x58\x5a\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x16\x00\x00\x00\x74\x2f\xe5\xa3\x01\x00\x03\x74\x65\x78\x74\x00\x55\xcd\xe8\x33\xff\x4a\x0c\x17\x00\x01\x1c\x04\x6f\x2c\x9c\xc1\x1f\xb6\xf3\x7d\x01\x00\x00\x00\x00\x04\x59\x5a";
+    const BZIP2: &[u8] = b"\x42\x5a\x68\x39\x31\x41\x59\x26\x53\x59\xcb\x28\xd3\x2d\x00\x00\x00\x81\x80\x02\x00\x04\x40\x20\x00\x21\x98\x19\x83\x2c\x2e\xe4\x8a\x70\xa1\x21\x96\x51\xa6\x5a";
+
+    #[test]
+    fn what_layers_are_not_compressed_with_is_decompressed_and_the_rest_left() {
+        let through = |bytes: &[u8]| {
+            let mut out = Vec::new();
+            as_layer(bytes)?.read_to_end(&mut out).map(|_| out)
+        };
+        for bytes in [XZ, BZIP2] {
+            assert_eq!(through(bytes).unwrap(), b"text");
+            assert_eq!(through(&[bytes, bytes].concat()).unwrap(), b"texttext");
+            assert!(through(&bytes[..bytes.len() - 1]).is_err(), "one that is cut off");
+            let mut damaged = bytes.to_vec();
+            damaged[bytes.len() / 2] ^= 1;
+            assert!(through(&damaged).is_err());
+        }
+        for bytes in [&gzip(b"text")[..], b"plain", b""] {
+            assert_eq!(through(bytes).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn xz_may_not_ask_for_as_much_memory_as_it_likes() {
+        // The size of the dictionary in the header of the block: 4 GiB, and the checksum of the header with that.
+        let greedy = &b"\xfd\x37\x7a\x58\x5a\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x28\x00\x00\x00\xe6\xa0\x11\xb3\x01\x00\x03\x74\x65\x78\x74\x00"[..];
+        let refused = as_layer(greedy).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+        assert!(refused.to_string().contains("mem"), "{refused}");
     }
 
     #[test]

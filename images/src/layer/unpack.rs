@@ -8,7 +8,7 @@ use std::thread;
 use super::archive::ArchiveError;
 use super::path::PathError;
 use super::read::Writer;
-use super::stream::{channel, decompress, pump};
+use super::stream::{as_layer, channel, decompress, pump};
 use crate::digest::{Digest, Hasher};
 use crate::store::error::is_full;
 
@@ -101,6 +101,14 @@ pub(crate) fn unpack(source: impl Read + Send, into: &Path) -> Result<Unpacked, 
     unpack_within(source, into, Limits::default())
 }
 
+/// As [`unpack`], for an archive that is no layer: it may be compressed with bzip2 or xz as well.
+pub(crate) fn unpack_foreign(
+    source: impl Read + Send,
+    into: &Path,
+) -> Result<Unpacked, LayerError> {
+    unpack(opened(source)?, into)
+}
+
 /// Unpacks an archive that is no layer below a directory that may have files already: a name with `.wh.` is a name.
 pub(crate) fn unpack_below(
     source: impl Read + Send,
@@ -108,12 +116,20 @@ pub(crate) fn unpack_below(
     owner: Option<(u32, u32)>,
 ) -> Result<Unpacked, LayerError> {
     let writer = Writer::below(directory, owner);
-    unpack_with(source, Path::new("the target"), || Ok(writer))
+    unpack_with(opened(source)?, Path::new("the target"), || Ok(writer))
+}
+
+fn opened<'a>(source: impl Read + Send + 'a) -> Result<Box<dyn Read + Send + 'a>, LayerError> {
+    as_layer(source).map_err(|error| at_start(ArchiveError::from_read(error)))
+}
+
+fn at_start(source: ArchiveError) -> LayerError {
+    LayerError::Archive { after: String::new(), source }
 }
 
 /// Whether a file is an archive, compressed or not.
 pub(crate) fn is_archive(file: impl Read + Send) -> io::Result<bool> {
-    let (_, mut plain) = decompress(file)?;
+    let (_, mut plain) = decompress(as_layer(file)?)?;
     let mut block = [0; 512];
     let mut length = 0;
     while length < block.len() {
@@ -157,7 +173,6 @@ fn unpack_with(
     into: &Path,
     writer: impl FnOnce() -> Result<Writer, LayerError>,
 ) -> Result<Unpacked, LayerError> {
-    let at_start = |source| LayerError::Archive { after: String::new(), source };
     let (_, plain) =
         decompress(source).map_err(|error| at_start(ArchiveError::from_read(error)))?;
     let (to_files, files) = channel();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::LoadError;
 use crate::digest::{Digest, Hasher};
 use crate::layer::archive::{Archive, Kind};
-use crate::layer::stream::decompress;
+use crate::layer::stream::{as_layer, decompress};
 use crate::layer::{ArchiveError, clean};
 use crate::manifest::LARGEST_DOCUMENT;
 use crate::store::StoreError;
@@ -33,7 +33,7 @@ impl Staged {
         workspace: &Workspace<'_>,
         reader: impl Read + Send,
     ) -> Result<Self, LoadError> {
-        let (_, plain) = decompress(reader).map_err(ArchiveError::Read)?;
+        let (_, plain) = as_layer(reader).and_then(decompress).map_err(ArchiveError::Read)?;
         let mut archive = Archive::new(BufReader::with_capacity(1 << 18, plain));
         let mut staged = Self { files: HashMap::new(), links: HashMap::new() };
         while let Some(entry) = archive.next()? {

@@ -95,7 +95,7 @@ const fn change_help(error: &ChangeError) -> &'static str {
 const fn layer_help(error: &LayerError) -> &'static str {
     match error {
         LayerError::Archive { source: ArchiveError::NotAnArchive, .. } => {
-            "give the tar archive of a root file system: plain, or compressed with gzip or zstd"
+            "give the tar archive of a root file system: plain, or compressed with gzip, zstd, bzip2 or xz"
         }
         LayerError::Archive { source: ArchiveError::Truncated, .. } => {
             "the archive ends too early: make it, or copy it, again"

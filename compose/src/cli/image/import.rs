@@ -11,7 +11,7 @@ use crate::cli::terminal::Terminal;
 /// Make an image of the archive of a root file system
 #[derive(Debug, clap::Args)]
 pub struct ImportArgs {
-    /// The archive, plain or compressed with gzip or zstd; `-` for standard input
+    /// The archive, plain or compressed with gzip, zstd, bzip2 or xz; `-` for standard input
     #[arg(value_name = "ARCHIVE")]
     archive: PathBuf,
     /// What the image is called (default: nothing, it is found by its id)
