@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     match words.next().as_deref().and_then(std::ffi::OsStr::to_str) {
         // These are started by the other commands only and are in no help.
         Some("keeper") => end(runtime::keeper::main(words)),
-        Some("once") => end(runtime::once::main(words)),
+        Some("once") => end(runtime::once::main()),
         Some("supervisor") => end(compose::supervisor::main(words)),
         _ => compose::cli::main(),
     }

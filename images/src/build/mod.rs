@@ -14,6 +14,7 @@
 //! - Files of contexts, stages and images are read below their own root, and written below that of the stage.
 
 mod cache;
+mod cell;
 mod context;
 mod copy;
 pub(crate) mod dockerfile;

@@ -11,11 +11,12 @@ use runtime::cgroup;
 use runtime::exit::ExitStatus;
 use runtime::failure::Failure;
 use runtime::launch::{Grants, Launch, Rootfs, Upper};
-use runtime::once::{self, OnceError, Preparation, PrivateFile};
+use runtime::once::{OnceError, Preparation, PrivateFile};
 use runtime::seccomp;
 use runtime::spec::{self, Bind, MountWish, NamespaceWish, Tmpfs, Wishes};
 use rustix::pipe::PipeFlags;
 
+use super::cell::{self, Cell};
 use super::{Recipe, RunNetwork, Sandbox};
 
 /// How many of the last lines are kept for the message.
@@ -29,6 +30,7 @@ const HOST: &str = "build";
 #[derive(Debug)]
 pub struct FailedStep {
     launch: Launch,
+    limits: cgroup::Limits,
     preparation: Preparation,
     network: Option<OwnedFd>,
     shell: Vec<String>,
@@ -46,10 +48,12 @@ impl FailedStep {
             process.set_terminal(Some(true)).set_args(Some(self.shell.clone()));
         }
         let network = self.network.as_ref().map(AsFd::as_fd);
-        with_cgroup(&mut launch, None, |launch| {
-            once::interactive(launch, &self.preparation, network)
-        })
-        .map_err(|error| match error {
+        let mut run = || -> Result<ExitStatus, RunError> {
+            let attendant = cell::attendant(&self.limits)?;
+            launch.cgroup = Some(attendant.place().clone());
+            Ok(attendant.interactive(&launch, &self.preparation, network)?)
+        };
+        run().map_err(|error| match error {
             RunError::Once(error) => error,
             other => OnceError::Failed(Failure {
                 step: "control groups".to_owned(),
@@ -148,7 +152,7 @@ impl Container<'_> {
         let upper = Upper::Directory { upper: self.upper.clone(), work: self.work.clone() };
         let lower = [self.layers.clone(), vec![self.scratch.join("stubs")]].concat();
         Ok(Launch {
-            id: id()?,
+            id: random_id()?,
             spec,
             rootfs: Rootfs::Overlay { lower, upper },
             user: self.user.clone(),
@@ -225,36 +229,31 @@ impl Container<'_> {
     /// Runs it to its end. `say` gets each line, `failed` what can be looked into when it has not ended well.
     pub(super) fn run(
         mut self,
-        sandbox: Option<&dyn Sandbox>,
+        cell: &Cell,
         say: &dyn Fn(String),
-        running: &dyn Fn(Option<&cgroup::Place>),
         failed: &dyn Fn(&FailedStep),
     ) -> Result<Ended, RunError> {
-        let mut launch = self.launch(sandbox)?;
-        let memory = self.recipe.memory_bytes;
-        let ended = with_cgroup(&mut launch, memory, |launch| {
-            running(launch.cgroup.as_ref());
-            let ended = self.follow(launch, sandbox, say);
-            running(None);
-            ended
-        });
+        let mut launch = self.launch(cell.sandbox())?;
+        launch.cgroup = Some(cell.attendant.place().clone());
+        let ended = self.follow(&launch, cell, say);
         let went_wrong = match &ended {
             Ok(ended) => !ended.status.success(),
             Err(_) => true,
         };
         if went_wrong {
-            let network = sandbox.and_then(|sandbox| sandbox.namespace().try_clone().ok());
+            let network = cell.namespace().and_then(|network| network.try_clone_to_owned().ok());
             let shell = self.shell.first().cloned().unwrap_or_else(|| "/bin/sh".to_owned());
             let preparation = std::mem::take(&mut self.preparation);
-            failed(&FailedStep { launch, preparation, network, shell: vec![shell] });
+            let limits = cell.limits().clone();
+            failed(&FailedStep { launch, limits, preparation, network, shell: vec![shell] });
         }
-        ended
+        Ok(ended?)
     }
 
     fn follow(
         &self,
         launch: &Launch,
-        sandbox: Option<&dyn Sandbox>,
+        cell: &Cell,
         say: &dyn Fn(String),
     ) -> Result<Ended, OnceError> {
         let attempt = |error: io::Error| OnceError::Attendant {
@@ -264,9 +263,8 @@ impl Container<'_> {
         let null = File::open("/dev/null").map_err(attempt)?;
         let (reader, writer) =
             rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| attempt(error.into()))?;
-        let network = sandbox.map(|sandbox| sandbox.namespace().as_fd());
         let streams = [null.as_fd(), writer.as_fd(), writer.as_fd()];
-        let once = once::start(launch, &self.preparation, streams, network)?;
+        cell.attendant.start(launch, &self.preparation, streams, cell.namespace())?;
         drop(writer);
         let mut tail = std::collections::VecDeque::new();
         let mut reader = BufReader::new(File::from(reader));
@@ -286,32 +284,23 @@ impl Container<'_> {
             tail.push_back(text.to_owned());
             say(text.to_owned());
         }
-        Ok(Ended { status: once.wait()?, tail: tail.into() })
+        Ok(Ended { status: cell.attendant.wait()?, tail: tail.into() })
     }
 }
 
-/// Makes the control groups of a container for as long as `work` takes.
-fn with_cgroup<T>(
-    launch: &mut Launch,
-    memory: Option<u64>,
-    work: impl FnOnce(&Launch) -> Result<T, OnceError>,
-) -> Result<T, RunError> {
-    let limits = cgroup::Limits {
-        devices: cgroup::Devices::of(&launch.spec),
-        memory,
+/// The limits of a command.
+pub(super) fn limits(recipe: &Recipe, insecure: bool) -> Result<cgroup::Limits, RunError> {
+    // There is no spec without a command; its devices are the same with any.
+    let args = vec!["true".to_owned()];
+    let wishes = Wishes { args, privileged: insecure, ..Wishes::default() };
+    Ok(cgroup::Limits {
+        devices: cgroup::Devices::of(&spec::spec(&wishes)?),
+        memory: recipe.memory_bytes,
         ..cgroup::Limits::default()
-    };
-    let place = cgroup::create(&cgroup::name("build", &launch.id), &limits)?;
-    launch.cgroup = Some(place.clone());
-    let outcome = work(launch);
-    // What is left behind is replaced by whoever uses the name again, and empty.
-    let _ = place.kill();
-    let _ = place.remove();
-    launch.cgroup = None;
-    Ok(outcome?)
+    })
 }
 
-fn id() -> Result<String, RunError> {
+pub(super) fn random_id() -> Result<String, RunError> {
     let mut random = [0; 32];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| host("cannot get random numbers")(error.into()))?;

@@ -9,10 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
 
+use runtime::cgroup::Place;
+
 use self::args::{EPOCH, globals, platform_args};
 pub(super) use self::args::{PROXIES, expand};
 use self::base::Base;
 use self::slots::{Slot, Slots};
+use super::cell::Cells;
 use super::context::{self, Context, Source, Text};
 use super::dockerfile::{Copy, Dockerfile, Kind, Problem, Run};
 use super::error::{BuildError, Failed, Mistakes};
@@ -47,7 +50,9 @@ pub(super) struct Builder<'a> {
     /// Whether anything was not in the cache.
     pub(super) built: AtomicBool,
     running: Slots,
-    pub(super) places: Mutex<Vec<runtime::cgroup::Place>>,
+    pub(super) cells: Cells,
+    /// Where commands run now.
+    places: Mutex<Vec<Place>>,
     pub(super) latest: Option<i64>,
 }
 
@@ -161,6 +166,7 @@ pub(super) fn build(
         steps: AtomicUsize::new(0),
         built: AtomicBool::new(false),
         running: Slots { free: Mutex::new(cores), freed: Condvar::new() },
+        cells: Cells::default(),
         places: Mutex::default(),
         latest,
     };
@@ -213,8 +219,12 @@ impl Builder<'_> {
         }
         self.warn_of_unused_args();
         let built_any = self.built.load(Ordering::Relaxed);
-        let (store, names, latest) = (self.store, &self.recipe.names, self.latest);
-        let image = export::export(self.workspace, &state, names, latest)?;
+        let Self { store, cells, workspace, recipe, latest, .. } = self;
+        let image = thread::scope(|scope| {
+            // Neither of the two waits for anything that the other one needs.
+            scope.spawn(move || drop(cells));
+            export::export(workspace, &state, &recipe.names, latest)
+        })?;
         if built_any {
             // What killed builds have left; what cannot be deleted now is deleted later.
             let _ = store.collect_garbage();
@@ -284,6 +294,16 @@ impl Builder<'_> {
             // One that has ended is gone.
             let _ = place.kill();
         }
+    }
+
+    /// Notes that a command is about to run in `place`: it is killed if something else fails.
+    pub(super) fn enter(&self, place: &Place) {
+        self.places.lock().expect("nobody panics with it").push(place.clone());
+    }
+
+    /// Notes that the command in `place` has ended.
+    pub(super) fn leave(&self, place: &Place) {
+        self.places.lock().expect("nobody panics with it").retain(|known| known != place);
     }
 
     /// Ends the stage if another one has failed.

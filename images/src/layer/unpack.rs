@@ -129,14 +129,14 @@ fn at_start(source: ArchiveError) -> LayerError {
 
 /// Whether a file is an archive, compressed or not.
 pub(crate) fn is_archive(file: impl Read + Send) -> io::Result<bool> {
-    let (_, mut plain) = decompress(as_layer(file)?)?;
+    // Compressed with something, by its first bytes, and something else after all: here and below.
+    let Ok((_, mut plain)) = decompress(as_layer(file)?) else { return Ok(false) };
     let mut block = [0; 512];
     let mut length = 0;
     while length < block.len() {
         match plain.read(&mut block[length..]) {
             Ok(0) => return Ok(false),
             Ok(count) => length += count,
-            // Compressed, by its first bytes, and something else after all.
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Ok(false),
             Err(_) => {}
         }

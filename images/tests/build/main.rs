@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     match words.next().as_deref().and_then(|word| word.to_str()) {
         // This program attends its own containers.
         Some("once") => {
-            return match runtime::once::main(words) {
+            return match runtime::once::main() {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(_) => ExitCode::FAILURE,
             };

@@ -20,6 +20,7 @@ pub const CASES: &[Case] = &[
     ("scripts_have_their_interpreter", scripts),
     ("stages_run_side_by_side", parallel),
     ("networks_are_chosen", networks),
+    ("a_command_leaves_its_place_to_the_next", places),
 ];
 
 fn environment() -> Result<(), Failed> {
@@ -255,5 +256,25 @@ fn networks() -> Result<(), Failed> {
     recipe.network = RunNetwork::Host;
     let files = Files::of(&world.build_with(&recipe));
     assert_eq!(files.read("r"), fs::read_to_string("/etc/resolv.conf").ok());
+    Ok(())
+}
+
+fn places() -> Result<(), Failed> {
+    let world = World::new();
+    // Whatever a command leaves running ends with it, and what failed is of no use to others.
+    let text = "FROM base
+RUN sleep 600 & echo one > /one
+RUN ! cat /proc/[0-9]*/comm | grep -q sleep && ! grep -v ':/$' /proc/self/cgroup
+RUN --network=none echo two > /two
+RUN --network=none echo three > /three
+RUN echo four > /four";
+    world.build(text);
+    let made = || std::mem::take(&mut *world.networks.lock().unwrap());
+    assert_eq!(made(), [RunNetwork::Default, RunNetwork::None]);
+    // A command with all rights may change its network.
+    let mut recipe = world.recipe("FROM base\nRUN echo 1 > /1\nRUN echo 2 > /2");
+    recipe.privileged = true;
+    world.build_with(&recipe);
+    assert_eq!(made(), [RunNetwork::Default, RunNetwork::Default]);
     Ok(())
 }

@@ -34,6 +34,8 @@ pub struct World {
     pub dir: tempfile::TempDir,
     pub store: Store,
     pub events: Mutex<Vec<Event>>,
+    /// The networks that were made.
+    pub networks: Mutex<Vec<RunNetwork>>,
     filters: PathBuf,
 }
 
@@ -50,7 +52,8 @@ impl Sandbox for Alone {
 }
 
 impl Surroundings for World {
-    fn network(&self, _: RunNetwork) -> Result<Box<dyn Sandbox>, Foreign> {
+    fn network(&self, kind: RunNetwork) -> Result<Box<dyn Sandbox>, Foreign> {
+        self.networks.lock().unwrap().push(kind);
         // Made by a thread that ends, since it stays in the namespace.
         let made =
             std::thread::spawn(sys::namespace::new_network).join().map_err(|_| "a thread")??;
@@ -92,7 +95,8 @@ impl World {
         for name in ["context", "served", "filters"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        let world = Self { dir, store, events: Mutex::default(), filters };
+        let world =
+            Self { dir, store, events: Mutex::default(), networks: Mutex::default(), filters };
         world.import_base();
         world
     }
@@ -103,7 +107,7 @@ impl World {
         let own = tempfile::tempdir().unwrap();
         symlink(dir.join("context"), own.path().join("context")).unwrap();
         let filters = dir.join("filters");
-        Self { dir: own, store, events: Mutex::default(), filters }
+        Self { dir: own, store, events: Mutex::default(), networks: Mutex::default(), filters }
     }
 
     fn import_base(&self) {

@@ -72,6 +72,15 @@ impl Place {
         self.directories().try_for_each(|directory| file::write(directory, "cgroup.procs", "0"))
     }
 
+    /// Moves the calling process into every version 1 hierarchy.
+    ///
+    /// # Errors
+    /// As [`Place::add`].
+    pub(crate) fn join_version_1(&self) -> Result<(), CgroupError> {
+        self.version_1_directories()
+            .try_for_each(|directory| file::write(directory, "cgroup.procs", "0"))
+    }
+
     /// Moves all processes of the place into one more directory.
     pub(super) fn move_all(&self, directory: &Path) -> Result<(), CgroupError> {
         let elsewhere = self.directories().find(|other| *other != directory);

@@ -48,11 +48,23 @@ impl Relay {
     }
 
     /// Moves bytes both ways until the process has ended and all that it said is shown.
-    pub(crate) fn run(mut self, pidfd: &OwnedFd, signals: &OwnedFd) -> io::Result<ExitStatus> {
+    pub(crate) fn run(self, pidfd: &OwnedFd, signals: &OwnedFd) -> io::Result<ExitStatus> {
+        self.until(pidfd, signals, |signal| hand_on(pidfd, signal))?;
+        Ok(ExitStatus::from_wait_status(sys::process::wait_word(pidfd.as_fd())?))
+    }
+
+    /// Moves bytes both ways until `end` can be read and all that was said before is shown. `take` gets the signals that
+    /// are not about the terminal.
+    pub(crate) fn until(
+        mut self,
+        end: &OwnedFd,
+        signals: &OwnedFd,
+        take: impl Fn(i32),
+    ) -> io::Result<()> {
         loop {
-            let (ended, said, typed) = self.wait(pidfd, signals)?;
+            let (ended, said, typed) = self.wait(end, signals)?;
             for signal in sys::process::pending_signals(signals.as_fd())? {
-                if signal == libc::SIGWINCH { self.fit() } else { hand_on(pidfd, signal) }
+                if signal == libc::SIGWINCH { self.fit() } else { take(signal) }
             }
             if typed {
                 self.take_input()?;
@@ -62,18 +74,18 @@ impl Relay {
                 self.show()?;
             }
             if ended {
-                return Ok(ExitStatus::from_wait_status(sys::process::wait_word(pidfd.as_fd())?));
+                return Ok(());
             }
         }
     }
 
     /// Whether the process has ended, has said something, and has something to read.
-    fn wait(&self, pidfd: &OwnedFd, signals: &OwnedFd) -> io::Result<(bool, bool, bool)> {
+    fn wait(&self, end: &OwnedFd, signals: &OwnedFd) -> io::Result<(bool, bool, bool)> {
         let input = rustix::stdio::stdin();
         let events =
             if self.waiting.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
         let mut polled = vec![
-            PollFd::new(pidfd, PollFlags::IN),
+            PollFd::new(end, PollFlags::IN),
             PollFd::new(signals, PollFlags::IN),
             PollFd::new(&self.master, events),
         ];
@@ -86,9 +98,9 @@ impl Relay {
         let said = polled[2].revents();
         // A terminal without a process at its other end hangs up, again and again: then the end of ours comes soon.
         if said.contains(PollFlags::HUP) && !said.contains(PollFlags::IN) && !came(0) {
-            let mut end = [PollFd::new(pidfd, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
-            rustix::io::retry_on_intr(|| rustix::event::poll(&mut end, None))?;
-            return Ok((!end[0].revents().is_empty(), false, false));
+            let mut last = [PollFd::new(end, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+            rustix::io::retry_on_intr(|| rustix::event::poll(&mut last, None))?;
+            return Ok((!last[0].revents().is_empty(), false, false));
         }
         Ok((came(0), came(2), came(3)))
     }

@@ -19,7 +19,27 @@ use crate::cgroup::Place;
 /// Moves this process into its version 1 control groups: in the version 2 tree it was born where it belongs, and moving
 /// it there again would wait for a grace period of the kernel.
 pub(super) fn join(stage: &mut Stage) -> Result<(), StepError> {
-    stage.entry.process.cgroup.iter().flat_map(Place::version_1_directories).try_for_each(enter)
+    let Some(place) = &stage.entry.process.cgroup else { return Ok(()) };
+    let membership =
+        std::fs::read_to_string("/proc/self/cgroup").attempt(|| "/proc/self/cgroup".to_owned())?;
+    let elsewhere = |directory: &&Path| !is_inside(place, directory, &membership);
+    place.version_1_directories().filter(elsewhere).try_for_each(enter)
+}
+
+/// Whether this process was born in a version 1 directory of its place, its parent being there.
+fn is_inside(place: &Place, directory: &Path, membership: &str) -> bool {
+    let same_name = membership.lines().any(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { return false };
+        path.trim_start_matches('/') == place.name
+            && controllers
+                .split(',')
+                .any(|name| place.controllers.get(name).is_some_and(|known| known == directory))
+    });
+    // In a name space of control groups the same name may be another group.
+    let this = std::process::id().to_string();
+    let listed = || std::fs::read_to_string(directory.join("cgroup.procs"));
+    same_name && listed().is_ok_and(|pids| pids.lines().any(|pid| pid == this))
 }
 
 /// Moves a process that was not born in them into the control groups of its container.

@@ -1,6 +1,6 @@
-//! The attendant: parent of one container.
+//! The attendant: a process outside of the place of its containers, which removes that in the end, one within, from
+//! which the containers are born, and for each container one more that is its parent.
 
-use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,13 +13,13 @@ use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags};
 use rustix::process::DumpableBehavior;
 use sys::clone::Namespaces;
 
-use super::{LAUNCH, NETWORK, PREPARATION, Preparation, Report, SOCKET, Tree};
+use super::{LONGEST, PLACE, Preparation, Report, SOCKET, Tree};
 use crate::cgroup::Place;
 use crate::container::{self, Progress, Starting};
 use crate::exit::ExitStatus;
 use crate::failure::Failure;
 use crate::init::{self, Standard};
-use crate::launch::{Launch, NamespaceKind};
+use crate::launch::NamespaceKind;
 
 /// The attendant could not do its work, and could not say so to its caller either.
 #[derive(Debug, thiserror::Error)]
@@ -33,60 +33,104 @@ fn attempt(attempt: &'static str) -> impl FnOnce(io::Error) -> AttendError {
     move |source| AttendError { attempt, source }
 }
 
-/// Attends one container: what `compose once …` does, with the words after that.
+/// Attends the containers of one place: what `compose once` does. Ends when its caller is gone.
 ///
 /// # Errors
 ///
 /// [`AttendError`] when nobody can be told what went wrong.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), AttendError> {
+pub fn main() -> Result<(), AttendError> {
     let inherited = |number| sys::fds::inherited(number).map_err(attempt("taking a descriptor"));
-    let (launch, preparation, socket) =
-        (inherited(LAUNCH)?, inherited(PREPARATION)?, inherited(SOCKET)?);
-    let network = arguments.into_iter().next().map(|_| inherited(NETWORK)).transpose()?;
+    let (place, socket) = (inherited(PLACE)?, inherited(SOCKET)?);
+    let place: Place = init::read(&place)
+        .map_err(|failure| attempt("reading the place")(io::Error::other(failure)))?;
     // Nothing in a container that shares a namespace with a child on its way may look into our memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| attempt("prctl(PR_SET_DUMPABLE)")(error.into()))?;
-    let report = match begin(launch, &preparation, network) {
-        Ok((starting, place)) => follow(&starting, place.as_ref(), &socket)?,
-        Err(failure) => Some(Report::Failed(failure)),
-    };
-    let Some(report) = report else { return Ok(()) };
+    // The one within has the only end of the socket from here on: with it, the caller knows that nobody listens.
+    let within = sys::clone::spawn(Namespaces::NONE, None, || serve(socket, &place))
+        .map_err(attempt("clone3"))?;
+    sys::process::wait_word(within.pidfd.as_fd()).map_err(attempt("waiting"))?;
+    // What is left behind is replaced by whoever uses the name again, and empty.
+    let _ = place.kill();
+    let _ = place.remove();
+    Ok(())
+}
+
+/// Enters the place, and starts one container after the other until the caller is gone.
+///
+/// What is born here is where it belongs, while each process that is moved there may wait for a grace period of the
+/// kernel. The version 2 directory is not entered: into that one a process can be cloned, and what is in it is killed.
+fn serve(socket: OwnedFd, place: &Place) -> i32 {
+    let entered = place.join_version_1().map_err(|error| Failure {
+        step: "control groups".to_owned(),
+        errno: 0,
+        detail: error.to_string(),
+    });
+    loop {
+        let mut polled = [PollFd::new(&socket, PollFlags::IN)];
+        if rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None)).is_err() {
+            return 1;
+        }
+        let mut message = [0; LONGEST];
+        let Ok((_, descriptors)) = sys::fds::receive(&socket, &mut message) else { return 0 };
+        let told = match &entered {
+            Err(failure) => tell(&socket, &Report::Failed(failure.clone())),
+            Ok(()) => attend(&socket, descriptors),
+        };
+        if told.is_err() {
+            return 1;
+        }
+    }
+}
+
+/// Has one container attended, by a process with a mount namespace of its own.
+fn attend(socket: &OwnedFd, descriptors: Vec<OwnedFd>) -> Result<(), AttendError> {
+    let parent = sys::clone::spawn(Namespaces::NONE, None, || {
+        let report = match begin(descriptors) {
+            Ok(starting) => follow(&starting, socket),
+            Err(failure) => Ok(Some(Report::Failed(failure))),
+        };
+        let told = report.and_then(|report| report.map_or(Ok(()), |report| tell(socket, &report)));
+        i32::from(told.is_err())
+    });
+    let parent = parent.map_err(attempt("clone3"))?;
+    match sys::process::wait_word(parent.pidfd.as_fd()) {
+        Ok(0) => Ok(()),
+        // It was killed before it could say anything.
+        _ => tell(socket, &Report::Lost),
+    }
+}
+
+fn tell(socket: &OwnedFd, report: &Report) -> Result<(), AttendError> {
     let message =
-        serde_json::to_vec(&report).map_err(|error| attempt("the report")(error.into()))?;
-    match sys::fds::send(&socket, &message, &[]) {
+        serde_json::to_vec(report).map_err(|error| attempt("the report")(error.into()))?;
+    match sys::fds::send(socket, &message, &[]) {
         // Nobody is left to be told.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         answer => answer.map_err(attempt("the report")),
     }
 }
 
-fn begin(
-    launch: OwnedFd,
-    preparation: &OwnedFd,
-    network: Option<OwnedFd>,
-) -> Result<(Starting, Option<Place>), Failure> {
-    let place = init::read::<Launch>(&launch)?.cgroup;
-    let preparation: Preparation = init::read(preparation)?;
-    prepare(&preparation).map_err(|(what, error)| Failure::of_call("preparation", &error, what))?;
-    let standard = || -> io::Result<Standard> {
-        Ok(Standard {
-            input: rustix::stdio::stdin().try_clone_to_owned()?,
-            output: rustix::stdio::stdout().try_clone_to_owned()?,
-            error: rustix::stdio::stderr().try_clone_to_owned()?,
+/// Starts a container with what came along: launch, preparation, standard streams and, it may be, a network.
+fn begin(descriptors: Vec<OwnedFd>) -> Result<Starting, Failure> {
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || {
+        descriptors.next().ok_or_else(|| Failure {
+            step: "descriptors".to_owned(),
+            errno: 0,
+            detail: "one is missing".to_owned(),
         })
     };
-    let standard =
-        standard().map_err(|error| Failure::of_call("streams", &error, "the standard streams"))?;
-    let joins = network.into_iter().map(|network| (NamespaceKind::Network, network)).collect();
-    Ok((container::start(launch, standard, None, joins)?, place))
+    let (launch, preparation) = (next()?, next()?);
+    let standard = Standard { input: next()?, output: next()?, error: next()? };
+    let joins = descriptors.map(|network| (NamespaceKind::Network, network)).collect();
+    let preparation: Preparation = init::read(&preparation)?;
+    prepare(&preparation).map_err(|(what, error)| Failure::of_call("preparation", &error, what))?;
+    container::start(launch, standard, None, joins)
 }
 
 /// Waits for the end of the container, or of the caller, with which the container ends.
-fn follow(
-    starting: &Starting,
-    place: Option<&Place>,
-    socket: &OwnedFd,
-) -> Result<Option<Report>, AttendError> {
+fn follow(starting: &Starting, socket: &OwnedFd) -> Result<Option<Report>, AttendError> {
     let pidfd = &starting.child.pidfd;
     let mut reached = false;
     loop {
@@ -117,7 +161,6 @@ fn follow(
             // With the first process of a pid namespace all others in it end.
             let _ = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
             sys::process::wait_word(pidfd.as_fd()).map_err(attempt("waiting"))?;
-            let _ = place.map(Place::remove);
             return Ok(None);
         }
     }

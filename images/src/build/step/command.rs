@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use super::super::cell::{CellError, Kind};
 use super::super::copy::Written;
 use super::super::dockerfile::{Command, Flag, Heredoc, Instruction, Problem, Run, Word};
 use super::super::error::Failed;
 use super::super::mounts::{Mount, MountKind};
-use super::super::run::{Container, RunError, environment, host};
+use super::super::run::{Container, RunError, environment, host, limits};
 use super::super::solve::PROXIES;
 use super::super::{Entitlement, FailedStep, RunNetwork};
 use super::mounts::Mounts;
@@ -90,12 +91,15 @@ impl Stage<'_, '_> {
                     .map_err(|error| failed(host("cannot write the script")(error)))?;
             }
             let builder = stage.builder;
-            let sandbox = match plan.network {
-                RunNetwork::Host => None,
-                kind => Some(builder.surroundings.network(kind).map_err(|error| {
-                    say(&span, &*error, "write RUN --network=none if it needs no network")
-                })?),
-            };
+            let limits = limits(builder.recipe, plan.insecure).map_err(failed)?;
+            let kind = Kind { network: plan.network, limits };
+            let cell =
+                builder.cells.take(kind, builder.surroundings).map_err(|error| match error {
+                    CellError::Run(error) => failed(error),
+                    CellError::Network(error) => {
+                        say(&span, &*error, "write RUN --network=none if it needs no network")
+                    }
+                })?;
             let Mounts { wishes, preparation, env: more, locks: _locks, .. } = mounts;
             let container = Container {
                 recipe: builder.recipe,
@@ -114,19 +118,18 @@ impl Stage<'_, '_> {
                 preparation,
                 filters: builder.surroundings.filters(),
             };
-            let running = |place: Option<&runtime::cgroup::Place>| {
-                let mut places = builder.places.lock().expect("nobody panics with it");
-                match place {
-                    Some(place) => places.push(place.clone()),
-                    None => places.retain(|known| !known.pids().is_empty()),
-                }
-            };
             let on_failure = |step: &FailedStep| {
                 if builder.go_on().is_ok() {
                     builder.surroundings.on_failure(step);
                 }
             };
-            let ended = container.run(sandbox.as_deref(), say_line, &running, &on_failure);
+            builder.enter(cell.attendant.place());
+            let ended = container.run(&cell, say_line, &on_failure);
+            builder.leave(cell.attendant.place());
+            // One with all rights may have changed its network.
+            if ended.is_ok() && !plan.insecure {
+                builder.cells.give(cell);
+            }
             builder.go_on()?;
             let ended = ended.map_err(failed)?;
             if ended.status.success() {
