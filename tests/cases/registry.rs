@@ -195,6 +195,14 @@ fn published(stage: &Stage) -> Verdict {
         .complains("environment of service `app`")?;
     let asked = stage.compose(["publish", "--with-env", to]).code(1)?;
     asked.complains("cannot ask")?.complains("`compose publish --yes` does not ask")?;
+    // A no is an answer, and no failure.
+    let mut no = stage.start_on_terminal(&stage.compose_command(["publish", "--with-env", to]))?;
+    eventually(Duration::from_secs(20), || match no.said() {
+        said if said.contains("Are you sure?") => Ok(()),
+        said => Err(said.into()),
+    })?;
+    no.say("n\n")?;
+    no.finish(Duration::from_secs(20))?.success()?.says("nothing was published")?;
     stage.compose(["--dry-run", "publish", "--with-env", "--yes", to]).success()?;
     let from = "oci://localhost:5000/team/project:1";
     stage

@@ -65,7 +65,7 @@ fn version(text: &str) -> Result<ManifestVersion, String> {
 ///
 /// # Errors
 ///
-/// When something of the project cannot be published, is not agreed to, or not taken by the registry.
+/// When something of the project cannot be published, nobody can be asked, or the registry does not take it.
 pub fn run(
     args: PublishArgs,
     context: &Context,
@@ -91,8 +91,9 @@ pub fn run(
     for left in concern::left_behind(&project) {
         terminal.warn_drawn(&super::context::draw(&[left], &options, terminal));
     }
-    if !args.yes {
-        agree(&project, &published, terminal)?;
+    if !args.yes && !agree(&project, &published, terminal)? {
+        terminal.warn("nothing was published");
+        return Ok(0);
     }
     let mut parts = parts(published);
     if args.resolve_image_digests {
@@ -122,19 +123,18 @@ pub fn run(
     Ok(0)
 }
 
-/// Shows what others will be able to read, and asks.
+/// Shows what others will be able to read, and asks. A no is an answer and no failure, as for docker compose.
 fn agree(
     project: &Project,
     published: &Published,
     terminal: &mut Terminal,
-) -> Result<(), CommandError> {
+) -> Result<bool, CommandError> {
     for question in concern::questions(project, published) {
         if !terminal.confirm(&question, "`compose publish --yes`")? {
-            return Err(CommandError::failed("nothing was published")
-                .help("change what others are not to read, and publish again"));
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn parts(published: Published) -> Vec<Part> {
