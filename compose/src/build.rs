@@ -5,12 +5,11 @@ use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use images::build::{
     ContextError, DockerfileSource, Entitlement, Event, FailedStep, Foreign, Fresh, Recipe,
-    RunNetwork, Sandbox, Secret, Source, Surroundings,
+    RunNetwork, Sandbox, Secret, Source, Ssh, SshError, Surroundings,
 };
 use images::registry::{LayerStatus, Progress, Pull};
 use images::{Platform, Reference, Store};
@@ -51,13 +50,13 @@ pub enum RecipeError {
         "the secret `{0}` has no content: its variable is not set, or it is not in the project"
     )]
     Secret(String),
-    /// An agent that is none.
-    #[error("`{path}` of the agent `{id}` is no socket")]
+    /// Neither an agent nor a key.
+    #[error("`{id}` of `ssh` cannot be used")]
     Agent {
         /// Its id.
         id: String,
-        /// What was written.
-        path: String,
+        /// Why not.
+        source: SshError,
     },
     /// A service whose image is to be a context, and that has none.
     #[error("there is no service `{0}` whose image could be a context")]
@@ -202,23 +201,20 @@ fn secrets(project: &Project, build: &Build) -> Result<BTreeMap<String, Secret>,
     Ok(all)
 }
 
-/// The sockets of agents; `default` without a path is that of the user.
+/// Agents and keys; `default` without a path is the agent of the user.
 ///
 /// # Errors
 ///
 /// [`RecipeError::Agent`].
-pub fn agents(wanted: &BTreeMap<String, String>) -> Result<BTreeMap<String, PathBuf>, RecipeError> {
+pub fn agents(wanted: &BTreeMap<String, String>) -> Result<BTreeMap<String, Ssh>, RecipeError> {
     let own = || std::env::var("SSH_AUTH_SOCK").unwrap_or_default();
-    let socket = |(id, path): (&String, &String)| {
+    let open = |(id, path): (&String, &String)| {
         let path = if path.is_empty() { own() } else { path.clone() };
-        let is_socket = fs::metadata(&path).is_ok_and(|found| found.file_type().is_socket());
-        if is_socket {
-            Ok((id.clone(), PathBuf::from(path)))
-        } else {
-            Err(RecipeError::Agent { id: id.clone(), path })
-        }
+        let found = Ssh::open(&path);
+        let ssh = found.map_err(|source| RecipeError::Agent { id: id.clone(), source })?;
+        Ok((id.clone(), ssh))
     };
-    wanted.iter().map(socket).collect()
+    wanted.iter().map(open).collect()
 }
 
 /// Where the images come from that others are built on.

@@ -248,7 +248,8 @@ impl Sources<'_> {
             subpath: subpath.map(|path| path.strip_prefix("/").unwrap_or(path).to_owned()),
         });
         let subpath = subpath.map(Path::to_owned);
-        mounts.bind(bind, MountSource::Image { image: reference, subpath });
+        let id = image.id.to_string();
+        mounts.bind(bind, MountSource::Image { image: reference, id, subpath });
         Ok(())
     }
 
@@ -370,7 +371,7 @@ impl Sources<'_> {
             let source = match &mount.source {
                 MountSource::Bind { path } => path.clone(),
                 MountSource::Volume { name, .. } => self.named(name)?.mount()?,
-                MountSource::Image { image, subpath } => {
+                MountSource::Image { image, subpath, .. } => {
                     self.mounted_image(&mount.target, image, subpath.as_deref(), mounts)?;
                     continue;
                 }

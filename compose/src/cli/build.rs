@@ -64,8 +64,8 @@ pub struct BuildArgs {
     /// Attestation of what is in it; none are made, so only `false` is taken
     #[arg(long, value_name = "VALUE", hide = true)]
     sbom: Option<String>,
-    /// Agent for RUN --mount=type=ssh
-    #[arg(long, value_name = "default|ID=SOCKET")]
+    /// Agent, or keys without a passphrase, for RUN --mount=type=ssh
+    #[arg(long, value_name = "default|ID=SOCKET|ID=KEY,...")]
     ssh: Vec<String>,
     /// Build the services that these depend on as well
     #[arg(long)]
@@ -254,7 +254,8 @@ impl BuildArgs {
         };
         let wanted: BTreeMap<String, String> = self.ssh.iter().map(pair).collect();
         let found = agents(&wanted).map_err(|error| {
-            CommandError::new(&error).help("start ssh-agent and name its socket")
+            CommandError::new(&error)
+                .help("name the socket of an agent, or the file of a key without a passphrase")
         })?;
         recipe.ssh.extend(found);
         Ok(())

@@ -108,6 +108,15 @@ impl ContainerRecord {
         })
     }
 
+    /// The ids of the images that it is made of, or has mounted.
+    pub fn images(&self) -> impl Iterator<Item = &str> {
+        let mounted = self.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Image { id, .. } => Some(id.as_str()),
+            _ => None,
+        });
+        std::iter::once(self.image_id.as_str()).chain(mounted)
+    }
+
     /// The labels by which Compose marks a container.
     #[must_use]
     pub fn compose_labels(&self, project: &ProjectRecord) -> BTreeMap<String, String> {
@@ -226,6 +235,9 @@ pub enum MountSource {
     Image {
         /// Its reference.
         image: String,
+        /// The image that this was, by id.
+        #[serde(default)]
+        id: String,
         /// A part of it.
         subpath: Option<PathBuf>,
     },

@@ -419,10 +419,11 @@ impl Supervisor {
         users.map(|found| found.record.name).collect()
     }
 
-    /// The name of a container, of whichever project, that is made of the image with this id.
+    /// The name of a container, of whichever project, that is made of the image with this id, or has it mounted.
     pub fn user_of_image(&self, image_id: &str) -> Option<String> {
         let listing = list::all_containers(&self.roots).unwrap_or_default();
-        let user = listing.containers.into_iter().find(|found| found.record.image_id == image_id);
+        let mut containers = listing.containers.into_iter();
+        let user = containers.find(|found| found.record.images().any(|used| used == image_id));
         user.map(|found| found.record.name)
     }
 

@@ -134,6 +134,32 @@ impl Source {
     }
 }
 
+impl Source {
+    /// What a file of a context is called that is read somewhere else than where it is.
+    fn name_of(&self, file: &Path) -> Option<String> {
+        let file = file.display();
+        Some(match self {
+            Self::Directory(_) | Self::Image(_) => return None,
+            Self::Archive(path) => format!("{}/{file}", path.display()),
+            Self::Url(url) => format!("{}/{file}", without_password(url)),
+            Self::Git(GitSource { remote, reference, directory }) => {
+                let reference = reference.as_deref().unwrap_or_default();
+                let path = directory.as_ref().map_or(PathBuf::new(), PathBuf::from);
+                let path = path.join(file.to_string());
+                format!("{}#{reference}:{}", without_password(remote), path.display())
+            }
+        })
+    }
+}
+
+/// An address without what stands before `@`.
+fn without_password(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
+}
+
 impl GitSource {
     /// Reads `https://host/x.git#REFERENCE:DIRECTORY` and the other forms of git.
     pub fn parse(text: &str) -> Option<Self> {
@@ -350,7 +376,12 @@ pub(super) fn main(
         (DockerfileSource::File(_), file) => {
             let path = file.expect("a file was meant");
             let whole = context.path.join(path);
-            let unreadable = |source| ContextError::Dockerfile { path: whole.clone(), source };
+            let name = match &recipe.context {
+                Source::Url(url) if is_dockerfile => without_password(url),
+                other => other.name_of(path).unwrap_or_else(|| whole.display().to_string()),
+            };
+            let called = PathBuf::from(&name);
+            let unreadable = |source| ContextError::Dockerfile { path: called, source };
             // Only the user's own directory may have its Dockerfile elsewhere.
             let text = if matches!(recipe.context, Source::Directory(_)) {
                 fs::read_to_string(&whole).map_err(unreadable)?
@@ -358,7 +389,7 @@ pub(super) fn main(
                 let file = context.tree.root.open_file(&below(&path.to_string_lossy()));
                 file.and_then(io::read_to_string).map_err(unreadable)?
             };
-            Text { name: whole.display().to_string(), text }
+            Text { name, text }
         }
     };
     Ok((context, text))
@@ -391,5 +422,18 @@ mod tests {
             assert_eq!(Source::parse(text).unwrap(), expected, "{text}");
         }
         assert!(Source::parse("oci-layout://x").is_err());
+    }
+
+    #[test]
+    fn files_are_called_by_where_they_come_from() {
+        for (text, name) in [
+            ("https://me:word@host/b.git#v1:sub", Some("https://host/b.git#v1:sub/Dockerfile")),
+            ("git@host:a/b", Some("git@host:a/b#:Dockerfile")),
+            ("https://me@host/c.tar", Some("https://host/c.tar/Dockerfile")),
+            ("/src", None),
+        ] {
+            let found = Source::parse(text).unwrap().name_of(Path::new("Dockerfile"));
+            assert_eq!(found.as_deref(), name, "{text}");
+        }
     }
 }

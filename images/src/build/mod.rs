@@ -29,6 +29,7 @@ mod read;
 mod room;
 mod run;
 mod solve;
+mod ssh;
 mod state;
 mod stats;
 mod step;
@@ -53,6 +54,7 @@ pub use event::Event;
 pub use ignore::{PatternError, Patterns};
 pub use room::{CacheKind, CacheRecord, PrunedCache};
 pub use run::FailedStep;
+pub use ssh::{KeyError, Keys, Ssh, SshError};
 
 /// What is to be built, and how.
 #[derive(Debug, Clone)]
@@ -75,8 +77,8 @@ pub struct Recipe {
     pub contexts: BTreeMap<String, Source>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, Secret>,
-    /// Sockets of agents by id.
-    pub ssh: BTreeMap<String, PathBuf>,
+    /// Agents and keys by id.
+    pub ssh: BTreeMap<String, Ssh>,
     /// Of what nothing is taken from the cache.
     pub fresh: Fresh,
     /// Base images are fetched even if they are here.

@@ -22,6 +22,7 @@ use super::error::{BuildError, Failed, Mistakes};
 use super::event::Event;
 use super::export;
 use super::mounts::Mount;
+use super::ssh::Agent;
 use super::state::State;
 use super::{Fresh, Recipe, Surroundings};
 use crate::image::Image;
@@ -51,6 +52,8 @@ pub(super) struct Builder<'a> {
     pub(super) built: AtomicBool,
     running: Slots,
     pub(super) cells: Cells,
+    /// What listens for the keys of an id, from the first command on that asks for them.
+    pub(super) agents: Mutex<BTreeMap<String, Agent>>,
     /// Where commands run now.
     places: Mutex<Vec<Place>>,
     pub(super) latest: Option<i64>,
@@ -167,6 +170,7 @@ pub(super) fn build(
         built: AtomicBool::new(false),
         running: Slots { free: Mutex::new(cores), freed: Condvar::new() },
         cells: Cells::default(),
+        agents: Mutex::default(),
         places: Mutex::default(),
         latest,
     };

@@ -139,7 +139,7 @@ impl State {
     /// The working directory.
     pub(super) fn directory(&self) -> PathBuf {
         let directory = self.text("WorkingDir");
-        if directory.is_empty() { PathBuf::from("/") } else { directory.into() }
+        join(Path::new("/"), &directory)
     }
 
     /// A path as seen from the working directory; a slash at its end stays.

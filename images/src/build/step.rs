@@ -233,7 +233,9 @@ impl<'b> Stage<'b, '_> {
             return Err(Problem::new(path.place.clone(), "the directory is empty", help).into());
         }
         let directory = join(&self.state.directory(), &text);
-        self.state.set("WorkingDir", json!(directory.display().to_string()));
+        // An absolute one stays as it is written. Source: buildkit `util/system/path.go`, NormalizeWorkdir.
+        let shown = if text.starts_with('/') { text } else { directory.display().to_string() };
+        self.state.set("WorkingDir", json!(shown));
         let exact = key(&[
             b"workdir 1",
             self.state.chain().as_bytes(),

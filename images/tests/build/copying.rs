@@ -416,5 +416,12 @@ fn working_directory() -> Result<(), Failed> {
     let files = Files::of(&image);
     assert_eq!(files.stat("a/deep/er"), (0o755, 0, 0));
     assert_eq!(files.read("a/here").unwrap(), "/a\n");
+    let shown = |text: &str| {
+        world.build(&format!("FROM base\n{text}\nRUN pwd > /here"));
+        world.config("built")["WorkingDir"].as_str().unwrap().to_owned()
+    };
+    // An absolute one as it is written, a relative one as it is meant: as docker does.
+    assert_eq!(shown("WORKDIR /a/../b/"), "/a/../b/");
+    assert_eq!(shown("WORKDIR /a/../b/\nWORKDIR c/"), "/b/c");
     Ok(())
 }

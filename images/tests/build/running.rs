@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use images::build::{RunNetwork, Secret};
+use images::build::{RunNetwork, Secret, Ssh};
 use libtest_mimic::Failed;
 
 use super::Case;
@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     ("a_command_is_confined", confined),
     ("mounts_are_seen_and_not_kept", mounts),
     ("secrets_are_seen_by_their_command_alone", secrets),
+    ("keys_are_had_by_an_agent_alone", keys),
     ("caches_outlive_builds", caches),
     ("scripts_have_their_interpreter", scripts),
     ("stages_run_side_by_side", parallel),
@@ -276,5 +277,36 @@ RUN echo four > /four";
     recipe.privileged = true;
     world.build_with(&recipe);
     assert_eq!(made(), [RunNetwork::Default, RunNetwork::Default]);
+    Ok(())
+}
+
+fn keys() -> Result<(), Failed> {
+    use base64::Engine;
+    let world = World::new();
+    let random = ring::rand::SystemRandom::new();
+    let pair = ring::signature::Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+    let text = base64::engine::general_purpose::STANDARD.encode(pair.as_ref());
+    let path = world.dir.path().join("key");
+    let armour = |label: &str| format!("-----{label} PRIVATE KEY-----\n");
+    fs::write(&path, [armour("BEGIN"), text.clone(), "\n".to_owned(), armour("END")].concat())?;
+    let mut recipe = world.recipe(
+        "FROM base
+USER app
+RUN --mount=type=ssh,required test -S \"$SSH_AUTH_SOCK\" -a -w \"$SSH_AUTH_SOCK\"
+RUN --mount=type=ssh,id=other test -z \"$SSH_AUTH_SOCK\"
+RUN test -z \"$SSH_AUTH_SOCK\" -a ! -e /run/buildkit",
+    );
+    recipe.ssh = BTreeMap::from([("default".to_owned(), Ssh::open(path.to_str().unwrap())?)]);
+    assert!(!format!("{recipe:?}").contains(&text[..8]));
+    let files = Files::of(&world.build_with(&recipe));
+    assert!(!files.exists("run/buildkit"));
+    recipe.ssh = BTreeMap::new();
+    recipe.fresh = images::build::Fresh::Everything;
+    let refused = world.fail_with(&recipe);
+    assert!(refused.problems[0].message.contains("no agent `default`"), "{refused}");
+    fs::write(&path, "no key")?;
+    let refused = Ssh::open(path.to_str().unwrap()).unwrap_err();
+    let source = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(source.contains("neither"), "{source}");
     Ok(())
 }

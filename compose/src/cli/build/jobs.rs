@@ -81,7 +81,7 @@ fn refused(error: &RecipeError, service: &ServiceName) -> CommandError {
         }
         RecipeError::Secret(_) => "set its variable, or give it a file",
         RecipeError::Agent { .. } => {
-            "start ssh-agent and name its socket; keys themselves are not read"
+            "name the socket of an agent, or the file of a key without a passphrase"
         }
         RecipeError::Service(_) => "name a service of the project",
         RecipeError::Gateway(_) => "write the address of the machine",

@@ -108,7 +108,7 @@ fn unused(
 ) -> Result<Vec<String>, CommandError> {
     let containers = list::all_containers(context.roots())?.containers;
     let used: BTreeSet<&str> =
-        containers.iter().map(|container| container.record.image_id.as_str()).collect();
+        containers.iter().flat_map(|container| container.record.images()).collect();
     let listing = store.list()?;
     let images = listing.images.iter();
     let free = images
@@ -128,13 +128,14 @@ fn passes(image: &Image, filters: &[PruneFilter]) -> bool {
     filters.iter().all(|filter| filter.keeps(image.created, label))
 }
 
-/// A container that is made of the image. One whose record cannot be read may be.
+/// A container that is made of the image, or has it mounted. One whose record cannot be read may be.
 pub fn user(image: &Image, context: &Context) -> Option<String> {
     let id = image.id.to_string();
     match list::all_containers(context.roots()) {
         Ok(listing) => {
             let mut containers = listing.containers.into_iter();
-            containers.find(|one| one.record.image_id == id).map(|one| one.record.name)
+            let user = containers.find(|one| one.record.images().any(|used| used == id));
+            user.map(|one| one.record.name)
         }
         Err(error) => Some(error.to_string()),
     }

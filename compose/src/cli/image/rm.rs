@@ -41,10 +41,11 @@ pub fn run(
     if failures.is_empty() { Ok(0) } else { Err(failures.into()) }
 }
 
-/// A container that is made of the image.
+/// A container that is made of the image, or has it mounted.
 fn user_of(image: &Image, containers: &[Container]) -> Option<String> {
     let id = image.id.to_string();
-    let user = containers.iter().find(|container| container.record.image_id == id)?;
+    let has = |container: &&Container| container.record.images().any(|used| used == id);
+    let user = containers.iter().find(has)?;
     Some(user.record.name.clone())
 }
 
@@ -57,15 +58,27 @@ fn lines(removed: &Removed) -> String {
 mod tests {
     use super::*;
     use crate::cli::ps::tests::container;
-    use crate::record::Phase;
+    use crate::record::{MountRecord, MountSource, Phase};
 
     #[test]
-    fn an_image_is_used_by_containers_made_of_it() {
+    fn an_image_is_used_by_containers_made_of_it_and_by_those_that_mount_it() {
         let (_dir, store) = super::super::tests::store();
         let image = store.find("app").unwrap().unwrap();
         let mut used = container("web", 1, Phase::Exited);
         assert_eq!(user_of(&image, std::slice::from_ref(&used)), None);
         used.record.image_id = image.id.to_string();
+        assert_eq!(user_of(&image, std::slice::from_ref(&used)), Some(used.record.name.clone()));
+        let mounted = MountSource::Image {
+            image: "app".to_owned(),
+            id: std::mem::take(&mut used.record.image_id),
+            subpath: None,
+        };
+        assert_eq!(user_of(&image, std::slice::from_ref(&used)), None);
+        used.record.mounts.push(MountRecord {
+            target: "/mnt".into(),
+            source: mounted,
+            read_only: true,
+        });
         assert_eq!(user_of(&image, std::slice::from_ref(&used)), Some(used.record.name.clone()));
         let refused =
             store.remove("app:v1", Force::No, |image| user_of(image, std::slice::from_ref(&used)));

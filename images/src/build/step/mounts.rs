@@ -15,6 +15,7 @@ use super::super::dockerfile::{Heredoc, Problem, Word};
 use super::super::error::Failed;
 use super::super::mounts::{Mount, MountKind, Sharing};
 use super::super::run::{Target, cache_directory, memory_file, path_of, tmpfs};
+use super::super::ssh::{Agent, Keys, Ssh};
 use super::super::state::join;
 use super::super::tree::{below, kind};
 use super::command::SCRIPT;
@@ -238,7 +239,7 @@ impl<'s, 'b, 'a> Mounts<'s, 'b, 'a> {
 
     fn ssh(&mut self, mount: &Mount, word: &Word) -> Result<(), Failed> {
         let id = mount.id.clone().unwrap_or_else(|| "default".to_owned());
-        let Some(socket) = self.stage.builder.recipe.ssh.get(&id) else {
+        let Some(ssh) = self.stage.builder.recipe.ssh.get(&id) else {
             if mount.required {
                 let message = format!("there is no agent `{id}`");
                 return Err(
@@ -247,6 +248,12 @@ impl<'s, 'b, 'a> Mounts<'s, 'b, 'a> {
             }
             return Ok(());
         };
+        let socket = match ssh {
+            Ssh::Socket(path) => path.clone(),
+            Ssh::Keys(keys) => self.agent(&id, keys).map_err(|error| {
+                say(&word.place, &error, "check that the data root can be written to")
+            })?,
+        };
         let number = self.wishes.len();
         let target = if mount.target.is_empty() {
             PathBuf::from(format!("/run/buildkit/ssh_agent.{number}"))
@@ -254,8 +261,22 @@ impl<'s, 'b, 'a> Mounts<'s, 'b, 'a> {
             self.target(mount)
         };
         self.env.push(("SSH_AUTH_SOCK".to_owned(), target.display().to_string()));
-        let bind = Bind { source: socket.clone(), target, ..Bind::default() };
+        let bind = Bind { source: socket, target, ..Bind::default() };
         self.wishes.push((MountWish::Bind(bind), Target::File));
         Ok(())
+    }
+
+    /// The socket of the agent that has these keys.
+    fn agent(&self, id: &str, keys: &Keys) -> io::Result<PathBuf> {
+        let builder = self.stage.builder;
+        let mut agents = builder.agents.lock().expect("nobody panics with it");
+        if let Some(agent) = agents.get(id) {
+            return Ok(agent.path.clone());
+        }
+        let name = format!("agent-{}", agents.len());
+        let agent = Agent::listen(builder.workspace.path(), &name, keys)?;
+        let path = agent.path.clone();
+        agents.insert(id.to_owned(), agent);
+        Ok(path)
     }
 }
