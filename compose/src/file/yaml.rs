@@ -18,18 +18,10 @@ const MAX_DEPTH: usize = 64;
 /// Nodes of one document that aliases stand for; docker compose stops in this order as well.
 const MAX_ALIASED_NODES: usize = 200_000;
 
-/// Size of a file from which on it pays to prepare the heap for it, in bytes.
-const LARGE: usize = 32 << 10;
-/// Bytes of the heap for each byte of a large file, from its text to its nodes in the end: measured.
-const HEAP_PER_BYTE: usize = 40;
-
 /// Reads all documents of a file. What is wrong goes to `report`; the documents before it are
 /// returned, the one that is broken is not.
 pub(crate) fn documents(report: &mut Report, file: FileId) -> Vec<Node> {
     let text = report.sources.text(file).clone();
-    if text.len() > LARGE {
-        sys::memory::expect(text.len() * HEAP_PER_BYTE);
-    }
     let mut reader = Reader {
         report,
         file,

@@ -32,39 +32,6 @@ pub fn give_back() -> io::Result<()> {
     Ok(())
 }
 
-/// Most that [`expect`] prepares, in bytes: what malloc(3) takes from the heap and not from a mapping of its own.
-const EXPECTED_AT_MOST: i32 = 32 << 20;
-
-/// Prepares the heap for many small pieces, `bytes` in all: it grows at once, and in huge pages where the machine has them
-/// (madvise(2), `MADV_HUGEPAGE`), so that the kernel is not entered for each page of it. At most 32 MiB are prepared, and
-/// no memory is taken before it is used but for the rest of a huge page.
-pub fn expect(bytes: usize) {
-    let limit = EXPECTED_AT_MOST.unsigned_abs() as usize - PAGE;
-    let bytes = bytes.saturating_add(HUGE_PAGE).min(limit);
-    #[cfg(target_env = "gnu")]
-    for (size, bytes) in
-        [(libc::M_MMAP_THRESHOLD, EXPECTED_AT_MOST), (libc::M_TRIM_THRESHOLD, 2 * EXPECTED_AT_MOST)]
-    {
-        // SAFETY: mallopt(3) takes any numbers; these say from when on the allocator asks the kernel, and gives back.
-        unsafe { libc::mallopt(size, bytes) };
-    }
-    // Freed at the end of this function, and then on top of the heap.
-    let mut block = Vec::<u8>::with_capacity(bytes);
-    let whole = block.spare_capacity_mut();
-    let ahead = whole.as_ptr().align_offset(PAGE);
-    let Some(pages) = whole.get_mut(ahead..) else { return };
-    let length = pages.len() / PAGE * PAGE;
-    // SAFETY: the range lies within a block of memory that is ours; the advice changes nothing but the size of the pages
-    // that it will have. An error, as on a kernel without huge pages, leaves it as it was.
-    unsafe { libc::madvise(pages.as_mut_ptr().cast::<c_void>(), length, libc::MADV_HUGEPAGE) };
-}
-
-/// A huge page of most machines, in bytes: so much of the heap is lost to where they may begin.
-const HUGE_PAGE: usize = 2 << 20;
-
-/// Smallest page of the machines that Rust has Linux for, in bytes: advice is about whole pages.
-const PAGE: usize = 4096;
-
 /// Replaces the words that others see of this process (`/proc/PID/cmdline`, proc_pid_cmdline(5)): a copy of a process that
 /// has become something else does not bear the words of the first one. Longer words are cut off.
 ///
@@ -151,15 +118,6 @@ mod tests {
         assert!(shown.len() <= before && shown[4..].iter().all(|byte| *byte == 0), "{shown:?}");
         show_as(&"x".repeat(before * 2)).unwrap();
         assert!(fs::read("/proc/self/cmdline").unwrap().len() <= before);
-    }
-
-    #[test]
-    fn what_is_expected_is_there_and_is_as_good_as_other_memory() {
-        for bytes in [0, 1, PAGE, 10 << 20, usize::MAX] {
-            expect(bytes);
-            let words: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
-            assert_eq!(words.concat().len(), 2890);
-        }
     }
 
     #[test]
