@@ -10,6 +10,7 @@ mod bases;
 mod cache;
 mod copying;
 mod crash;
+mod full;
 mod hostile;
 mod language;
 mod running;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             };
         }
         Some("build") => return crash::command(words),
+        Some("full") => return full::command(words),
         _ => {}
     }
     let missing = probe().err();
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         bases::CASES,
         hostile::CASES,
         crash::CASES,
+        full::CASES,
     ]
     .concat();
     let trials = cases.into_iter().map(|(name, case)| {

@@ -89,7 +89,12 @@ impl Surroundings for World {
 
 impl World {
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::inside(&std::env::temp_dir())
+    }
+
+    /// Everything in a new directory of this one.
+    pub fn inside(parent: &Path) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
         let store = Store::open(&dir.path().join("images")).unwrap();
         let filters = dir.path().join("filters");
         for name in ["context", "served", "filters"] {
