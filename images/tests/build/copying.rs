@@ -402,6 +402,12 @@ fn fetched_contexts() -> Result<(), Failed> {
     assert_eq!(Files::of(&world.build_with(&recipe)).list("all"), ["file", "sub"]);
     world.build_with(&recipe);
     assert_eq!(world.cached(), [true]);
+    recipe.dockerfile = images::build::DockerfileSource::File("absent".into());
+    let refused = world.try_build(&recipe).unwrap_err().to_string();
+    assert!(refused.contains("http://test/context.tar.zst/absent"), "{refused}");
+    fs::write(served.join("wrong.txt"), "FORM base\n")?;
+    recipe.context = Source::parse("http://test/wrong.txt")?;
+    assert_eq!(world.fail_with(&recipe).name, "http://test/wrong.txt");
     recipe.context = Source::parse("http://test/recipe.txt")?;
     assert_eq!(Files::of(&world.build_with(&recipe)).list("alone"), ["Dockerfile"]);
     recipe.context = Source::parse("http://test/absent")?;
