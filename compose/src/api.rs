@@ -193,6 +193,8 @@ pub struct UpOptions {
     /// `--follow`: the supervisor does the same again whenever the files of the project change. Without it nothing is
     /// followed any longer.
     pub follow: Option<Follow>,
+    /// What is followed in the background stays so, as far as `follow` says nothing: `watch`.
+    pub keeps_following: bool,
     /// `-V`: a replaced container gets new anonymous volumes.
     pub renew_anonymous_volumes: bool,
     /// False for `create` and `up --no-start`.
@@ -245,6 +247,7 @@ impl Default for UpOptions {
             all_resources: false,
             pull: PullOptions::default(),
             follow: None,
+            keeps_following: false,
         }
     }
 }

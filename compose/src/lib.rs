@@ -17,6 +17,7 @@ pub mod logs;
 pub mod model;
 pub mod observe;
 pub mod plan;
+pub mod platform;
 pub mod record;
 pub mod registry;
 pub mod supervisor;

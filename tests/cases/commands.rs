@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use scenarios::{Stage, Verdict, eventually};
+use scenarios::{Running, Stage, Verdict, eventually};
 
 use crate::Scenario;
 
@@ -602,9 +602,13 @@ fn menu(stage: &Stage) -> Verdict {
         "compose.yaml",
         "
 services:
-  web: {image: 'rootfs:/', command: [sh, -c, 'echo hello; exec sleep infinity']}
+  web:
+    image: rootfs:/
+    command: [sh, -c, 'echo hello; exec sleep infinity']
+    develop: {watch: [{action: sync, path: src, target: /saved}]}
 ",
     )?;
+    stage.file("src/page", "one")?;
     let mut off = stage.compose_command(["up", "-d"]);
     off.env("COMPOSE_MENU", "0");
     let _up = stage.run(off, None).success()?;
@@ -614,6 +618,21 @@ services:
         said if said.contains("hello") => Ok(()),
         said => Err(said.into()),
     })?;
+    let says = |up: &Running, words: &str| {
+        eventually(Duration::from_secs(60), || match up.said() {
+            said if said.contains(words) => Ok(()),
+            said => Err(said.into()),
+        })
+    };
+    up.say("w")?;
+    says(&up, "Watch enabled")?;
+    stage.file("src/page", "two")?;
+    eventually(Duration::from_secs(60), || {
+        let saved = ["exec", "-T", "web", "cat", "/saved/page"];
+        Ok(stage.compose(saved).success()?.says("two").map(drop)?)
+    })?;
+    up.say("w")?;
+    says(&up, "Watch disabled")?;
     up.say("d")?;
     up.finish(Duration::from_secs(30))?.success()?;
     assert_eq!(stage.field("web", "State")?, "running");

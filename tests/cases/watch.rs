@@ -80,6 +80,7 @@ fn syncs(stage: &Stage) -> Verdict {
     stage.file("src/first", "was here")?;
     stage.file("src/a.log", "noise")?;
     stage.file(".dockerignore", "src/hidden\n")?;
+    stage.file(".gitignore", "*.out\n/src/made/\n")?;
     let watch = begin(stage, &["watch"], "web")?;
     expect(stage, "web", &["cat", "/app/first"], "was here")?;
     stage.file("src/deep/er/page", "one")?;
@@ -91,6 +92,8 @@ fn syncs(stage: &Stage) -> Verdict {
     stage.file("src/hidden", "x")?;
     stage.file("src/b.log", "x")?;
     stage.file("src/.git/HEAD", "x")?;
+    stage.file("src/deep/c.out", "x")?;
+    stage.file("src/made/page", "x")?;
     stage.file("src/deep/er/page.new", "two")?;
     fs::rename(stage.folder.join("src/deep/er/page.new"), stage.folder.join("src/deep/er/page"))?;
     expect(stage, "web", &["cat", "/app/deep/er/page"], "two")?;
@@ -276,6 +279,21 @@ fn in_the_background(stage: &Stage) -> Verdict {
     stage.file("compose.yaml", &text("white"))?;
     becomes("white")?;
     assert_eq!(stage.field("db", "ID")?, db);
+    // A `watch` beside it does not, and nor does its end.
+    let rules = "    develop:\n      watch:\n        - {action: restart, path: switch}\n";
+    let watched = text("black").replace("  db:\n", &format!("{rules}  db:\n"));
+    stage.file("compose.yaml", &watched)?;
+    becomes("black")?;
+    let watch = stage.start(stage.compose_command(["watch"]))?;
+    let began = || inside(stage, "web", &["sh", "-c", "set -- $(cat /proc/1/stat); echo ${22}"]);
+    let before = began()?;
+    eventually(BOUND, || {
+        stage.file("switch", "")?;
+        if began()? == before { Err("it is not restarted".into()) } else { Ok(()) }
+    })?;
+    end(watch)?;
+    stage.file("compose.yaml", &text("grey"))?;
+    becomes("grey")?;
     // An `up` without it ends it.
     stage.compose(["up", "--detach"]).success()?;
     assert!(!stage.roots.join("data/projects").join(&stage.project).join("follow.json").exists());

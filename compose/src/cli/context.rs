@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use runtime::launch::Launch;
 
 use super::error::CommandError;
-use super::platform;
 use super::terminal::{Ansi, ProgressMode, Terminal};
 use crate::api::{Follow, Orphans};
 use crate::diagnostic::{Diagnostic, Severity, Style};
 use crate::file::{self, LoadOptions, Loaded, Skip};
 use crate::model::{Project, ProjectName, ServiceName, unsupported};
+use crate::platform;
 use crate::record::{Container, Roots, list};
 
 /// The flags before the command

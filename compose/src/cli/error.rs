@@ -18,6 +18,7 @@ use runtime::keeper::LaunchError;
 
 use crate::client::{ClientError, StartError};
 use crate::event::Failure;
+use crate::platform::PlatformError;
 use crate::record::RecordError;
 
 /// A command that could not be carried out, as it is told to the user.
@@ -111,6 +112,16 @@ impl From<RecordError> for CommandError {
                 .to_owned(),
         };
         Self::new(&error).help(help)
+    }
+}
+
+impl From<PlatformError> for CommandError {
+    fn from(error: PlatformError) -> Self {
+        let said = Self::new(&error).help(error.help());
+        match error {
+            PlatformError::Unknown(_) => said.code(USAGE),
+            PlatformError::NotBuilt { .. } => said,
+        }
     }
 }
 

@@ -37,7 +37,6 @@ pub mod network;
 pub mod pause;
 pub mod pick;
 pub mod plan;
-pub mod platform;
 pub mod port;
 pub mod ps;
 pub mod publish;

@@ -1,6 +1,6 @@
 //! A command that the supervisor carries out: ask, show how it goes, return how it ended.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use runtime::keeper::{Config, LaunchError, launch};
@@ -37,6 +37,15 @@ pub struct Session<'c> {
 
 /// Starts a keeper and its supervisor, and waits until that listens.
 type Launch = fn(&Config) -> Result<(), LaunchError>;
+
+/// What ends the waiting for an answer before that is complete.
+#[derive(Debug, Clone, Copy)]
+pub enum Interrupt<'i> {
+    /// Ctrl-C: the command ends, without words.
+    Signal,
+    /// Something that can be read: what was asked for is carried out without us.
+    Readable(Option<BorrowedFd<'i>>),
+}
 
 /// How often a request is asked again after the supervisor went away: it may leave for want of
 /// work at the moment of the question, or be killed; every request picks up where it was cut off.
@@ -156,7 +165,7 @@ impl<'c> Session<'c> {
             dry_run::print(self.name(), request, self.context, terminal)?;
             return Ok(Outcome { changed: true, code: 0 });
         }
-        self.insist(path, request, terminal, &mut see)
+        self.insist(path, request, terminal, &mut see, Interrupt::Signal)
     }
 
     /// As [`Self::carry_out`], for a request that has no plan: the caller has seen to `--dry-run`.
@@ -170,7 +179,22 @@ impl<'c> Session<'c> {
         request: &T,
         terminal: &mut Terminal,
     ) -> Result<Outcome, CommandError> {
-        self.insist(path, request, terminal, &mut |_| {})
+        self.carry_out_until(path, request, terminal, Interrupt::Signal)
+    }
+
+    /// As [`Self::carry_out_now`], until `interrupt`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::carry_out`].
+    pub fn carry_out_until<T: Serialize>(
+        &self,
+        path: &str,
+        request: &T,
+        terminal: &mut Terminal,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Outcome, CommandError> {
+        self.insist(path, request, terminal, &mut |_| {}, interrupt)
     }
 
     fn insist<T: Serialize>(
@@ -179,12 +203,12 @@ impl<'c> Session<'c> {
         request: &T,
         terminal: &mut Terminal,
         see: &mut dyn FnMut(&Event),
+        interrupt: Interrupt<'_>,
     ) -> Result<Outcome, CommandError> {
         let mut tries = 1;
         loop {
             let answer = self.ask(path, request)?;
-            let signals = Signals::catch()?;
-            match wait(answer, &signals, terminal, see)? {
+            match wait(answer, interrupt, terminal, see)? {
                 Ok(outcome) => {
                     terminal.settle();
                     return Ok(outcome);
@@ -199,10 +223,11 @@ impl<'c> Session<'c> {
 /// Shows the events of `answer` until it ends. The inner error is one of the connection.
 fn wait(
     mut answer: Answer,
-    signals: &Signals,
+    interrupt: Interrupt<'_>,
     terminal: &mut Terminal,
     see: &mut dyn FnMut(&Event),
 ) -> Result<Result<Outcome, ClientError>, CommandError> {
+    let signals = matches!(interrupt, Interrupt::Signal).then(Signals::catch).transpose()?;
     loop {
         loop {
             match answer.ready() {
@@ -219,15 +244,25 @@ fn wait(
                 Err(error) => return Ok(Err(error)),
             }
         }
-        let mut descriptors = [
-            PollFd::new(&answer, PollFlags::IN),
-            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
-        ];
+        let stop = match (&signals, interrupt) {
+            (Some(signals), _) => Some(signals.as_fd()),
+            (None, Interrupt::Readable(stop)) => stop,
+            (None, Interrupt::Signal) => None,
+        };
+        let watched = [Some(answer.as_fd()), stop].into_iter().flatten();
+        let mut descriptors: Vec<PollFd<'_>> =
+            watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         wait_for(&mut descriptors, terminal)?;
-        let [asked, signalled] = descriptors.map(|descriptor| !descriptor.revents().is_empty());
-        if signalled && signals.take()?.is_some() {
-            terminal.settle();
-            return Err(CommandError::silent(INTERRUPTED));
+        let ready = |at: usize| descriptors.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        let (asked, stopped) = (ready(0), ready(1));
+        drop(descriptors);
+        match &signals {
+            Some(signals) if stopped && signals.take()?.is_some() => {
+                terminal.settle();
+                return Err(CommandError::silent(INTERRUPTED));
+            }
+            None if stopped => return Ok(Ok(Outcome { changed: true, code: 0 })),
+            _ => {}
         }
         if asked && let Err(error) = answer.fill() {
             return Ok(Err(error));
@@ -324,7 +359,7 @@ mod tests {
         theirs.write_all(format!("{head}{body}").as_bytes()).unwrap();
         let answer = ours.post("/v1/up", &serde_json::json!({})).unwrap();
         let mut terminal = Terminal::new(ProgressMode::Quiet, Ansi::Never, "up", false);
-        let ended = wait(answer, &Signals::catch().unwrap(), &mut terminal, &mut |_| {}).unwrap();
+        let ended = wait(answer, Interrupt::Readable(None), &mut terminal, &mut |_| {}).unwrap();
         // The connection is still there: only the answer is over.
         assert!(matches!(ended, Err(ClientError::CutOff { .. })), "{ended:?}");
         drop(theirs);

@@ -1,6 +1,7 @@
 //! `compose up`.
 
 mod attached;
+mod beside;
 mod keys;
 mod watch;
 
@@ -11,9 +12,9 @@ use super::build::{self, Voice, When};
 use super::context::{Context, OrphanArgs};
 use super::error::CommandError;
 use super::session::Session;
-use super::terminal::{Ansi, ProgressMode, Terminal};
-use super::watch::WatchLock;
-use super::watch::engine::{Engine, Wishes};
+use super::terminal::Terminal;
+use super::watch::engine::Wishes;
+use beside::Beside;
 use images::registry::Environment;
 
 use crate::api::{PullOptions, Recreate, UpOptions, UpRequest, Wait, path};
@@ -154,7 +155,7 @@ pub struct WatchArgs {
     /// Show the time of each line of output
     #[arg(long)]
     timestamps: bool,
-    /// Obey keys: `d` leaves everything running (on a terminal)
+    /// Obey keys: `d` leaves everything running, `w` begins and ends the watch (on a terminal)
     #[arg(long, env = "COMPOSE_MENU", hide_env = true, value_parser = clap::builder::BoolishValueParser::new(), value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     menu: bool,
 }
@@ -333,13 +334,11 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
         options.follow = Some(context.follow(&project, &options.services));
     }
     let request = UpRequest { project, options };
-    let mut watching = None;
+    let (options, services) = (request.options.clone(), request.options.services.clone());
+    let wishes = Wishes { services, options, missing: When::Missing, voice, prune: true };
+    let mut beside = Beside::new(context, wishes, when);
     if live && !context.global().dry_run {
-        let lock = WatchLock::acquire(context.roots(), request.project.name.as_str())?;
-        let (options, services) = (request.options.clone(), request.options.services.clone());
-        let rules = super::watch::rules(&loaded.project, &services, when, terminal)?;
-        let wishes = Wishes { services, options, missing: When::Missing, voice, prune: true };
-        watching = Some((Engine::new(context, loaded, rules, wishes)?, lock));
+        beside.prepare(loaded, terminal)?;
     }
     if detach || wait || no_start || context.global().dry_run {
         return carry_out(&session, &request, terminal);
@@ -351,20 +350,7 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
     };
     let menu = watch.menu;
     let watch = watch.resolve(&request);
-    let ansi = context.global().ansi;
-    let risen = watching.map(|watching| Box::new(move || start_watching(watching, ansi)) as _);
-    attached::run(&session, &request, watch, (look, menu), risen, context, terminal)
-}
-
-/// Follows the files for as long as this process lives, beside whatever else it does.
-fn start_watching((engine, lock): (Engine, WatchLock), ansi: Ansi) {
-    std::thread::spawn(move || {
-        let _held = lock;
-        let mut terminal = Terminal::new(ProgressMode::Plain, ansi, "watch", false);
-        if let Err(error) = engine.run(None, &mut terminal) {
-            terminal.fail(&error);
-        }
-    });
+    attached::run(&session, &request, watch, (look, menu), beside, context, terminal)
 }
 
 /// Asks the supervisor and waits for the end; says when there was nothing to do.

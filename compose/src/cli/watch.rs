@@ -108,7 +108,7 @@ pub fn rules(
     let wanted = |name: &ServiceName| services.is_empty() || services.contains(name);
     for service in project.services.values().filter(|service| wanted(&service.name)) {
         for rule in &service.watch {
-            let rule = Rule::new(service, rule)?;
+            let rule = Rule::new(service, rule, &project.working_dir)?;
             if rule.action == WatchAction::Rebuild
                 && (service.build.is_none() || when == When::Never)
             {

@@ -19,6 +19,7 @@ use crate::diagnostic::{Severity, Style};
 use crate::event::{Event, Failure};
 use crate::file::{self, Loaded};
 use crate::model::{Project, ServiceName, unsupported};
+use crate::platform;
 use crate::record::{RECORD_VERSION, check_version, read_record, replace_record};
 use crate::watch::batch::Batch;
 use crate::watch::inputs::Inputs;
@@ -206,7 +207,8 @@ impl Follower {
             }
         };
         project.compatibility = follow.compatibility;
-        crate::cli::platform::fill_in(&mut project).map_err(|error| error.failures)?;
+        platform::fill_in(&mut project)
+            .map_err(|error| vec![Failure::new(&error).with_help(error.help())])?;
         self.watch(Some(Inputs::new(&project.working_dir, &inputs)))?;
         if self.project.as_ref() == Some(&project) {
             return Ok(());

@@ -30,7 +30,9 @@ const ROUNDS: usize = 4;
 /// Brings the project to what its file says; from then on its files are followed, or are not.
 pub async fn up(supervisor: Rc<Supervisor>, request: UpRequest, reporter: Reporter) -> Event {
     let wanted = (request.project.clone(), request.options.clone());
-    follow::end(&supervisor);
+    if !request.options.keeps_following || request.options.follow.is_some() {
+        follow::end(&supervisor);
+    }
     let done = bring_up(Rc::clone(&supervisor), request, reporter).await;
     match follow::begin(&supervisor, wanted) {
         Ok(()) => done,

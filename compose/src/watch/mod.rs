@@ -12,6 +12,7 @@
 //! - Paths of a container are resolved below its root (openat2(2), `RESOLVE_IN_ROOT`).
 
 pub mod batch;
+pub mod gitignore;
 pub mod inputs;
 pub mod rule;
 pub mod source;

@@ -1,7 +1,8 @@
 //! What a path means for `develop.watch`.
 //!
 //! Source: Compose Develop Specification. Patterns are those of `.dockerignore`, relative to the `path` of the rule; the
-//! `.dockerignore` of the service's build context, `.git` and the temporary files of editors count for every rule.
+//! `.dockerignore` of the service's build context, the `.gitignore` files around, `.git` and the temporary files of editors
+//! count for every rule. A rule for something that git ignores means just that, and asks git nothing.
 
 use std::fs;
 use std::io;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use images::build::{PatternError, Patterns};
 
+use super::gitignore::GitIgnore;
 use crate::model::{Build, Hook, MountKind, Service, ServiceName, WatchAction, WatchRule};
 
 /// Files that editors and tools put down for a moment: `JetBrains`, emacs, vim, kate, GNOME, go.
@@ -72,21 +74,26 @@ pub struct Rule {
     include: Patterns,
     /// The build context and what its ignore file says.
     context: Option<(PathBuf, Patterns)>,
+    git: Option<GitIgnore>,
 }
 
 impl Rule {
-    /// Reads a rule of `service`, with the ignore file of its build context.
+    /// Reads a rule of `service` in the project at `project`, with the ignore file of its build context.
     ///
     /// # Errors
     ///
     /// [`RuleError`].
-    pub fn new(service: &Service, rule: &WatchRule) -> Result<Self, RuleError> {
+    pub fn new(service: &Service, rule: &WatchRule, project: &Path) -> Result<Self, RuleError> {
         let bad = |source| RuleError::Pattern { service: service.name.clone(), source };
         let WatchRule { path, action, target, ignore, include, exec, initial_sync } = rule;
         let patterns = PASSING.into_iter().chain(ignore.iter().map(String::as_str));
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        let project = fs::canonicalize(project).unwrap_or_else(|_| project.to_owned());
+        let git = GitIgnore::around(&path, &project);
         Ok(Self {
+            git: Some(git).filter(|git| !git.hides(&path) && !git.hides_all(&path)),
             service: service.name.clone(),
-            path: fs::canonicalize(path).unwrap_or_else(|_| path.clone()),
+            path,
             action: *action,
             target: target.clone().unwrap_or_default(),
             exec: exec.clone(),
@@ -107,7 +114,9 @@ impl Rule {
     #[must_use]
     pub fn covers(&self, path: &Path) -> bool {
         let Some(inside) = self.inside(path) else { return false };
-        let ignored = self.ignore.matches(&inside) || self.hides(path, Patterns::matches);
+        let ignored = self.ignore.matches(&inside)
+            || self.hides(path, Patterns::matches)
+            || self.git.as_ref().is_some_and(|git| git.hides(path));
         !ignored && (self.include.is_empty() || self.include.matches(&inside))
     }
 
@@ -120,7 +129,18 @@ impl Rule {
         match self.inside(path) {
             None => false,
             Some(_) if path == self.path => true,
-            Some(inside) => !whole(&self.ignore, &inside) && !self.hides(path, whole),
+            Some(inside) => {
+                !whole(&self.ignore, &inside)
+                    && !self.hides(path, whole)
+                    && !self.git.as_ref().is_some_and(|git| git.hides_all(path))
+            }
+        }
+    }
+
+    /// Reads the `.gitignore` files again when they are needed: one of them has changed.
+    pub fn forget_git(&self) {
+        if let Some(git) = &self.git {
+            git.forget();
         }
     }
 
@@ -205,7 +225,7 @@ mod tests {
             exec: None,
             initial_sync: false,
         };
-        Rule::new(&service, &rule).unwrap()
+        Rule::new(&service, &rule, folder).unwrap()
     }
 
     #[test]
@@ -244,6 +264,22 @@ mod tests {
         ] {
             assert_eq!(rule.looks_into(&src.join(path)), looked, "{path}");
         }
+    }
+
+    #[test]
+    fn what_git_ignores_counts_only_for_a_rule_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(folder.path()).unwrap();
+        fs::create_dir(top.join("dist")).unwrap();
+        fs::write(top.join(".gitignore"), "dist/\n*.o\n").unwrap();
+        let all = rule(&top, &[], &[], None);
+        assert!(all.covers(&top.join("a.c")) && !all.covers(&top.join("a.o")));
+        assert!(!all.covers(&top.join("dist/a")) && !all.looks_into(&top.join("dist")));
+        let own = rule(&top.join("dist"), &[], &[], None);
+        assert!(own.covers(&top.join("dist/a")));
+        fs::write(top.join(".gitignore"), "").unwrap();
+        all.forget_git();
+        assert!(all.covers(&top.join("a.o")) && all.looks_into(&top.join("dist")));
     }
 
     #[test]

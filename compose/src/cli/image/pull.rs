@@ -6,10 +6,10 @@ use crate::apply::explain;
 use crate::apply::image::fetch;
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
-use crate::cli::platform;
 use crate::cli::terminal::Terminal;
 use crate::cli::transfer::{fetching, side_by_side};
 use crate::event::{Event, Kind, Status};
+use crate::platform;
 
 /// Fetch images from their registries
 #[derive(Debug, clap::Args)]

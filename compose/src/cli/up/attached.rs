@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use runtime::log::Stream;
 use rustix::event::{PollFd, PollFlags};
 
+use super::beside::Beside;
 use super::keys::{Key, Keys};
 use super::watch::{Reaction, Watch, Watched};
 use crate::api::{KillOptions, KillRequest, StopOptions, StopRequest, UpRequest, path};
@@ -36,7 +37,7 @@ pub fn run(
     request: &UpRequest,
     watched: Watched,
     (look, menu): (Look, bool),
-    begin: Option<Box<dyn FnOnce()>>,
+    beside: Beside<'_>,
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
@@ -60,7 +61,7 @@ pub fn run(
         deaf: None,
         cut_off: Vec::new(),
         rising: Some(rising),
-        begin,
+        beside,
         stopping: None,
         killing: None,
         interrupted: false,
@@ -106,8 +107,8 @@ struct Attached<'a> {
     cut_off: Vec<From>,
     /// The answer to the request itself.
     rising: Option<Answer>,
-    /// What is to begin when everything is up.
-    begin: Option<Box<dyn FnOnce()>>,
+    /// The watch, which begins when everything is up if it was asked for.
+    beside: Beside<'a>,
     /// The answer to the stop that follows an abort or a Ctrl-C.
     stopping: Option<Answer>,
     /// The answer to the kill that follows a second Ctrl-C.
@@ -203,6 +204,13 @@ impl Attached<'_> {
             match key {
                 Key::Detach => self.leaving = true,
                 Key::Gap => self.terminal.print("\n")?,
+                // Before everything is up there is nothing to carry a save into.
+                Key::Watch if self.rising.is_some() => {}
+                Key::Watch => {
+                    if let Err(error) = self.beside.toggle(self.terminal) {
+                        self.terminal.fail(&error);
+                    }
+                }
             }
         }
         Ok(())
@@ -277,10 +285,7 @@ impl Attached<'_> {
         self.greet()?;
         self.look_again()?;
         self.watch.risen();
-        if let Some(begin) = self.begin.take() {
-            begin();
-        }
-        Ok(())
+        self.beside.begin()
     }
 
     fn greet(&mut self) -> Result<(), CommandError> {

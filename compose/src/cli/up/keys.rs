@@ -1,4 +1,5 @@
-//! The keys of an attached `up` on a terminal: `d` leaves everything running, Enter makes a gap in the output.
+//! The keys of an attached `up` on a terminal: `d` leaves everything running, `w` begins and ends the watch, Enter makes a gap
+//! in the output.
 
 use std::io::{self, IsTerminal, stdin};
 
@@ -9,6 +10,8 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 pub enum Key {
     /// Leave, and let everything run on.
     Detach,
+    /// Begin the watch, or end it.
+    Watch,
     /// An empty line.
     Gap,
 }
@@ -56,6 +59,7 @@ fn is_in_front() -> bool {
 const fn key(byte: u8) -> Option<Key> {
     match byte {
         b'd' => Some(Key::Detach),
+        b'w' => Some(Key::Watch),
         b'\r' | b'\n' => Some(Key::Gap),
         _ => None,
     }
@@ -67,7 +71,7 @@ mod tests {
 
     #[test]
     fn keys_that_mean_nothing_are_passed_over() {
-        let keys: Vec<Key> = b"x\nd".iter().copied().filter_map(key).collect();
-        assert_eq!(keys, [Key::Gap, Key::Detach]);
+        let keys: Vec<Key> = b"x\nwd".iter().copied().filter_map(key).collect();
+        assert_eq!(keys, [Key::Gap, Key::Watch, Key::Detach]);
     }
 }

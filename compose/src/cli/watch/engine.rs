@@ -4,7 +4,7 @@
 //! restarts, commands. A step that fails is told and ends nothing: the next save tries again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,18 +22,14 @@ use crate::cli::build::{self, Voice, When};
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
 use crate::cli::image::prune;
-use crate::cli::session::{Outcome, Session, show};
+use crate::cli::session::{Interrupt, Outcome, Session};
 use crate::cli::terminal::Terminal;
-use crate::client::{Answer, ClientError};
 use crate::file::Loaded;
 use crate::model::{Project, ServiceName, WatchAction};
 use crate::watch::batch::{Batch, Stage};
 use crate::watch::inputs::Inputs;
 use crate::watch::rule::Rule;
 use crate::watch::source::{Source, WatchError};
-
-/// How often a request is asked again after the supervisor went away.
-const TRIES: u32 = 5;
 
 /// What the command line says about a watch.
 #[derive(Debug, Clone)]
@@ -108,6 +104,7 @@ impl Engine {
         let options = UpOptions {
             recreate: Recreate::Diverged,
             recreate_dependencies: Recreate::Diverged,
+            keeps_following: true,
             ..wishes.options.clone()
         };
         let inputs = Inputs::new(&loaded.project.working_dir, &loaded.inputs);
@@ -222,6 +219,14 @@ impl Engine {
                 changes.touched.extend(found.into_iter().map(|path| (path, Stage::Whole)));
             }
         }
+        let is_ignore_file =
+            |path: &Path| path.file_name().is_some_and(|name| name == ".gitignore");
+        if changes.lost || changes.touched.iter().any(|(path, _)| is_ignore_file(path)) {
+            self.rules.iter().for_each(Rule::forget_git);
+            // What was ignored may be looked into.
+            self.watch()?;
+        }
+        let rules = &self.rules;
         let now = Instant::now();
         if changes.lost {
             let inputs = self.project.files.iter().map(|file| (file.clone(), Stage::Whole));
@@ -480,53 +485,6 @@ impl Engine {
         terminal: &mut Terminal,
     ) -> Result<Outcome, CommandError> {
         let session = Session::new(&self.context, self.project.name.as_str());
-        let mut tries = 1;
-        loop {
-            match answered(session.ask(path, request)?, stop, terminal)? {
-                Ok(outcome) => {
-                    terminal.settle();
-                    return Ok(outcome);
-                }
-                Err(ClientError::CutOff { .. }) if tries < TRIES => tries += 1,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-}
-
-/// Shows the events of an answer until it ends, or until `stop` can be read. The inner error is one of the connection.
-fn answered(
-    mut answer: Answer,
-    stop: Option<BorrowedFd<'_>>,
-    terminal: &mut Terminal,
-) -> Result<Result<Outcome, ClientError>, CommandError> {
-    loop {
-        loop {
-            match answer.ready() {
-                Ok(Some(event)) => {
-                    if let Some(end) = show(&event, terminal) {
-                        return end.map(Ok);
-                    }
-                }
-                Ok(None) => match answer.without_end() {
-                    Some(error) => return Ok(Err(error)),
-                    None => break,
-                },
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        let mut descriptors = vec![PollFd::from_borrowed_fd(answer.as_fd(), PollFlags::IN)];
-        descriptors.extend(stop.map(|stop| PollFd::from_borrowed_fd(stop, PollFlags::IN)));
-        crate::cli::session::wait_for(&mut descriptors, terminal)?;
-        let ready = |at: usize| descriptors.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        if ready(1) {
-            // What has been asked for is carried out without us.
-            return Ok(Ok(Outcome { changed: true, code: 0 }));
-        }
-        if ready(0)
-            && let Err(error) = answer.fill()
-        {
-            return Ok(Err(error));
-        }
+        session.carry_out_until(path, request, terminal, Interrupt::Readable(stop))
     }
 }

@@ -8,8 +8,10 @@ use runtime::keeper::LaunchError;
 
 use super::*;
 use crate::api::UpOptions;
+use crate::cli::build::{Voice, When};
 use crate::cli::terminal::{Ansi, ProgressMode};
 use crate::cli::up::watch::Abort;
+use crate::cli::watch::engine::Wishes;
 use crate::cli::{ps, testing};
 use crate::event::{Kind, Status};
 use crate::record::{Phase, ProcessName, Roots};
@@ -130,7 +132,15 @@ fn up(abort: Abort, script: fn(&mut Supervisor)) -> (Result<u8, CommandError>, V
     let session = Session::starting_with(&context, "p", |_| {
         Err(LaunchError::Start(std::io::ErrorKind::NotFound.into()))
     });
-    let code = run(&session, &request, watched, (look, false), None, &context, &mut terminal);
+    let wishes = Wishes {
+        services: Vec::new(),
+        options: UpOptions::default(),
+        missing: When::Missing,
+        voice: Voice::Quiet,
+        prune: false,
+    };
+    let beside = Beside::new(&context, wishes, When::Missing);
+    let code = run(&session, &request, watched, (look, false), beside, &context, &mut terminal);
     (code, supervisor.join().unwrap())
 }
 

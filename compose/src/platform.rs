@@ -4,30 +4,53 @@
 
 use images::Platform;
 
-use super::error::{CommandError, USAGE};
-use crate::model::Project;
+use crate::model::{Project, ServiceName};
 
 const VARIABLE: &str = "DOCKER_DEFAULT_PLATFORM";
+
+/// The variable cannot be obeyed.
+#[derive(Debug, thiserror::Error)]
+pub enum PlatformError {
+    /// It names no platform.
+    #[error(transparent)]
+    Unknown(#[from] images::PlatformError),
+    /// It names none of those that a service is built for.
+    #[error("service {service} is not built for {platform}, which {VARIABLE} names")]
+    NotBuilt {
+        /// The service.
+        service: ServiceName,
+        /// The platform.
+        platform: String,
+    },
+}
+
+impl PlatformError {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::Unknown(_) => format!("{VARIABLE} says so: correct or unset it"),
+            Self::NotBuilt { service, .. } => {
+                format!("add it to `build.platforms` of {service}, or unset the variable")
+            }
+        }
+    }
+}
 
 /// The platform that the variable names for commands without a project; nothing for this machine's own.
 ///
 /// # Errors
 ///
-/// When it is none.
-pub fn default() -> Result<Option<Platform>, CommandError> {
+/// [`PlatformError::Unknown`].
+pub fn default() -> Result<Option<Platform>, PlatformError> {
     std::env::var(VARIABLE).ok().map_or(Ok(None), |text| parse(&text))
 }
 
-fn parse(text: &str) -> Result<Option<Platform>, CommandError> {
+fn parse(text: &str) -> Result<Option<Platform>, PlatformError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let wrong = |error| {
-        CommandError::new(&error)
-            .help(format!("{VARIABLE} says so: correct or unset it"))
-            .code(USAGE)
-    };
-    let platform: Platform = text.parse().map_err(wrong)?;
+    let platform: Platform = text.parse()?;
     // Naming what is the default anyway makes no container another one.
     Ok(Some(platform).filter(|platform| *platform != Platform::host()))
 }
@@ -36,8 +59,8 @@ fn parse(text: &str) -> Result<Option<Platform>, CommandError> {
 ///
 /// # Errors
 ///
-/// When it is none, or none of those that a service is to be built for.
-pub fn fill_in(project: &mut Project) -> Result<(), CommandError> {
+/// [`PlatformError`].
+pub fn fill_in(project: &mut Project) -> Result<(), PlatformError> {
     let Some(text) = project.environment.get(VARIABLE) else { return Ok(()) };
     let Some(platform) = parse(text)? else { return Ok(()) };
     let platform = platform.to_string();
@@ -49,11 +72,7 @@ pub fn fill_in(project: &mut Project) -> Result<(), CommandError> {
             && !build.platforms.is_empty()
         {
             if !build.platforms.contains(&platform) {
-                let name = &service.name;
-                return Err(CommandError::failed(format!(
-                    "service {name} is not built for {platform}, which {VARIABLE} names"
-                ))
-                .help(format!("add it to `build.platforms` of {name}, or unset the variable")));
+                return Err(PlatformError::NotBuilt { service: service.name.clone(), platform });
             }
             build.platforms = vec![platform.clone()];
         }
@@ -88,6 +107,6 @@ mod tests {
         }
         project.services.values_mut().for_each(|service| service.platform = None);
         project.environment.insert(VARIABLE.into(), "arm".into());
-        assert_eq!(fill_in(&mut project).unwrap_err().code, USAGE);
+        assert!(matches!(fill_in(&mut project), Err(PlatformError::Unknown(_))));
     }
 }
