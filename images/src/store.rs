@@ -77,6 +77,11 @@ impl Store {
         Ok(store)
     }
 
+    /// The same store, only to be looked into: nothing is made, and where nothing is there are no images.
+    pub fn look(data: &Path) -> Self {
+        Self { root: data.to_owned() }
+    }
+
     /// Its directory.
     pub(crate) fn root(&self) -> &Path {
         &self.root

@@ -136,6 +136,11 @@ impl Store {
         Ok(Self { data: data.to_owned(), run: run.to_owned() })
     }
 
+    /// The same store, only to be looked into: nothing is made, and where nothing is there are no networks.
+    pub fn look(data: &Path, run: &Path) -> Self {
+        Self { data: data.to_owned(), run: run.to_owned() }
+    }
+
     /// Finds the network or makes it, and brings its live part up where that is missing or broken.
     ///
     /// Labels are replaced by those that are wanted. The host is what the calling thread's namespace is.
@@ -196,9 +201,11 @@ impl Store {
     ///
     /// [`StoreError::File`] when one cannot be read.
     pub fn list(&self) -> Result<Vec<Record>, StoreError> {
-        let entries = fs::read_dir(&self.data)
-            .map_err(|source| FileError::new("read", &self.data, source))?
-            .flatten();
+        let entries = match fs::read_dir(&self.data) {
+            Ok(entries) => entries.flatten(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(FileError::new("read", &self.data, source).into()),
+        };
         let names = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let mut names: Vec<NetworkName> = names.collect();
         names.sort();

@@ -204,19 +204,7 @@ fn networks(stage: &Stage) -> Verdict {
     };
     let asks = |from: &str, name: &str| {
         let url = format!("http://{name}:8000/passwd");
-        stage.compose([
-            "exec",
-            "-T",
-            from,
-            "/bin/busybox",
-            "wget",
-            "-T",
-            "5",
-            "-q",
-            "-O",
-            "-",
-            &url,
-        ])
+        stage.compose(["exec", "-T", from, "/bin/busybox", "wget", "-q", "-O", "-", &url])
     };
     let finds = |from: &str, name: &str| -> Verdict {
         eventually(BOUND, || Ok(asks(from, name).success()?.says("root").map(drop)?))

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use scenarios::{Stage, Verdict};
+use scenarios::{Need, Stage, Verdict};
 
 use super::build::base;
 use crate::Scenario;
@@ -13,6 +13,11 @@ use crate::Scenario;
 pub(super) fn all() -> Vec<Scenario> {
     vec![
         Scenario::plain("plan_tells_what_up_would_do_and_changes_nothing", tells),
+        Scenario::needing(
+            "plan_makes_no_call_that_changes_anything",
+            &[Need::Root, Need::Trace],
+            only_looks,
+        ),
         Scenario::plain("plan_is_carried_out_exactly_or_not_at_all", carries_out),
     ]
 }
@@ -57,6 +62,57 @@ fn tells(stage: &Stage) -> Verdict {
     assert_eq!(plans[0]["steps"][0]["action"], "create_container");
     assert_eq!(files(&stage.roots.join("data")), before);
     stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// Calls that change something, or make somebody else do so. What is opened is looked at more closely.
+const CALLS: &str = "open,openat,openat2,creat,mkdir,mkdirat,rmdir,unlink,unlinkat,rename,renameat,renameat2,link,linkat,\
+    symlink,symlinkat,mknod,mknodat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,truncate,ftruncate,fallocate,utimensat,\
+    setxattr,lsetxattr,fsetxattr,mount,umount2,move_mount,fsmount,pivot_root,unshare,setns,kill,tkill,tgkill,pidfd_send_signal,\
+    fork,vfork,clone,clone3,execve,execveat,socket,bind,connect,sendto,sendmsg,sethostname,bpf,keyctl,pwrite64,pwritev,writev,\
+    copy_file_range,sendfile,splice,sync,syncfs,fsync,fdatasync";
+
+/// The calls of `words`, but for its own beginning and what it opens to read.
+fn changes(stage: &Stage, words: &[&str]) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    let told = stage.folder.join("calls");
+    let compose = stage.compose_command(words);
+    let mut traced = stage.command("strace");
+    traced.args(["-f", "-qq", "-e", "signal=none", "-e"]).arg(format!("trace={CALLS}")).arg("-o");
+    traced.arg(&told).arg(compose.get_program()).args(compose.get_args());
+    let run = stage.run(traced, None);
+    assert!(!run.timed_out && run.stderr.is_empty(), "{run:?}");
+    let calls = fs::read_to_string(told)?;
+    let call = |line: &str| line.split_once(' ').map(|(_, call)| call.trim().to_owned());
+    let mut calls: Vec<String> = calls.lines().filter_map(call).collect();
+    assert!(calls.first().is_some_and(|first| first.starts_with("execve(")), "{calls:?}");
+    calls.remove(0);
+    let only_reads = |call: &String| {
+        let writes = ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_TMPFILE"];
+        call.starts_with("open") && !writes.iter().any(|flag| call.contains(flag))
+    };
+    calls.retain(|call| !only_reads(call) && !call.starts_with("+++"));
+    Ok(calls)
+}
+
+fn only_looks(stage: &Stage) -> Verdict {
+    // Nothing is there yet, not even the folders of the stores.
+    let none: Vec<String> = Vec::new();
+    stage.file("compose.yaml", "services: {web: {image: 'rootfs:/', command: sleep 600}}")?;
+    assert_eq!(changes(stage, &["plan"])?, none);
+    base(stage)?;
+    compose_file(stage, "    ports: ['127.0.0.1:8080:80']\n    volumes: [data:/data]\n")?;
+    let mut text = fs::read_to_string(stage.folder.join("compose.yaml"))?;
+    text.push_str("volumes: {data: {}}\n");
+    stage.file("compose.yaml", &text)?;
+    for words in [&["plan"][..], &["diff"], &["up", "--dry-run"]] {
+        assert_eq!(changes(stage, words)?, none, "{words:?}");
+    }
+    stage.compose(["up", "--detach"]).success()?;
+    stage.file("compose.yaml", &text.replace("sleep 600", "sleep 601"))?;
+    for words in [&["plan"][..], &["plan", "--format", "json"], &["down", "--dry-run"]] {
+        assert_eq!(changes(stage, words)?, none, "{words:?}");
+    }
+    stage.compose(["down", "--volumes"]).success()?;
     Ok(())
 }
 

@@ -18,6 +18,8 @@ pub enum Need {
     Conformance,
     /// A memory controller: limits are enforced.
     Memory,
+    /// `strace`, to see which system calls are made.
+    Trace,
 }
 
 impl Need {
@@ -30,6 +32,7 @@ impl Need {
             Self::Registry => "registry",
             Self::Conformance => "conformance",
             Self::Memory => "memory",
+            Self::Trace => "trace",
         }
     }
 
@@ -53,6 +56,7 @@ impl Need {
                 ),
                 Some(_) => programs(&["python3"]),
             },
+            Self::Trace => programs(&["strace"]),
             Self::Memory => {
                 let found =
                     ["/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory"]

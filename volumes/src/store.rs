@@ -117,6 +117,11 @@ impl Store {
         Ok(Self { root: root.to_owned() })
     }
 
+    /// The same store, only to be looked into: nothing is made, and where nothing is there are no volumes.
+    pub fn look(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
     /// Makes the volume, or finds it. Labels of one that exists stay as they are.
     ///
     /// # Errors
@@ -182,7 +187,12 @@ impl Store {
     pub fn list(&self) -> Result<Vec<Volume>, StoreError> {
         let failed = |source| StoreError::Read { path: self.root.clone(), source };
         let mut volumes = Vec::new();
-        for entry in fs::read_dir(&self.root).map_err(failed)? {
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(volumes),
+            Err(error) => return Err(failed(error)),
+        };
+        for entry in entries {
             let name = entry.map_err(failed)?.file_name();
             // A volume may go while we look.
             volumes.extend(name.to_str().map(|name| self.find(name)).transpose()?.flatten());

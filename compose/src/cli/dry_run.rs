@@ -95,10 +95,9 @@ fn observe(
     let failed = |error: &dyn std::error::Error| {
         CommandError::new(error).help("check that the data root is readable and not full")
     };
-    let networks = network::Store::open(&roots.networks(), &roots.network_namespaces());
-    let networks = networks.map_err(|error| failed(&error))?;
-    let volumes = volumes::Store::open(&roots.volumes()).map_err(|error| failed(&error))?;
-    let images = images::Store::open(&roots.images()).map_err(|error| failed(&error))?;
+    let networks = network::Store::look(&roots.networks(), &roots.network_namespaces());
+    let volumes = volumes::Store::look(&roots.volumes());
+    let images = images::Store::look(&roots.images());
     let stores = OnDisk { networks: &networks, volumes: &volumes, images: &images };
     let observed = match project {
         Some(project) => observe::observe(roots, project, &stores),

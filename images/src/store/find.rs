@@ -78,6 +78,9 @@ impl Store {
         if let Some(directory) = name.strip_prefix(DIRECTORY) {
             return Ok(Some(directory_image(name, Path::new(directory))?));
         }
+        if !self.index().exists() {
+            return Ok(None);
+        }
         let _lock = self.lock_index(Mode::Shared)?;
         let index = Index::read(&self.index())?;
         let found = self.select(&index, name)?;

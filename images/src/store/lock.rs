@@ -40,7 +40,11 @@ impl Lock {
             Mode::Shared => FlockOperation::LockShared,
             Mode::Exclusive => FlockOperation::LockExclusive,
         };
-        let file = open(path)?;
+        // Who only reads makes no file if there is one.
+        let file = match (mode, File::open(path)) {
+            (Mode::Shared, Ok(file)) => file,
+            _ => open(path)?,
+        };
         match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation)) {
             Ok(()) => Ok(Self { _file: file }),
             Err(errno) => Err(StoreError::access("lock", path)(errno.into())),
