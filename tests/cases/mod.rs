@@ -17,6 +17,7 @@ mod mistakes;
 mod network;
 mod plan;
 mod registry;
+mod rollout;
 mod system;
 mod volumes;
 mod watch;
@@ -45,6 +46,7 @@ const FILES: &[&str] = &[
     "network",
     "plan",
     "registry",
+    "rollout",
     "system",
     "volumes",
     "watch",
@@ -76,6 +78,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         network::all(),
         plan::all(),
         registry::all(),
+        rollout::all(),
         system::all(),
         volumes::all(),
         watch::all(),

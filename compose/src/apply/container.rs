@@ -253,10 +253,14 @@ fn make(
         joins,
         network: &start.network,
     });
+    let state = ContainerState { aside: create.aside, ..ContainerState::default() };
+    if create.aside {
+        state.write(paths)?;
+    }
     record.write(&supervisor.roots)?;
     // Left behind it would be of no use: a container with a record is none that was cut off.
     let _ = fs::remove_file(unfinished);
-    let live = Live::new(&supervisor.roots, record, start, ContainerState::default());
+    let live = Live::new(&supervisor.roots, record, start, state);
     Ok(supervisor.add(live))
 }
 
@@ -395,7 +399,7 @@ pub fn network_start(
             gateway_priority: attachment.gateway_priority,
             link_local: endpoint::link_local(&attachment.link_local_ips)?,
             settings,
-            ..EndpointWish::new(id, &lease_key(project, create), interface)
+            ..EndpointWish::new(id, &lease_key(walk, project, create, &network), interface)
         };
         places.push(Place { network, wish, links: BTreeMap::new() });
     }
@@ -426,13 +430,24 @@ fn lease_fixed(supervisor: &Supervisor, network: &NetworkStart) -> Result<(), Cr
     Ok(())
 }
 
-/// Who keeps an address: the replica, through all containers that it will be.
-fn lease_key(project: &Project, create: &CreateContainer) -> String {
+/// Who keeps an address: the replica, through all containers that it will be. Two of them that run side by side have
+/// an address each.
+fn lease_key(walk: &Walk, project: &Project, create: &CreateContainer, network: &str) -> String {
     let instance = &create.instance;
     if create.oneoff {
-        format!("{}/{}", project.name, instance.name)
-    } else {
-        format!("{}/{}/{}", project.name, instance.service, instance.number)
+        return format!("{}/{}", project.name, instance.name);
+    }
+    let own = format!("{}/{}/{}", project.name, instance.service, instance.number);
+    let before = create.replaces.as_ref().and_then(|id| walk.supervisor.container(id));
+    let before = before.and_then(|live| {
+        let record = live.record();
+        let place = record.networks.iter().find(|place| place.network == network)?;
+        Some(place.lease_key.clone())
+    });
+    match (before, create.aside) {
+        (Some(key), true) if key == own => format!("{own}/beside"),
+        (Some(key), false) => key,
+        (Some(_), true) | (None, _) => own,
     }
 }
 

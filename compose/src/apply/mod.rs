@@ -11,6 +11,7 @@ pub mod driver;
 pub mod endpoint;
 pub mod explain;
 mod folders;
+mod hand_over;
 pub mod image;
 mod logging;
 mod mounts;

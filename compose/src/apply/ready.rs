@@ -78,7 +78,8 @@ impl NotReady {
     }
 }
 
-fn last_words(output: &str) -> String {
+/// What a probe said, behind a colon.
+pub(super) fn last_words(output: &str) -> String {
     match output.trim() {
         "" => String::new(),
         output => format!(": {output}"),
@@ -87,7 +88,7 @@ fn last_words(output: &str) -> String {
 
 /// What a look at one container says.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Ready,
     Wait,
     Never(NotReady),
@@ -163,7 +164,8 @@ async fn until(live: &Live, condition: Condition) -> Result<(), NotReady> {
     }
 }
 
-fn look(live: &Live, condition: Condition) -> Verdict {
+/// Whether a container is as `condition` says.
+pub(super) fn look(live: &Live, condition: Condition) -> Verdict {
     let state = live.state();
     let name = || live.record().name.clone();
     let code = || state.exit.map_or(255, |status| status.shell_code());

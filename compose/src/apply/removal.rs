@@ -75,6 +75,7 @@ pub async fn remove(
     names::release(&supervisor.roots, &live.record().name, id)?;
     exit::remove_cgroup(&live);
     supervisor.forget(id);
+    give_back_name(supervisor, &live.record().name);
     supervisor.tell(&live, Change::Removed);
     for volume in volumes {
         supervisor.volumes.remove(volume, &supervisor.users_of_volume(volume))?;
@@ -82,6 +83,18 @@ pub async fn remove(
     remove_garbage(supervisor, id).await?;
     release_addresses(supervisor, &live);
     Ok(())
+}
+
+/// Gives the name to the container in whose place another one was that is no more.
+fn give_back_name(supervisor: &Supervisor, name: &str) {
+    let Some(heir) = supervisor.all().into_iter().find(|live| live.record().name == name) else {
+        return;
+    };
+    let claimed =
+        names::claim(&supervisor.roots, name, &supervisor.project, &heir.record().id, None);
+    if let Err(error) = claimed {
+        tracing::debug!(container = name, %error, "its name");
+    }
 }
 
 /// Gives its addresses back, unless the container in its place has them now.

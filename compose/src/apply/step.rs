@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use tokio::sync::watch;
 
+use super::hand_over::{self, HandOverError};
 use super::pre_start::{self, PreStartError};
 use super::run::{StepFailure, Walk};
 use super::{container, explain, image, network, ready, removal, update, volume};
@@ -112,6 +113,24 @@ pub async fn carry_out(
                     let help = "the container runs; correct the command, then `compose up --force-recreate`";
                     failed(&error, 1)
                         .at(place_of(walk, &instance.service, "post_start"))
+                        .with_help(help)
+                })
+            })
+            .await
+        }
+        Action::HandOver { instance, target, from, grace, monitor } => {
+            let container = walk.id_of(target).and_then(|id| walk.supervisor.container(&id));
+            let Some(live) = container else { return Err(vanished(instance)) };
+            let from = from.as_ref().and_then(|id| walk.supervisor.container(id));
+            let before = hand_over::Predecessor { live: from, grace: *grace };
+            let words = [Status::Starting, Status::Started];
+            told(walk, Kind::Container, &instance.name, words, async {
+                let handed = hand_over::hand_over(walk, &live, before, *monitor, interrupts).await;
+                handed.map_err(|error| {
+                    let help = "the old container serves on, and the new one is gone; correct it, then `compose up`";
+                    let code = if matches!(error, HandOverError::Interrupted) { 130 } else { 1 };
+                    failed(&error, code)
+                        .at(place_of(walk, &instance.service, "healthcheck"))
                         .with_help(help)
                 })
             })

@@ -118,6 +118,7 @@ fn wanted(
         image_id: record.image_id.clone(),
         config_hash: update.config_hash.clone(),
         replaces: None,
+        aside: false,
         inherits: Default::default(),
         joins: Vec::new(),
     };

@@ -37,7 +37,7 @@ pub fn container<'a>(
         .clone()
         .filter(fits)
         .filter(|one| among == Among::All || one.state.phase.is_up())
-        .min_by_key(|one| (one.record.oneoff, one.record.number));
+        .min_by_key(|one| (one.state.aside, one.record.oneoff, one.record.number));
     candidate.ok_or_else(|| missing(service, index, all.clone().find(fits)))
 }
 

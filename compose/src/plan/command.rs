@@ -328,5 +328,6 @@ fn start_of(container: &Container, because: Cause, after: BTreeSet<StepId>) -> S
         because,
         after,
         hooks: Vec::new(),
+        hand_over: None,
     }
 }

@@ -81,6 +81,7 @@ pub(super) fn before(
                 image,
                 config_hash: like.config_hash.to_owned(),
                 replaces: None,
+                aside: false,
                 inherits: BTreeMap::new(),
                 joins: like.joins.to_vec(),
             };

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::hooks::{Likeness, before};
 use super::resource::Need as ResourceNeed;
 use super::service::{Fate, Replica, Wish};
-use super::starting::{Start, Starter};
+use super::starting::{HandOver, Start, Starter};
 use super::stopping::{self, Anonymous, Stop, Stopped, Then, grace};
 use super::up::{Decided, OneOff};
 use super::{
-    Action, Cause, Condition, CreateContainer, Need, Plan, PlannedJoin, StepId, Target,
+    Action, Cause, Condition, CreateContainer, Instance, Need, Plan, PlannedJoin, StepId, Target,
     UpdateContainer,
 };
 use crate::model::{DependencyCondition, Networking, Port, ServiceName};
@@ -116,7 +117,7 @@ impl<'d, 'a> Layout<'d, 'a> {
                     Target::Created(step) => Some(step),
                     Target::Existing(_) => None,
                 }));
-                let predecessor = replica.container();
+                let predecessor = replica.predecessor();
                 let action = Action::CreateContainer(CreateContainer {
                     instance: replica.instance.clone(),
                     oneoff: false,
@@ -124,6 +125,7 @@ impl<'d, 'a> Layout<'d, 'a> {
                     image_id: image_id.to_owned(),
                     config_hash: wish.hash.clone(),
                     replaces: predecessor.map(|container| container.record.id.clone()),
+                    aside: self.starts_first(replica),
                     inherits: predecessor.map(|one| self.inherits(one)).unwrap_or_default(),
                     joins,
                 });
@@ -182,7 +184,9 @@ impl<'d, 'a> Layout<'d, 'a> {
         };
         for (service, outcome) in &decided.outcomes {
             for replica in &outcome.replicas {
-                if let Fate::Replace(container, because) = &replica.fate {
+                if let Fate::Replace(container, because) = &replica.fate
+                    && !self.starts_first(replica)
+                {
                     let successor = self.created.get(&(*service, replica.instance.number));
                     queue.push(Stop {
                         container,
@@ -203,6 +207,62 @@ impl<'d, 'a> Layout<'d, 'a> {
             grace(Some(decided.project), decided.options.timeout_seconds, container)
         };
         self.stopped = stopping::stop_all(&mut self.plan, decided.graph, queue, grace);
+    }
+
+    /// Whether the container in the place of `replica` serves until the new one takes over.
+    fn starts_first(&self, replica: &Replica<'_>) -> bool {
+        let Instance { service, number, .. } = &replica.instance;
+        self.decided.rollouts.get(&(service, *number)).is_some_and(Result::is_ok)
+    }
+
+    /// Stops and removes those that have handed over.
+    fn retire(&mut self, handed: &BTreeMap<(ServiceName, u32), StepId>) {
+        let decided = self.decided;
+        let mut queue = Vec::new();
+        for replica in decided.outcomes.values().flat_map(|outcome| &outcome.replicas) {
+            let Instance { service, number, .. } = &replica.instance;
+            let (Some(container), Some(step)) =
+                (replica.predecessor(), handed.get(&(service.clone(), *number)))
+            else {
+                continue;
+            };
+            let anonymous = match decided.options.renew_anonymous_volumes {
+                true if matches!(replica.fate, Fate::Replace(..)) => Anonymous::Remove,
+                _ => Anonymous::Keep,
+            };
+            queue.push(Stop {
+                container,
+                because: replica.cause(),
+                after: BTreeSet::from([*step]),
+                then: Then::Remove(anonymous),
+            });
+        }
+        let grace = |container: &Container| {
+            grace(Some(decided.project), decided.options.timeout_seconds, container)
+        };
+        let Stopped { stops, removals } =
+            stopping::stop_all(&mut self.plan, decided.graph, queue, grace);
+        self.stopped.stops.extend(stops);
+        self.stopped.removals.extend(removals);
+    }
+
+    /// How the container in the place of `replica` takes over, if it does while another one serves.
+    fn hand_over(&self, replica: &Replica<'_>) -> Option<HandOver> {
+        let decided = self.decided;
+        let succeeds = matches!(replica.fate, Fate::Succeed(..));
+        if !succeeds && !self.starts_first(replica) {
+            return None;
+        }
+        let from = replica.predecessor();
+        let seconds = decided.options.timeout_seconds;
+        let config = decided.wishes[&replica.instance.service].service.deploy.as_ref();
+        let config = config.and_then(|deploy| deploy.update.as_ref());
+        Some(HandOver {
+            from: from.map(|one| one.record.id.clone()),
+            grace: from.map_or(Duration::ZERO, |one| grace(Some(decided.project), seconds, one)),
+            monitor: config.and_then(|config| config.monitor),
+            at_once: config.and_then(|config| config.parallelism).unwrap_or(1),
+        })
     }
 
     fn replace_networks(&mut self) {
@@ -272,10 +332,13 @@ impl<'d, 'a> Layout<'d, 'a> {
                 because: because.clone(),
                 after,
                 hooks: Vec::new(),
+                hand_over: None,
             });
         }
         let mut starter = Starter::new(decided.graph, decided.present());
         starter.start_all(&mut self.plan, queue);
+        let handed = std::mem::take(&mut starter.handed);
+        self.retire(&handed);
         if let Some(one_off) = one_off {
             self.visit(&mut starter, one_off);
         }
@@ -300,6 +363,7 @@ impl<'d, 'a> Layout<'d, 'a> {
             image_id: image_id.to_owned(),
             config_hash: wish.hash.clone(),
             replaces: None,
+            aside: false,
             inherits: BTreeMap::new(),
             joins,
         });
@@ -326,6 +390,13 @@ impl<'d, 'a> Layout<'d, 'a> {
                 after.extend(self.updates.get(container.record.id.as_str()));
                 Target::Existing(container.record.id.clone())
             }
+            Fate::Succeed(container, _) => {
+                if !decided.options.start {
+                    return None;
+                }
+                after.append(&mut self.ground_of(&container.record));
+                Target::Existing(container.record.id.clone())
+            }
             Fate::Replace(..) | Fate::Create => {
                 if !decided.options.start {
                     return None;
@@ -339,7 +410,8 @@ impl<'d, 'a> Layout<'d, 'a> {
             }
         };
         after.append(&mut self.vacated(replica));
-        Some(Start { instance, target, because: replica.cause(), after, hooks: Vec::new() })
+        let (because, hand_over) = (replica.cause(), self.hand_over(replica));
+        Some(Start { instance, target, because, after, hooks: Vec::new(), hand_over })
     }
 
     /// Has the hooks of a service run before its containers start.

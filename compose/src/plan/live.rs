@@ -9,7 +9,7 @@ use super::{Cause, Named};
 use crate::hash::{Change, Definition};
 use crate::model::{Attachment, DEFAULT_STOP_GRACE, Expose, Networking, Port, Service};
 use crate::observe::Observed;
-use crate::record::Container;
+use crate::record::{Container, ContainerRecord};
 
 /// The port on which names are answered inside of a container.
 const DNS_PORT: u16 = 53;
@@ -32,6 +32,19 @@ pub(super) struct Update {
 pub(super) struct Surroundings<'s> {
     pub observed: &'s Observed,
     pub resources: &'s Resources<'s>,
+}
+
+impl Surroundings<'_> {
+    /// Whether none of the networks of a container, those that it has and those that it is to have, is about to be made
+    /// anew.
+    pub fn networks_stay(&self, record: &ContainerRecord, wish: &Wish<'_>) -> bool {
+        let before = record.networks.iter().map(|endpoint| endpoint.network.as_str());
+        let mut all = before.chain(wish.networks.iter().copied());
+        all.all(|name| {
+            let need = self.resources.networks.get(name);
+            !matches!(need, Some((_, Need::Replace(_))))
+        })
+    }
 }
 
 /// Compares a container with what it is to be, key by key.
@@ -162,18 +175,8 @@ impl<'c> Comparison<'c> {
         new.iter().all(|(key, place)| match old.get(key) {
             Some(before) => stays(place, before),
             None => comes(place),
-        }) && self.networks_stay()
+        }) && self.around.networks_stay(&self.have.record, self.wish)
             && self.addresses_are_free(new.values())
-    }
-
-    /// Whether none of its networks, old and new, is about to be made anew.
-    fn networks_stay(&self) -> bool {
-        let before = self.have.record.networks.iter().map(|endpoint| endpoint.network.as_str());
-        let mut all = before.chain(self.wish.networks.iter().copied());
-        all.all(|name| {
-            let need = self.around.resources.networks.get(name);
-            !matches!(need, Some((_, Need::Replace(_))))
-        })
     }
 
     fn addresses_are_free<'a>(&self, places: impl Iterator<Item = &'a Attachment>) -> bool {

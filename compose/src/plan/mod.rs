@@ -39,6 +39,7 @@ mod layout;
 mod live;
 mod refusal;
 mod resource;
+mod rollout;
 mod scope;
 mod service;
 mod starting;
@@ -62,7 +63,7 @@ pub use step::{
 };
 pub use up::{run, up};
 
-use crate::model::Place;
+use crate::model::{Place, ServiceName};
 
 /// What has to change, in an order that leaves as much as possible to be done side by side.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +123,15 @@ pub enum Warning {
         project: String,
         /// Their names.
         containers: Vec<String>,
+    },
+    /// The new containers of a service cannot run beside the old ones, although it asks for that.
+    StopsFirst {
+        /// The service.
+        service: ServiceName,
+        /// Why not.
+        obstacle: String,
+        /// Where the file names it.
+        place: Option<Place>,
     },
     /// A network of that name was not made by this project.
     ForeignNetwork {

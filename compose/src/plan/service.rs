@@ -118,6 +118,9 @@ pub(super) enum Fate<'a> {
     Keep(&'a Container),
     /// It is there, and is changed as it is.
     Update(&'a Container, Update),
+    /// It is there, stands aside, and takes over from the other one, if that is still there: an update that starts
+    /// first was cut off.
+    Succeed(&'a Container, Option<&'a Container>),
     /// It is made in the place of this one.
     Replace(&'a Container, Cause),
     /// It is made.
@@ -125,20 +128,11 @@ pub(super) enum Fate<'a> {
 }
 
 impl<'a> Replica<'a> {
-    /// The container that stands in this place.
-    pub fn container(&self) -> Option<&'a Container> {
-        match self.fate {
-            Fate::Keep(container) | Fate::Update(container, _) | Fate::Replace(container, _) => {
-                Some(container)
-            }
-            Fate::Create => None,
-        }
-    }
-
     /// Why there are steps for it.
     pub fn cause(&self) -> Cause {
         match &self.fate {
             Fate::Keep(_) | Fate::Update(..) => Cause::NotRunning,
+            Fate::Succeed(..) => Cause::CutOff,
             Fate::Replace(_, cause) => cause.clone(),
             Fate::Create => Cause::Missing,
         }
@@ -147,8 +141,19 @@ impl<'a> Replica<'a> {
     /// The container that will still stand in this place.
     pub fn kept(&self) -> Option<&'a Container> {
         match self.fate {
-            Fate::Keep(container) | Fate::Update(container, _) => Some(container),
+            Fate::Keep(container) | Fate::Update(container, _) | Fate::Succeed(container, _) => {
+                Some(container)
+            }
             Fate::Replace(..) | Fate::Create => None,
+        }
+    }
+
+    /// The container that serves in this place and will not.
+    pub fn predecessor(&self) -> Option<&'a Container> {
+        match self.fate {
+            Fate::Replace(container, _) => Some(container),
+            Fate::Succeed(_, predecessor) => predecessor,
+            Fate::Keep(_) | Fate::Update(..) | Fate::Create => None,
         }
     }
 }
@@ -178,8 +183,12 @@ pub(super) fn decide<'a>(
     let judge =
         |container: &&'a Container| (*container, divergence(wish, container, around, &partner));
     let judged = have.iter().map(judge);
-    let mut standing = unique(judged.collect(), &mut outcome.surplus);
+    let may_succeed = |container: &Container| may_succeed(container, wish, policy, around);
+    let mut beside = BTreeMap::new();
+    let mut standing = unique(judged.collect(), may_succeed, &mut beside, &mut outcome.surplus);
     scale_down(&mut standing, replicas as usize, &mut outcome.surplus);
+    let scaled_down = beside.extract_if(.., |number, _| !standing.contains_key(number));
+    outcome.surplus.extend(scaled_down.map(|(_, container)| (container, Cause::ScaledDown)));
 
     let instance = |number| Instance {
         service: wish.service.name.clone(),
@@ -192,9 +201,15 @@ pub(super) fn decide<'a>(
         outcome.replicas.push(Replica { instance: instance(number), fate: Fate::Create });
     }
     for (number, (container, diverged)) in standing {
-        let fate = fate(container, diverged, policy);
+        let fate =
+            match container.state.aside && may_succeed(container) && diverged == Divergence::None {
+                true => Fate::Succeed(container, beside.remove(&number)),
+                false => fate(container, diverged, policy),
+            };
         outcome.replicas.push(Replica { instance: instance(number), fate });
     }
+    // In the place of these there is one that serves already.
+    outcome.surplus.extend(beside.into_values().map(|container| (container, Cause::Superseded)));
     outcome.replicas.sort_by_key(|replica| replica.instance.number);
     outcome
 }
@@ -237,17 +252,38 @@ impl Divergence {
     }
 }
 
+/// Whether a container that stands aside may still take over: it is not to be made anew once more, and its networks stay.
+fn may_succeed(
+    container: &Container,
+    wish: &Wish<'_>,
+    policy: Policy,
+    around: Surroundings<'_>,
+) -> bool {
+    let is_new = policy.recreate != Recreate::Always || container.record.created >= policy.began;
+    let mut networks = container.record.networks.iter();
+    let all_there =
+        networks.all(|place| !around.resources.networks.contains_key(place.network.as_str()));
+    is_new && all_there && around.networks_stay(&container.record, wish)
+}
+
 /// Keeps one container of each number: a command that was cut off between the
-/// creation of a new one and the removal of the old one has left both.
+/// creation of a new one and the removal of the old one has left both. Of a new
+/// one that stands aside the other is kept in mind: it serves until it hands over.
 fn unique<'a>(
     judged: Vec<Judged<'a>>,
+    may_succeed: impl Fn(&Container) -> bool,
+    beside: &mut BTreeMap<u32, &'a Container>,
     surplus: &mut Vec<(&'a Container, Cause)>,
 ) -> BTreeMap<u32, Judged<'a>> {
     let mut standing: BTreeMap<u32, Judged<'a>> = BTreeMap::new();
     for candidate in judged {
         let rank = |(container, diverged): &Judged<'a>| {
-            let fits = !diverged.recreates();
-            (fits, container.record.created, container.record.id.clone())
+            let aside = container.state.aside;
+            let fits = match aside {
+                true => *diverged == Divergence::None && may_succeed(container),
+                false => !diverged.recreates(),
+            };
+            (fits, !aside, container.record.created, container.record.id.clone())
         };
         let number = candidate.0.record.number;
         let loser = match standing.remove(&number) {
@@ -260,7 +296,10 @@ fn unique<'a>(
                 other
             }
         };
-        surplus.extend(loser.map(|(container, _)| (container, Cause::Superseded)));
+        let Some((loser, _)) = loser else { continue };
+        let serves = !loser.state.aside && standing[&number].0.state.aside;
+        let other = if serves { beside.insert(number, loser) } else { Some(loser) };
+        surplus.extend(other.map(|container| (container, Cause::Superseded)));
     }
     standing
 }

@@ -1,6 +1,7 @@
 //! Starting containers in the order of their dependencies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::hooks::PlannedHook;
 use super::{Action, Cause, Condition, Instance, Named, Need, Plan, StepId, Target};
@@ -18,6 +19,32 @@ pub(super) struct Start {
     pub after: BTreeSet<StepId>,
     /// What runs to its end before.
     pub hooks: Vec<PlannedHook>,
+    /// It starts beside another one and takes over from that.
+    pub hand_over: Option<HandOver>,
+}
+
+/// How a container takes over from another one.
+#[derive(Debug)]
+pub(super) struct HandOver {
+    pub from: Option<String>,
+    pub grace: Duration,
+    pub monitor: Option<Duration>,
+    /// How many containers of the service do so at the same time; 0 means all.
+    pub at_once: u64,
+}
+
+impl Start {
+    /// The step that is left when everything before it is laid out.
+    fn action(self) -> (Action, Cause) {
+        let Self { instance, target, because, hand_over, .. } = self;
+        let action = match hand_over {
+            None => Action::StartContainer { instance, target },
+            Some(HandOver { from, grace, monitor, at_once: _ }) => {
+                Action::HandOver { instance, target, from, grace, monitor }
+            }
+        };
+        (action, because)
+    }
 }
 
 /// Adds starts to a plan, and the waits between them.
@@ -27,6 +54,8 @@ pub(super) struct Starter<'a> {
     /// Containers that stay as they are, of the services that may be waited for.
     present: BTreeMap<&'a ServiceName, Vec<&'a Container>>,
     started: BTreeMap<&'a ServiceName, BTreeSet<StepId>>,
+    /// The steps in which a replica takes over.
+    pub handed: BTreeMap<(ServiceName, u32), StepId>,
     waits: BTreeMap<(&'a ServiceName, Condition, Need), StepId>,
 }
 
@@ -35,7 +64,8 @@ impl<'a> Starter<'a> {
         graph: &'a Graph<'a>,
         present: BTreeMap<&'a ServiceName, Vec<&'a Container>>,
     ) -> Self {
-        Self { graph, present, started: BTreeMap::new(), waits: BTreeMap::new() }
+        let (started, handed, waits) = Default::default();
+        Self { graph, present, started, handed, waits }
     }
 
     /// Starts the containers in `queue`, dependencies first.
@@ -46,24 +76,39 @@ impl<'a> Starter<'a> {
                 continue;
             };
             let mut ready = self.dependencies(plan, service);
-            for Start { instance, target, because, after, hooks } in starts {
-                let mut after = &after | &ready;
-                for PlannedHook { index, create, once } in hooks {
-                    let action = Action::RunHook { index, create, target: target.clone() };
-                    let step = plan.push(action, because.clone(), after.clone());
+            let mut handed: Vec<StepId> = Vec::new();
+            for mut start in starts {
+                let mut after = &start.after | &ready;
+                if let Some(HandOver { at_once, .. }) = &start.hand_over {
+                    let before = usize::try_from(*at_once).ok().filter(|count| *count > 0);
+                    let before = before.and_then(|count| handed.len().checked_sub(count));
+                    after.extend(before.map(|index| handed[index]));
+                }
+                for PlannedHook { index, create, once } in std::mem::take(&mut start.hooks) {
+                    let target = start.target.clone();
+                    let action = Action::RunHook { index, create, target };
+                    let step = plan.push(action, start.because.clone(), after.clone());
                     after.insert(step);
                     if once {
                         ready.insert(step);
                     }
                 }
-                let action = Action::StartContainer { instance, target };
+                let place = (start.instance.service.clone(), start.instance.number);
+                let hands_over = start.hand_over.is_some();
+                let (action, because) = start.action();
                 let step = plan.push(action, because, after);
+                if hands_over {
+                    handed.push(step);
+                    self.handed.insert(place, step);
+                }
                 self.started.entry(service).or_default().insert(step);
             }
         }
         // Containers of services that the file does not have wait for nothing.
-        for Start { instance, target, because, after, .. } in queue.into_values().flatten() {
-            plan.push(Action::StartContainer { instance, target }, because, after);
+        for mut start in queue.into_values().flatten() {
+            let after = std::mem::take(&mut start.after);
+            let (action, because) = start.action();
+            plan.push(action, because, after);
         }
     }
 

@@ -65,6 +65,22 @@ pub enum Action {
         /// Which container.
         target: Target,
     },
+    /// Starts a container beside the one in whose place it comes, waits until it is ready, and has names and ports lead
+    /// to it; takes it away if it does not get ready.
+    HandOver {
+        /// Which replica.
+        instance: Instance,
+        /// The container that takes over.
+        target: Target,
+        /// The one that serves until then, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+        /// How long connections to that one may take to end.
+        grace: Duration,
+        /// How long the new one is watched for failure once it is ready.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        monitor: Option<Duration>,
+    },
     /// Makes a container for a `pre_start` hook, lets it run to its end, and removes it if that was a good one.
     RunHook {
         /// Which hook of its service, from 0.
@@ -155,6 +171,9 @@ pub struct CreateContainer {
     /// removes it: name and lease pass from that one to the new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
+    /// It stands aside until a later step hands over to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aside: bool,
     /// Anonymous volumes that it takes over, by target.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inherits: BTreeMap<PathBuf, String>,

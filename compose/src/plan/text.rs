@@ -51,6 +51,9 @@ impl fmt::Display for Action {
             }
             Self::RunHook { create, .. } => write!(f, "run {}", create.instance),
             Self::StartContainer { instance, .. } => write!(f, "start {instance}"),
+            Self::HandOver { instance, .. } => {
+                write!(f, "start {instance} beside the old one, and hand over when it is ready")
+            }
             Self::Await { service, condition, need } => match need {
                 Need::Required => write!(f, "await {service} {condition}"),
                 Need::Optional => write!(f, "await {service} {condition} if possible"),
@@ -115,6 +118,12 @@ impl fmt::Display for Warning {
                 "found orphan containers ({}) for project {project}; if a service was removed or renamed in the file, `--remove-orphans` cleans them up",
                 containers.join(", ")
             ),
+            Self::StopsFirst { service, obstacle, .. } => {
+                write!(
+                    f,
+                    "service {service} is stopped before its new containers start, although it asks for start-first: {obstacle}"
+                )
+            }
             Self::ForeignNetwork { name, .. } => write!(
                 f,
                 "network {name} exists but was not made by this project; set `external: true` to use it on purpose"

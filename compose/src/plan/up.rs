@@ -21,6 +21,7 @@ use super::hooks::{is_hook, missing_image};
 use super::layout::lay_out;
 use super::live::Surroundings;
 use super::resource::Resources;
+use super::rollout::{self, Obstacle};
 use super::scope::{Scope, Standing};
 use super::service::{Fate, Outcome, Partner, Policy, Replica, Wish, decide, leave};
 use super::{Cause, Instance, Named, Plan, PlanError, Refusal, Warning};
@@ -110,6 +111,8 @@ pub(super) struct Decided<'a> {
     /// Containers that stay and have to stop and start, by id.
     pub restarts: BTreeMap<&'a str, Cause>,
     pub orphans: Vec<&'a Container>,
+    /// The replicas whose new containers start before the old ones stop, or why they do not.
+    pub rollouts: BTreeMap<(&'a ServiceName, u32), Result<(), Obstacle>>,
 }
 
 impl<'a> Decided<'a> {
@@ -153,6 +156,7 @@ impl<'a> Decided<'a> {
             outcomes: BTreeMap::new(),
             restarts: BTreeMap::new(),
             orphans: orphans(project, observed),
+            rollouts: BTreeMap::new(),
         };
         for service in graph.start_order() {
             let outcome = decided.decide(service);
@@ -160,6 +164,7 @@ impl<'a> Decided<'a> {
             decided.decide_restarts(service);
         }
         decided.decide_other_restarts();
+        decided.rollouts = rollout::decide(&decided);
         decided.refuse();
         match std::mem::take(&mut decided.resources.refusals) {
             refusals if refusals.is_empty() => Ok(decided),
@@ -199,7 +204,8 @@ impl<'a> Decided<'a> {
     /// Finds out which containers of `service` stay but cannot run on as they are.
     fn decide_restarts(&mut self, service: &ServiceName) {
         let mut restarts = Vec::new();
-        for container in self.kept(service).filter(|container| container.state.phase.is_up()) {
+        let up = self.kept(service).filter(|container| container.state.phase.is_up());
+        for container in up.filter(|container| !container.state.aside) {
             let cause = self
                 .lost_resource(&container.record)
                 .or_else(|| self.lost_partner(service))
@@ -261,7 +267,7 @@ impl<'a> Decided<'a> {
     fn is_disturbed(&self, service: &ServiceName) -> bool {
         self.outcomes.get(service).is_some_and(|outcome| {
             outcome.replicas.iter().any(|replica| match &replica.fate {
-                Fate::Replace(..) => true,
+                Fate::Replace(..) | Fate::Succeed(..) => true,
                 Fate::Keep(container) | Fate::Update(container, _) => {
                     self.restarts.contains_key(container.record.id.as_str())
                 }
@@ -317,8 +323,7 @@ impl<'a> Decided<'a> {
     /// All containers that go.
     pub fn going(&self) -> impl Iterator<Item = &'a Container> {
         let replicas = self.outcomes.values().flat_map(|outcome| outcome.replicas.iter());
-        let replaced = replicas.filter(|replica| replica.kept().is_none());
-        let replaced = replaced.filter_map(Replica::container);
+        let replaced = replicas.filter_map(Replica::predecessor);
         self.surplus().map(|(container, _)| container).chain(replaced)
     }
 
@@ -413,6 +418,7 @@ impl<'a> Decided<'a> {
     /// What the user should know.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = self.resources.warnings.clone();
+        warnings.extend(rollout::warnings(self));
         if self.options.orphans == Orphans::Warn && !self.orphans.is_empty() {
             warnings.push(Warning::Orphans {
                 project: self.project.name.to_string(),

@@ -59,6 +59,10 @@ pub struct ContainerState {
     /// When it will be started again, while it is [`Phase::Restarting`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_start: Option<Timestamp>,
+    /// It stands aside for another container in its place, which is there already or still: nobody finds it by its
+    /// names, and its ports are not its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aside: bool,
     /// Somebody asked for the last stop: `unless-stopped` leaves it alone.
     #[serde(default)]
     pub stop_requested: bool,
@@ -89,6 +93,7 @@ impl Default for ContainerState {
             early_ends: 0,
             attempts: 0,
             next_start: None,
+            aside: false,
             stop_requested: false,
             health: None,
             endpoints: Vec::new(),

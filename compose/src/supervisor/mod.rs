@@ -402,10 +402,13 @@ impl Supervisor {
         self.containers.borrow().values().cloned().collect()
     }
 
-    /// The replicas of a service, by number.
+    /// The replicas of a service, by number; not those that stand aside.
     pub fn of_service(&self, service: &str) -> Vec<Rc<Live>> {
         let mut found = self.all();
-        found.retain(|live| live.record().service == service && !live.record().oneoff);
+        found.retain(|live| {
+            let record = live.record();
+            record.service == service && !record.oneoff && !live.state().aside
+        });
         found.sort_by_key(|live| live.record().number);
         found
     }

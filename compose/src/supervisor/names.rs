@@ -10,7 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use network::dns::{Door, Names, Outside, Resolver, Server, Upstreams, Zone};
-use network::{Endpoint, Family, Member, Network, NetworkName, Sandbox, Wanted, WayOut};
+use network::{
+    Endpoint, EndpointWish, Family, Member, Network, NetworkName, Sandbox, Wanted, WayOut,
+};
 use rustix::fs::inotify;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
@@ -251,7 +253,7 @@ pub fn attach(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), Attach
     let NetworkStart::Own(places) = &*start else { return Ok(()) };
     if live.descriptors.borrow().sandbox.is_none() {
         let sandbox = Sandbox::create()?;
-        let endpoints = match attach_all(supervisor, &sandbox, places) {
+        let endpoints = match attach_all(supervisor, live, &sandbox, places) {
             Ok(endpoints) => endpoints,
             Err(error) => {
                 detach(supervisor, live);
@@ -264,18 +266,29 @@ pub fn attach(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), Attach
     serve(supervisor, live)
 }
 
+/// The names by which the others find a container at `place`: none but its id while another one is in its place.
+fn names_at(live: &Live, place: &Place) -> Vec<String> {
+    match live.state().aside {
+        true => vec![live.record().short_id().to_owned()],
+        false => place.wish.names.clone(),
+    }
+}
+
 fn attach_all(
     supervisor: &Supervisor,
+    live: &Live,
     sandbox: &Sandbox,
     places: &[Place],
 ) -> Result<Vec<EndpointState>, AttachError> {
     let mut endpoints = Vec::new();
     let ways_out = WaysOut::of(supervisor, places)?;
-    for (index, Place { network: name, wish, links: _ }) in places.iter().enumerate() {
-        let network = network(supervisor, name)?;
-        let endpoint = network.attach(sandbox, wish, ways_out.at(index))?;
+    for (index, place) in places.iter().enumerate() {
+        let network = network(supervisor, &place.network)?;
+        let names = names_at(live, place);
+        let wish = EndpointWish { names: names.clone(), ..place.wish.clone() };
+        let endpoint = network.attach(sandbox, &wish, ways_out.at(index))?;
         endpoints.push(endpoint_state(&endpoint));
-        supervisor.names.joined(name, Member { endpoint, names: wish.names.clone() });
+        supervisor.names.joined(&place.network, Member { endpoint, names });
     }
     Ok(endpoints)
 }
@@ -423,7 +436,9 @@ pub fn join(
     // A predecessor may have been killed before it wrote down that it had done this.
     let cleared = network.clear(&sandbox, &place.wish.container, &place.wish.interface);
     cleared.map_err(network::AttachError::from)?;
-    let endpoint = network.attach(&sandbox, &place.wish, way_out)?;
+    let names = names_at(live, place);
+    let wish = EndpointWish { names: names.clone(), ..place.wish.clone() };
+    let endpoint = network.attach(&sandbox, &wish, way_out)?;
     let state = endpoint_state(&endpoint);
     let outside = outside(supervisor, places)?;
     let known = {
@@ -436,7 +451,6 @@ pub fn join(
         })
         .is_some()
     };
-    let names = place.wish.names.clone();
     supervisor.names.joined(&place.network, Member { endpoint, names });
     // On no network it has had nobody to answer names.
     if !known && let Err(error) = serve(supervisor, live) {
@@ -452,11 +466,28 @@ pub fn join(
 /// [`AttachError`]; the names are as they were then.
 pub fn rename(supervisor: &Supervisor, live: &Live, place: &Place) -> Result<(), AttachError> {
     let network = network(supervisor, &place.network)?;
-    let renamed = network.rename(&live.record().id, &place.wish.names);
+    let renamed = network.rename(&live.record().id, &names_at(live, place));
     if let Some(member) = renamed.map_err(network::AttachError::from)? {
         supervisor.names.joined(&place.network, member);
     }
     Ok(())
+}
+
+/// Lets a container be found by the names that it has now: its own, or none while it stands aside.
+pub fn announce(supervisor: &Supervisor, live: &Live) {
+    let NetworkStart::Own(places) = &*live.network.borrow() else { return };
+    let id = &live.record().id;
+    for place in places {
+        let is_known = |joined: &Joined| {
+            joined.members.get(id).is_none_or(|member| member.names == names_at(live, place))
+        };
+        if supervisor.names.networks.borrow().get(&place.network).is_none_or(is_known) {
+            continue;
+        }
+        if let Err(error) = rename(supervisor, live, place) {
+            tracing::error!(container = live.record().name, %error, "names");
+        }
+    }
 }
 
 /// The namespace of a container that runs.

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::rc::Rc;
 
-use network::publish::{HostPort, Publish, PublishError, Reserved, Served, Target, reserve};
+use network::publish::{
+    Former, HostPort, Publish, PublishError, Reserved, Served, Target, reserve,
+};
 
 use super::live::Live;
 use super::names::WaysOut;
@@ -200,11 +202,66 @@ pub fn prepare(supervisor: &Supervisor, live: &Live) -> Result<(), PublishError>
     if !matches!(&*live.network.borrow(), NetworkStart::Own(places) if !places.is_empty()) {
         return Ok(());
     }
-    let record = live.record();
-    let wanted = unserved(live, &record.ports);
+    if live.state().aside {
+        // They are those of the container in its place.
+        return Ok(());
+    }
+    let wanted = unserved(live, &live.record().ports);
     let reserved = bind(supervisor, live, wanted)?;
     live.tasks.borrow_mut().reserved = reserved;
     Ok(())
+}
+
+/// Binds the ports that `live` is to have and `from`, whose place it takes, has not.
+///
+/// # Errors
+///
+/// [`PublishError`] for the first that cannot be had.
+pub fn prepare_hand_over(
+    supervisor: &Supervisor,
+    from: Option<&Rc<Live>>,
+    live: &Live,
+) -> Result<(), PublishError> {
+    let mut wanted = wishes(&live.record().ports);
+    if let Some(from) = from {
+        for served in &from.tasks.borrow().published {
+            if let Some(index) = wanted.iter().position(|wish| serves(served, wish)) {
+                wanted.swap_remove(index);
+            }
+        }
+    }
+    let reserved = bind(supervisor, live, wanted)?;
+    live.tasks.borrow_mut().reserved = reserved;
+    Ok(())
+}
+
+/// Has the ports of `from` lead to `live` from here on, which takes its place, and serves those that have been bound
+/// for it. Gives the connections that `from` still has.
+pub fn hand_over(supervisor: &Supervisor, from: Option<&Rc<Live>>, live: &Live) -> Vec<Former> {
+    let mut passed = Vec::new();
+    if let Some(from) = from {
+        let mut wanted = wishes(&live.record().ports);
+        let mut tasks = from.tasks.borrow_mut();
+        let (taken, left): (Vec<Served>, Vec<Served>) =
+            std::mem::take(&mut tasks.published).into_iter().partition(|served| {
+                let index = wanted.iter().position(|wish| serves(served, wish));
+                index.map(|index| wanted.swap_remove(index)).is_some()
+            });
+        (passed, tasks.published) = (taken, left);
+    }
+    let target = target(supervisor, live);
+    passed.iter().for_each(|served| served.retarget(target.clone()));
+    let former = passed.iter().map(Served::former).collect();
+    live.tasks.borrow_mut().published.extend(passed);
+    let published = serve(supervisor, live);
+    for (live, published) in
+        from.map(|from| (&**from, Vec::new())).into_iter().chain([(live, published)])
+    {
+        if let Err(error) = live.change(|state| state.published = published) {
+            tracing::warn!(container = live.record().name, %error, "state");
+        }
+    }
+    former
 }
 
 /// Those of `ports` that are not served.
@@ -343,6 +400,9 @@ pub async fn end(live: &Live) {
 
 /// Binds and serves the ports of a container that runs already, at the host ports that it had.
 pub fn take_up(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+    if live.state().aside {
+        return;
+    }
     let known = live.state().published.clone();
     let mut wanted = wishes(&live.record().ports);
     for wish in &mut wanted {

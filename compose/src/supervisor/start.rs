@@ -247,6 +247,7 @@ fn running(
             attempts: live.life.get().attempts,
             health,
             endpoints: std::mem::take(&mut state.endpoints),
+            aside: state.aside,
             published,
             ..ContainerState::default()
         };

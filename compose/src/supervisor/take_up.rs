@@ -11,14 +11,17 @@ use super::{
     Supervisor, SupervisorError, exit, forward, hand_over, names, output, probe, publish,
     transition,
 };
-use crate::record::{ContainerState, Phase, ProcessName, StartRecord, list};
+use crate::record::{
+    Container, ContainerState, Phase, ProcessName, RecordError, Roots, StartRecord, list,
+};
 
 impl Supervisor {
     /// Takes up every container of the project, in whatever moment of its life it was left.
     pub(super) async fn take_up(self: &Rc<Self>) -> Result<(), SupervisorError> {
         let mut held: BTreeMap<String, Held> =
             self.keeper.list().await?.into_iter().map(|held| (held.key.clone(), held)).collect();
-        let listing = list::containers(&self.roots, &self.project)?;
+        let mut listing = list::containers(&self.roots, &self.project)?;
+        stand_aside(&self.roots, &mut listing.containers)?;
         for container in listing.containers {
             let paths = container.record.paths(&self.roots);
             let Some(start) = StartRecord::read(&paths)? else { continue };
@@ -36,6 +39,9 @@ impl Supervisor {
         }
         for key in held.into_keys() {
             self.keeper.release(&key);
+        }
+        for live in self.all() {
+            names::announce(self, &live);
         }
         self.volumes.tidy();
         Ok(())
@@ -146,4 +152,25 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// A predecessor may have been killed after a container had taken over and before the one that it took over from stood
+/// aside.
+fn stand_aside(roots: &Roots, containers: &mut [Container]) -> Result<(), RecordError> {
+    let place = |one: &Container| (one.record.service.clone(), one.record.number);
+    let in_place: Vec<_> = containers
+        .iter()
+        .filter(|one| !one.record.oneoff && !one.state.aside && one.state.phase.is_up())
+        .map(|one| (place(one), one.record.created))
+        .collect();
+    for container in containers.iter_mut().filter(|one| !one.record.oneoff && !one.state.aside) {
+        let (own, created) = (place(container), container.record.created);
+        if in_place.iter().any(|(place, newer)| *place == own && *newer > created) {
+            container.state.aside = true;
+            let paths = container.record.paths(roots);
+            let before = ContainerState::read(&paths)?;
+            ContainerState { aside: true, ..before }.write(&paths)?;
+        }
+    }
+    Ok(())
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use holder::Holder;
 pub use reserve::{Reserved, reserve};
-pub use serve::{Served, Target};
+pub use serve::{Former, Served, Target};
 
 /// A port of a container made reachable on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::kernel::KernelPath;
@@ -22,6 +22,24 @@ pub struct Target {
     addresses: Vec<IpAddr>,
     /// Where the host finds the network, in the families in which the kernel may carry what comes from other machines.
     inner: Vec<IpAddr>,
+    /// Held by every connection that is led there.
+    _held: Option<mpsc::Sender<()>>,
+}
+
+/// Connections that are led where no new ones are led any more.
+#[derive(Debug)]
+pub struct Former {
+    targets: Vec<mpsc::Receiver<()>>,
+}
+
+impl Former {
+    /// Comes back when the last of them has ended.
+    pub async fn ended(mut self) {
+        for target in &mut self.targets {
+            // Nobody sends anything: it is over when nobody could.
+            while target.recv().await.is_some() {}
+        }
+    }
 }
 
 /// A published port that is served. Dropping it ends the listeners and all connections.
@@ -31,6 +49,8 @@ pub struct Served {
     addresses: Vec<SocketAddr>,
     port: u16,
     target: watch::Sender<Option<Target>>,
+    /// One for each place where connections may still be led; the last is where new ones are.
+    targets: Mutex<Vec<mpsc::Receiver<()>>>,
     /// Taken back when dropped.
     kernel: Mutex<Vec<KernelPath>>,
     /// Aborted when dropped.
@@ -45,7 +65,8 @@ impl Target {
     /// When the process is out of descriptors.
     pub fn new(network: &Network, addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<Self> {
         let namespace = Arc::new(network.namespace().try_clone_to_owned()?);
-        Ok(Self { namespace, addresses: addresses.into_iter().collect(), inner: Vec::new() })
+        let addresses = addresses.into_iter().collect();
+        Ok(Self { namespace, addresses, inner: Vec::new(), _held: None })
     }
 
     /// A container with these addresses, reached from within its own `sandbox`: nobody else is where it can be.
@@ -58,7 +79,8 @@ impl Target {
         addresses: impl IntoIterator<Item = IpAddr>,
     ) -> io::Result<Self> {
         let namespace = Arc::new(sandbox.try_clone_to_owned()?);
-        Ok(Self { namespace, addresses: addresses.into_iter().collect(), inner: Vec::new() })
+        let addresses = addresses.into_iter().collect();
+        Ok(Self { namespace, addresses, inner: Vec::new(), _held: None })
     }
 
     /// The same, and what comes from other machines is carried by the kernel: faster, and the container sees who
@@ -119,6 +141,7 @@ impl Reserved {
     pub fn serve(self, target: Option<Target>) -> io::Result<Served> {
         let (addresses, port) = (self.addresses(), self.port());
         let kernel = KernelPath::open_all(&self.publish, port, target.as_ref());
+        let (target, held) = held(target, self.publish.protocol);
         let (sender, receiver) = watch::channel(target);
         let (protocol, inside) = (self.publish.protocol, self.publish.target);
         let mut tasks = JoinSet::new();
@@ -134,9 +157,17 @@ impl Reserved {
                 }
             }
         }
-        let kernel = Mutex::new(kernel);
-        Ok(Served { publish: self.publish, addresses, port, target: sender, kernel, tasks })
+        let (targets, kernel) = (Mutex::new(vec![held]), Mutex::new(kernel));
+        let publish = self.publish;
+        Ok(Served { publish, addresses, port, target: sender, targets, kernel, tasks })
     }
+}
+
+/// Lets the connections that are led to `target` be waited for. Datagrams are no connections.
+fn held(target: Option<Target>, protocol: Protocol) -> (Option<Target>, mpsc::Receiver<()>) {
+    let (sender, receiver) = mpsc::channel(1);
+    let held = (protocol == Protocol::Tcp).then_some(sender);
+    (target.map(|target| Target { _held: held, ..target }), receiver)
 }
 
 impl Served {
@@ -166,6 +197,18 @@ impl Served {
         // The old way goes before the new one comes: they are the same elements.
         kernel.clear();
         *kernel = KernelPath::open_all(&self.publish, self.port, target.as_ref());
+        let (target, held) = held(target, self.publish.protocol);
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         self.target.send_replace(target);
+        targets.retain(|target| !target.is_closed());
+        targets.push(held);
+    }
+
+    /// The connections that are still led where new ones are not, to be waited for.
+    pub fn former(&self) -> Former {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = targets.pop();
+        let former = std::mem::replace(&mut *targets, current.into_iter().collect());
+        Former { targets: former }
     }
 }

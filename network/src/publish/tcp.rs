@@ -39,6 +39,9 @@ pub(super) async fn serve(
             return;
         };
         tokio::select! {
+            // Whoever is accepted is led where the last word says.
+            biased;
+            changed = targets.changed() => if changed.is_err() { return },
             // Cancel-safe: a connection that was not returned is still in the backlog.
             accepted = listener.accept() => match accepted {
                 Ok((client, from)) => {
@@ -50,7 +53,6 @@ pub(super) async fn serve(
                     tokio::time::sleep(OUT_OF_DESCRIPTORS_REST).await;
                 }
             },
-            changed = targets.changed() => if changed.is_err() { return },
         }
         while connections.try_join_next().is_some() {}
     }

@@ -146,6 +146,10 @@ fn life(fields: &mut Fields<'_, '_>, service: &mut Service) {
     service.replicas = scale.or(replicas).unwrap_or(1);
     service.restart = restart.unwrap_or_else(|| restart_policy(fields));
     service.deploy = fields.get("deploy").map(|_| deploy(fields));
+    if let Some(order) = update_order(fields) {
+        let deploy = service.deploy.get_or_insert_default();
+        deploy.update.get_or_insert_default().order = Some(order);
+    }
 }
 
 fn dependency(node: &Node) -> Dependency {
@@ -274,6 +278,23 @@ fn deploy(fields: &mut Fields<'_, '_>) -> Deploy {
     let devices = reservations.items("devices").iter();
     let devices = devices.map(|node| security::device_request(reservations.report, node)).collect();
     Deploy { labels, update, rollback, restart, reserved_nano_cpus, devices }
+}
+
+/// `x-update`: the order of `deploy.update_config` in one word, for those who have no `deploy`.
+fn update_order(fields: &mut Fields<'_, '_>) -> Option<RolloutOrder> {
+    let node = fields.get("x-update")?;
+    match node.as_str().unwrap_or_default() {
+        "start-first" => Some(RolloutOrder::StartFirst),
+        "stop-first" => Some(RolloutOrder::StopFirst),
+        other => {
+            fields
+                .report
+                .error(node.span, format!("`{other}` is not an order of updates"))
+                .did_you_mean(other, ["start-first", "stop-first"])
+                .help("it is `start-first` or `stop-first`");
+            None
+        }
+    }
 }
 
 fn rollout(deploy: &mut Fields<'_, '_>, key: &str) -> Option<RolloutConfig> {

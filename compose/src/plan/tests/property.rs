@@ -38,6 +38,8 @@ fn service(position: usize) -> impl Strategy<Value = String> {
             "grace=1",
             "always",
             "check",
+            "first",
+            "first",
         ],
         0..5,
     );
@@ -223,6 +225,44 @@ proptest! {
             let containers = world.observed.containers.iter();
             let count = containers.filter(|one| one.record.service == service.name).count();
             prop_assert_eq!(count, service.replicas as usize, "{}", service.name);
+        }
+    }
+
+    /// What is different afterwards is what a step was about, and nothing else.
+    #[test]
+    fn what_changes_is_what_was_planned(world in past(), project in project(), options in options(), luck in luck()) {
+        let mut world = world;
+        let before = world.observed.clone();
+        let plan = up(&mut world, &project, &options);
+        world.carry_out(&project, &plan, luck.choose());
+        let told = |about: fn(&Action) -> Option<&String>| -> BTreeSet<&String> {
+            plan.steps.iter().filter_map(|step| about(&step.action)).collect()
+        };
+        let removed = told(|action| match action {
+            Action::RemoveContainer { id, .. } => Some(id),
+            _ => None,
+        });
+        let stopped = told(|action| match action {
+            Action::StopContainer { id, .. } => Some(id),
+            _ => None,
+        });
+        let updated = told(|action| match action {
+            Action::UpdateContainer(update) => Some(&update.id),
+            _ => None,
+        });
+        let ids = |observed: &Observed| -> BTreeSet<String> {
+            observed.containers.iter().map(|one| one.record.id.clone()).collect()
+        };
+        let (old, new) = (ids(&before), ids(&world.observed));
+        prop_assert_eq!(old.difference(&new).collect::<BTreeSet<_>>(), removed, "{}", plan);
+        let creations = plan.steps.iter().filter(|step| matches!(step.action, Action::CreateContainer(_)));
+        prop_assert_eq!(new.difference(&old).count(), creations.count(), "{}", plan);
+        for container in &before.containers {
+            let id = &container.record.id;
+            let Ok(now) = world.container(id) else { continue };
+            prop_assert_eq!(now.record != container.record, updated.contains(id), "{}", plan);
+            let started = now.state.started != container.state.started;
+            prop_assert!(!started || !container.state.phase.is_up() || stopped.contains(id), "{plan}");
         }
     }
 

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    Attachment, Dependency, DependencyCondition, Mount, MountKind, Network, Networking, Port,
-    PortMode, PortRange, PreStart, Project, Protocol, Published, RestartPolicy, Service,
-    ServiceName, Volume, VolumeSource,
+    Attachment, Dependency, DependencyCondition, Deploy, Mount, MountKind, Network, Networking,
+    Port, PortMode, PortRange, PreStart, Project, Protocol, Published, RestartPolicy,
+    RolloutConfig, RolloutOrder, Service, ServiceName, Volume, VolumeSource,
 };
 
 /// Reads one service a line: its name, then words.
@@ -30,6 +30,7 @@ use crate::model::{
 /// | `label=1`, `memory=64`, `grace=1` | a label, a limit in MiB, `stop_grace_period` in seconds |
 /// | `alias=name` | is found by this name on all of its networks named before |
 /// | `at=10.0.0.7` | has this address on all of them |
+/// | `first` | starts its new containers before the old ones stop |
 /// | `always` | `restart: always` |
 /// | `hook`, `each` | has a `pre_start` hook, one for each replica |
 pub(super) fn project(text: &str) -> Project {
@@ -113,6 +114,11 @@ fn describe(service: &mut Service, word: &str) {
             environment: BTreeMap::new(),
             per_replica: word == "each",
         }),
+        None if word == "first" => {
+            let order = Some(RolloutOrder::StartFirst);
+            let update = Some(RolloutConfig { order, ..RolloutConfig::default() });
+            service.deploy = Some(Deploy { update, ..Deploy::default() });
+        }
         None if word == "always" => service.restart = RestartPolicy::Always,
         None if word == "check" => service.healthcheck = Some(Default::default()),
         None => match word.strip_prefix('x').and_then(|count| count.parse().ok()) {

@@ -48,7 +48,7 @@ fn check(case: &str, before: &str, after: &str, options: &UpOptions, expected: &
 #[test]
 fn up_changes_what_the_file_changes() {
     #[rustfmt::skip]
-    let table: [(&str, &str, &str, &[&str]); 23] = [
+    let table: [(&str, &str, &str, &[&str]); 25] = [
         ("hooks run before the first start, and before each", "", "web x2 hook each", &[
             "#1 create network default (missing) after {}",
             "#2 create web-1 (missing) after {}",
@@ -168,6 +168,23 @@ fn up_changes_what_the_file_changes() {
             "#1 create network back (missing) after {}",
             "#2 update networks of web-1 live (networks changed) after {1}",
             "#3 remove network front (orphan) after {2}",
+        ]),
+        ("the new one serves before the old one stops", "web x2 first", "web x2 first env=1", &[
+            "#1 create web-1 (environment.VALUE changed) after {}",
+            "#2 create web-2 (environment.VALUE changed) after {}",
+            "#3 start web-1 beside the old one, and hand over when it is ready (environment.VALUE changed) after {1}",
+            "#4 start web-2 beside the old one, and hand over when it is ready (environment.VALUE changed) after {2, 3}",
+            "#5 stop web-1 (environment.VALUE changed) after {3}",
+            "#6 remove web-1 (environment.VALUE changed) after {5}",
+            "#7 stop web-2 (environment.VALUE changed) after {4}",
+            "#8 remove web-2 (environment.VALUE changed) after {7}",
+        ]),
+        ("where it cannot the user is told", "web first net=a at=10.0.0.7", "web first net=a at=10.0.0.7 env=1", &[
+            "warning: service web is stopped before its new containers start, although it asks for start-first: it has a fixed address, which two containers cannot have",
+            "#1 create web-1 (environment.VALUE changed) after {}",
+            "#2 stop web-1 (environment.VALUE changed) after {1}",
+            "#3 remove web-1 (environment.VALUE changed) after {2}",
+            "#4 start web-1 (environment.VALUE changed) after {1, 2}",
         ]),
         ("an alias is no new container", "web", "web net=default alias=x", &[
             "#1 update networks of web-1 live (networks changed) after {}",

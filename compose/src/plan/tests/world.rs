@@ -120,6 +120,9 @@ impl World {
             Action::StartContainer { instance, target } => {
                 self.start(project, instance, &resolve(target, created))?;
             }
+            Action::HandOver { instance, target, from, .. } => {
+                self.hand_over(project, instance, &resolve(target, created), from.as_deref())?;
+            }
             Action::RunHook { target, .. } => {
                 if self.container(&resolve(target, created))?.state.phase.is_up() {
                     return Err("it comes before the start".to_owned());
@@ -195,7 +198,7 @@ impl World {
         for join in &record.joins {
             self.container(&join.container)?;
         }
-        let state = ContainerState::default();
+        let state = ContainerState { aside: create.aside, ..ContainerState::default() };
         self.observed.containers.push(Container { record, state });
         self.observed.containers.sort_by(|a, b| {
             let key = |one: &Container| (one.record.service.clone(), one.record.number);
@@ -314,9 +317,11 @@ impl World {
             }
         }
         let place = (&record.service, record.number, record.oneoff);
+        let aside = self.container(id)?.state.aside;
         let rival = self.running().find(|one| {
             one.record.id != id
                 && !record.oneoff
+                && !aside
                 && (&one.record.service, one.record.number, one.record.oneoff) == place
         });
         if let Some(rival) = rival {
@@ -333,8 +338,29 @@ impl World {
             started: Some(now),
             exit: job.then(|| ExitStatus::exited(0)),
             health: (!job).then_some(health),
+            aside,
             ..ContainerState::default()
         };
+        Ok(())
+    }
+
+    fn hand_over(
+        &mut self,
+        project: &Project,
+        instance: &Instance,
+        id: &str,
+        from: Option<&str>,
+    ) -> Result<(), String> {
+        if !self.container(id)?.state.aside {
+            return Err("is in place".to_owned());
+        }
+        if !self.container(id)?.state.phase.is_up() {
+            self.start(project, instance, id)?;
+        }
+        self.container(id)?.state.aside = false;
+        if let Some(from) = from {
+            self.container(from)?.state.aside = true;
+        }
         Ok(())
     }
 
