@@ -151,15 +151,25 @@ mod tests {
         ] {
             assert_eq!(ignore.hides(&root.join(path)), hidden, "{path}");
         }
-        assert!(ignore.hides_all(&root.join("app/node_modules")));
-        assert!(ignore.hides_all(&root.join("dist")));
-        assert!(!ignore.hides_all(&root.join("app")));
+        // The exceptions may be anywhere.
+        assert!(!ignore.hides_all(&root.join("app/node_modules")));
         assert!(!ignore.hides(Path::new("/elsewhere/a.o")));
         // A file that changes is read again when somebody says so.
         write("app/.gitignore", "page\n");
         assert!(!ignore.hides(&root.join("app/page")));
         ignore.forget();
         assert!(ignore.hides(&root.join("app/page")));
+    }
+
+    #[test]
+    fn nobody_looks_into_a_directory_in_which_everything_is_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::write(root.join(".gitignore"), "node_modules/\n/dist\n").unwrap();
+        let ignore = GitIgnore::around(root, root);
+        assert!(ignore.hides_all(&root.join("app/node_modules")));
+        assert!(ignore.hides_all(&root.join("dist")));
+        assert!(!ignore.hides_all(&root.join("app")));
     }
 
     #[test]
