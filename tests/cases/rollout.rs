@@ -102,7 +102,10 @@ fn loses_nothing(stage: &Stage) -> Verdict {
         };
         let updated = (2..UPDATES + 2).try_for_each(update).map_err(|error| error.to_string());
         stop.store(true, Ordering::Relaxed);
-        let asked: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        let asked: Vec<_> = clients
+            .into_iter()
+            .map(|client| client.join().unwrap_or_else(|_| Err("a client panicked".to_owned())))
+            .collect();
         (updated, asked)
     });
     updated?;
