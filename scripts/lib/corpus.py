@@ -11,8 +11,8 @@ import re
 import subprocess
 
 CORPUS = "images/src/build/dockerfile/corpus.txt"
-# Whatever the shell of a command may be called.
-SHELLS = ("sh", "bash", "ash", "true", "env")
+# Whatever the shell of a command may be called, and what scripts find their interpreter by.
+SHELLS = ("bin/sh", "bin/bash", "bin/ash", "bin/true", "bin/env", "usr/bin/env")
 VARIABLE = re.compile(r"\$(?:\{(\w+)(?:(:?[-+])((?:[^{}]|\{[^{}]*\})*))?\}|(\w+))")
 PREDEFINED = {"TARGETOS": "linux", "TARGETARCH": "amd64", "BUILDPLATFORM": "linux/amd64", "TARGETPLATFORM": "linux/amd64"}
 
@@ -123,7 +123,7 @@ def silent(work):
 def prepare(needs, text, folder, program):
     """The context, and the archive of the root file system of all bases."""
     context, root = f"{folder}/context", f"{folder}/root"
-    for directory in (context, *(f"{root}/{name}" for name in ("bin", "dev", "etc", "proc", "sys", "tmp"))):
+    for directory in (context, *(f"{root}/{name}" for name in ("bin", "dev", "etc", "proc", "sys", "tmp", "usr/bin"))):
         os.makedirs(directory)
     # The deepest first: what is in a directory says that it is one.
     for place, paths in ((context, needs.context), (root, needs.copied)):
@@ -132,7 +132,7 @@ def prepare(needs, text, folder, program):
     with open(f"{context}/Dockerfile", "w") as file:
         file.write(text)
     for name in SHELLS:
-        os.link(program, f"{root}/bin/{name}")
+        os.link(program, f"{root}/{name}")
     users = sorted(user for user in needs.users if user and not user.isdigit() and user != "root")
     for file, row in (("passwd", "{0}:x:{1}:{1}::/:/bin/sh\n"), ("group", "{0}:x:{1}:\n")):
         with open(f"{root}/etc/{file}", "w") as out:
