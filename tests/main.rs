@@ -66,6 +66,9 @@ fn main() -> ExitCode {
     let scenarios = cases::all().into_iter().map(Scenario::trial);
     let houses = [
         Trial::test("every_case_file_is_included", || cases::check_files().map_err(Failed::from)),
+        Trial::test("every_intent_has_a_scenario_or_a_reason", || {
+            cases::check_intents().map_err(Failed::from)
+        }),
         Trial::test("every_example_is_owned", || cases::check_examples().map_err(Failed::from)),
     ];
     libtest_mimic::run(&arguments, scenarios.chain(houses).collect()).exit_code()

@@ -16,7 +16,7 @@
 
 pub mod frame;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -205,6 +205,8 @@ pub struct UpOptions {
     pub parallel: Option<u32>,
     /// `--all-resources`: networks and volumes that no service uses are made as well.
     pub all_resources: bool,
+    /// Volumes that are made anew, without their data, if they do not match the file.
+    pub replace_volumes: BTreeSet<String>,
     /// When and how images are fetched.
     pub pull: PullOptions,
 }
@@ -245,6 +247,7 @@ impl Default for UpOptions {
             wait: None,
             parallel: None,
             all_resources: false,
+            replace_volumes: BTreeSet::new(),
             pull: PullOptions::default(),
             follow: None,
             keeps_following: false,
@@ -329,6 +332,8 @@ pub struct StartOptions {
     pub services: Vec<ServiceName>,
     /// `--wait`: done when everything is running or healthy.
     pub wait: Option<Wait>,
+    /// How many steps run side by side at most.
+    pub parallel: Option<u32>,
 }
 
 /// What `stop` may be told.
@@ -339,6 +344,8 @@ pub struct StopOptions {
     pub services: Vec<ServiceName>,
     /// Seconds between the stop signal and SIGKILL; over `stop_grace_period`.
     pub timeout_seconds: Option<u32>,
+    /// How many steps run side by side at most.
+    pub parallel: Option<u32>,
 }
 
 /// What `restart` may be told.
@@ -351,11 +358,13 @@ pub struct RestartOptions {
     pub dependents: bool,
     /// Seconds between the stop signal and SIGKILL; over `stop_grace_period`.
     pub timeout_seconds: Option<u32>,
+    /// How many steps run side by side at most.
+    pub parallel: Option<u32>,
 }
 
 impl Default for RestartOptions {
     fn default() -> Self {
-        Self { services: Vec::new(), dependents: true, timeout_seconds: None }
+        Self { services: Vec::new(), dependents: true, timeout_seconds: None, parallel: None }
     }
 }
 
@@ -369,11 +378,18 @@ pub struct KillOptions {
     pub signal: Signal,
     /// What to do with containers of services that the file does not have.
     pub orphans: Orphans,
+    /// How many steps run side by side at most.
+    pub parallel: Option<u32>,
 }
 
 impl Default for KillOptions {
     fn default() -> Self {
-        Self { services: Vec::new(), signal: Signal::KILL, orphans: Orphans::Ignore }
+        Self {
+            services: Vec::new(),
+            signal: Signal::KILL,
+            orphans: Orphans::Ignore,
+            parallel: None,
+        }
     }
 }
 
@@ -383,6 +399,8 @@ impl Default for KillOptions {
 pub struct PauseOptions {
     /// Services to freeze; empty: all.
     pub services: Vec<ServiceName>,
+    /// How many steps run side by side at most.
+    pub parallel: Option<u32>,
 }
 
 /// What `unpause` may be told.
@@ -391,6 +409,8 @@ pub struct PauseOptions {
 pub struct UnpauseOptions {
     /// Services to let go on; empty: all that are frozen.
     pub services: Vec<ServiceName>,
+    /// How many steps run side by side at most.
+    pub parallel: Option<u32>,
 }
 
 /// What `rm` may be told. Only containers that do not run are removed.
@@ -405,6 +425,8 @@ pub struct RmOptions {
     pub stop: bool,
     /// `-v`: their anonymous volumes go too.
     pub volumes: bool,
+    /// How many steps run side by side at most.
+    pub parallel: Option<u32>,
 }
 
 /// What `run` may be told. Changes to the service itself (command, environment, mounts, ports …)
@@ -425,9 +447,15 @@ pub struct RunOptions {
     pub publish: bool,
     /// `--use-aliases`: answer to the names of the service.
     pub use_aliases: bool,
+    /// Variables of `-e` and `--env-from-file`, which nobody else may set.
+    #[serde(default)]
+    pub environment: BTreeMap<String, Option<String>>,
     /// What to do with containers of services that the file does not have.
     pub orphans: Orphans,
     /// When and how images are fetched.
     #[serde(default)]
     pub pull: PullOptions,
+    /// How many steps run side by side at most.
+    #[serde(default)]
+    pub parallel: Option<u32>,
 }

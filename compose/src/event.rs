@@ -119,6 +119,7 @@ pub enum Kind {
     Layer,
     Container,
     Artifact,
+    Service,
 }
 
 impl fmt::Display for Kind {

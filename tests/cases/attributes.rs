@@ -17,6 +17,9 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("pre_start_hooks_run_before_a_service", pre_start),
         Scenario::plain("the_content_of_an_image_can_be_mounted", image_mounts),
         Scenario::plain("devices_come_by_the_name_that_their_vendor_gives", cdi),
+        Scenario::plain("a_container_lies_below_the_control_group_that_is_named", cgroup_parent),
+        Scenario::plain("services_are_told_where_their_models_are", models),
+        Scenario::plain("a_provider_stands_in_for_containers", provider),
         Scenario::plain("log_lines_go_to_syslog_servers", syslog),
         Scenario::plain("log_lines_go_to_the_journal", journal),
         Scenario::plain("a_log_may_be_limited_or_none", limited_logs),
@@ -472,4 +475,141 @@ services:
     stage.compose(["down", "-t", "0"]).success()?;
     rustix::mount::unmount("/run", rustix::mount::UnmountFlags::DETACH)?;
     Ok(())
+}
+
+fn cgroup_parent(stage: &Stage) -> Verdict {
+    let parent = format!("of-{}", stage.project);
+    let write = |parent: &str| {
+        stage.file(
+            "compose.yaml",
+            &format!(
+                "services: {{box: {{image: 'rootfs:/', init: true, command: sleep infinity, cgroup_parent: {parent}}}}}\n"
+            ),
+        )
+    };
+    write("../up")?;
+    stage.compose(["up", "-d"]).code(1)?.complains("cgroup_parent")?;
+    write(&format!("/{parent}/inner"))?;
+    stage.compose(["up", "-d"]).success()?;
+    let top = format!("/{parent}/inner/compose/{}/", stage.project);
+    let groups = || -> Result<String, Box<dyn std::error::Error>> {
+        let listed = stage.compose(["top"]).success()?.stdout;
+        let row = listed.lines().find(|line| line.contains("sleep")).ok_or("it does not run")?;
+        let pid = row.split_whitespace().find(|word| word.parse::<u32>().is_ok_and(|pid| pid > 1));
+        Ok(fs::read_to_string(format!("/proc/{}/cgroup", pid.ok_or("no pid")?))?)
+    };
+    let seen = groups()?;
+    assert!(seen.contains(&top), "{top} is not in\n{seen}");
+    stage.compose(["restart", "-t", "0"]).success()?;
+    let seen = groups()?;
+    assert!(seen.contains(&top), "{top} is not in\n{seen}");
+    stage.compose(["down", "-t", "0"]).success()?;
+    // Somebody may have set its limits: it is his to remove.
+    let mut stayed = 0;
+    let tops = fs::read_dir("/sys/fs/cgroup")?.flatten().map(|one| one.path());
+    for top in tops.chain(["/sys/fs/cgroup".into()]).filter(|top| !top.is_symlink()) {
+        let group = top.join(&parent);
+        if group.is_dir() {
+            fs::remove_dir(group.join("inner"))?;
+            fs::remove_dir(group)?;
+            stayed += 1;
+        }
+    }
+    assert!(stayed > 0);
+    Ok(())
+}
+
+fn models(stage: &Stage) -> Verdict {
+    stage.file(
+        "compose.yaml",
+        "
+models:
+  small-llm: {model: ai/small, context_size: 4096}
+services:
+  web:
+    image: rootfs:/
+    command: [sh, -c, 'echo $$SMALL_LLM_URL $$SMALL_LLM_MODEL']
+    models: [small-llm]
+",
+    )?;
+    stage.compose(["up"]).code(1)?.complains("COMPOSE_MODEL_RUNNER")?;
+    stage.file(".env", "COMPOSE_MODEL_RUNNER=http://ai.internal:11434/v1\n")?;
+    let up = stage.compose(["up", "--no-log-prefix"]).success()?;
+    up.says("http://ai.internal:11434/v1 ai/small")?.complains("`context_size` of the model")?;
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+const PROVIDER: &str = r#"#!/bin/sh
+[ "$2" = metadata ] && { echo '{"up": {"parameters": [{"name": "size", "required": true}]}, "stop": {"parameters": []}}'; exit 0; }
+echo "$@" >> HOME/asked
+case "$3" in
+up)
+  echo '{"type": "info", "message": "on its way"}'
+  echo '{"type": "setenv", "message": "URL=https://cloud/'$TOKEN'"}'
+  echo '{"type": "rawsetenv", "message": "RAW=yes"}'
+  [ -e HOME/broken ] && echo '{"type": "error", "message": "out of luck"}'
+  ;;
+esac
+exit 0
+"#;
+
+fn provider(stage: &Stage) -> Verdict {
+    use std::os::unix::fs::PermissionsExt;
+    stage.file("cloud", &PROVIDER.replace("HOME", &stage.folder.to_string_lossy()))?;
+    fs::set_permissions(stage.folder.join("cloud"), fs::Permissions::from_mode(0o755))?;
+    stage.file(
+        "compose.yaml",
+        "
+services:
+  db:
+    provider: {type: cloud, options: {size: [1, 2], other: x}}
+  web:
+    image: rootfs:/
+    command: sleep infinity
+    environment: {RAW: 'no'}
+    depends_on: [db]
+  alone: {image: 'rootfs:/', command: sleep infinity}
+",
+    )?;
+    let compose = |words: &[&str]| {
+        let mut command = stage.compose_command(words);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", stage.folder.display())).env("TOKEN", "t1");
+        stage.run(command, None)
+    };
+    let asked = || fs::read_to_string(stage.folder.join("asked"));
+    let project = &stage.project;
+    compose(&["-f", "compose.yaml", "up", "-d"]).success()?.complains("on its way")?;
+    assert_eq!(asked()?, format!("compose --project-name={project} up --size=1 --size=2 db\n"));
+    let env = |service| stage.compose(["exec", "-T", service, "sh", "-c", "echo $DB_URL $RAW"]);
+    env("web").success()?.says("https://cloud/t1 yes")?;
+    assert_eq!(env("alone").success()?.stdout.trim(), "");
+    let id = stage.field("web", "ID")?;
+    compose(&["-f", "compose.yaml", "up", "-d"]).success()?;
+    assert_eq!(stage.field("web", "ID")?, id, "the same variables are no change");
+    // Plans ask nobody, and know what was said.
+    let before = asked()?;
+    stage.compose(["plan"]).success()?.says("ask the provider of db\nnothing to do")?;
+    stage.compose(["plan", "-o", "saved"]).code(1)?.complains("comes from a provider")?;
+    let planned = stage.compose(["--dry-run", "up", "-d"]).success()?;
+    planned.says("DRY-RUN MODE - ask the provider of db\nDRY-RUN MODE - nothing to do")?;
+    assert_eq!(asked()?, before);
+    let words = ["run", "--rm", "-T", "-e", "RAW=mine", "web", "sh", "-c", "echo $DB_URL $RAW"];
+    compose(&words).success()?.says("https://cloud/t1 mine")?;
+    compose(&["-f", "compose.yaml", "stop", "-t", "0"]).success()?;
+    assert!(
+        asked()?.ends_with(&format!(
+            "compose --project-name={project} stop --other=x --size=1 --size=2 db\n"
+        )),
+        "{}",
+        asked()?
+    );
+    stage.file("broken", "")?;
+    compose(&["-f", "compose.yaml", "up", "-d"]).code(1)?.complains("out of luck")?;
+    compose(&["-f", "compose.yaml", "down", "-t", "0"]).success()?;
+    let last = asked()?;
+    assert!(last.lines().last().is_some_and(|line| line.contains(" down ")), "{last}");
+    stage.compose(["-f", "compose.yaml", "up", "-d"]).code(1)?.complains("no `cloud` in PATH")?;
+    stage.check_nothing_left()
 }

@@ -11,6 +11,9 @@ use crate::Scenario;
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
+        Scenario::plain("parallel_limits_every_command", parallel),
+        Scenario::plain("deprecated_flags_of_pull_are_accepted", pull_flags),
+        Scenario::plain("the_project_comes_back_with_the_machine", service),
         Scenario::plain("pause_freezes_and_unpause_lets_go_on", pause),
         Scenario::plain("who_cannot_hear_the_stop_signal_is_not_waited_for", deaf),
         Scenario::plain("cp_goes_both_ways", copy),
@@ -356,6 +359,119 @@ fn formats(stage: &Stage) -> Verdict {
     ps.env("DOCKER_CONFIG", stage.folder.join("docker"));
     stage.run(ps, None).success()?.says("-web-1!")?;
     stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn parallel(stage: &Stage) -> Verdict {
+    let service = "{image: 'rootfs:/', init: true, command: sleep infinity}";
+    stage.file("compose.yaml", &format!("services:\n  a: {service}\n  b: {service}\n"))?;
+    for words in [
+        ["up", "-d"].as_slice(),
+        &["pause"],
+        &["unpause"],
+        &["restart", "-t", "0"],
+        &["stop", "-t", "0"],
+        &["start"],
+        &["kill"],
+        &["rm", "-f"],
+        &["create"],
+        &["start"],
+        &["down", "-t", "0"],
+    ] {
+        let line = [&["--progress", "plain", "--parallel", "1"], words].concat();
+        let said = stage.compose(line).success()?.stderr;
+        let containers: Vec<&str> =
+            said.lines().filter(|line| line.contains("Container ")).collect();
+        assert!(containers.len() >= 4, "{words:?}:\n{said}");
+        // One after the other: what is begun is finished before anything else is begun.
+        for pair in containers.chunks(2) {
+            let name = |line: &str| line.split_whitespace().nth(1).map(str::to_owned);
+            let begun = pair[0].trim_end().ends_with("ing");
+            let same = pair.len() == 2 && name(pair[0]) == name(pair[1]);
+            assert!(begun && same, "{words:?}:\n{said}");
+        }
+    }
+    Ok(())
+}
+
+fn pull_flags(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", ONE)?;
+    for flag in ["--parallel", "--no-parallel"] {
+        let complaint = format!("`{flag}` is deprecated and ignored");
+        stage.compose(["pull", flag]).success()?.complains(&complaint)?;
+    }
+    Ok(())
+}
+
+fn service(stage: &Stage) -> Verdict {
+    stage.file(
+        "compose.yaml",
+        "
+x-box: &box {image: 'rootfs:/', init: true, command: sleep infinity}
+services:
+  plain: *box
+  stopped: {<<: *box, restart: unless-stopped}
+  always: {<<: *box, restart: always}
+  cut: {<<: *box, restart: unless-stopped}
+",
+    )?;
+    let units = std::path::Path::new("/etc/systemd");
+    fs::create_dir_all(units)?;
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", units, "tmpfs", flags, None)?;
+    let verdict = comes_back(stage, units);
+    rustix::mount::unmount(units, rustix::mount::UnmountFlags::DETACH)?;
+    verdict
+}
+
+fn comes_back(stage: &Stage, units: &std::path::Path) -> Verdict {
+    let project = &stage.project;
+    let unit = units.join(format!("system/compose-{project}.service"));
+    stage.compose(["up", "-d"]).success()?;
+    stage.compose(["stop", "-t", "0", "stopped", "always"]).success()?;
+    stage.compose(["--dry-run", "service", "enable"]).success()?.says("ExecStart=")?;
+    assert!(!unit.exists());
+    if !std::path::Path::new("/usr/lib/systemd/systemd").exists() {
+        fs::create_dir_all("/run/systemd/system")?;
+    }
+    stage.compose(["service", "enable"]).success()?.says(&unit.display().to_string())?;
+    stage.compose(["service", "enable"]).success()?;
+    let link = units.join(format!("system/multi-user.target.wants/compose-{project}.service"));
+    assert_eq!(fs::read_link(&link)?, unit);
+    let text = fs::read_to_string(&unit)?;
+    // What systemd would run, with the environment that it would have.
+    let carry_out = |key: &str| -> Verdict {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)).ok_or("no such line")?;
+        let mut words = line.split_whitespace();
+        let mut command = stage.command(words.next().ok_or("no program")?);
+        command.args(words).current_dir("/").env_clear();
+        for variable in text.lines().filter_map(|line| line.strip_prefix("Environment=")) {
+            let (name, value) = variable.split_once('=').ok_or("no variable")?;
+            command.env(name, value);
+        }
+        stage.run(command, None).success()?;
+        Ok(())
+    };
+    let running = || -> Result<Vec<String>, Box<dyn std::error::Error>> {
+        let listed = stage.compose(["ps", "--services"]).success()?.stdout;
+        let mut running: Vec<String> = listed.lines().map(str::to_owned).collect();
+        running.sort();
+        Ok(running)
+    };
+    assert_eq!(running()?, ["cut", "plain"]);
+    carry_out("ExecStop=")?;
+    assert_eq!(running()?, [""; 0]);
+    carry_out("ExecStart=")?;
+    assert_eq!(running()?, ["always", "cut", "plain"]);
+    // What is stopped before stays so, but for `always`.
+    stage.compose(["stop", "-t", "0"]).success()?;
+    carry_out("ExecStop=")?;
+    carry_out("ExecStart=")?;
+    assert_eq!(running()?, ["always"]);
+    stage.compose(["service", "disable"]).success()?;
+    assert!(!unit.exists() && link.symlink_metadata().is_err());
+    stage.compose(["service", "disable"]).success()?.complains("no unit")?;
+    stage.compose(["down", "-t", "0"]).success()?;
     Ok(())
 }
 

@@ -8,7 +8,9 @@ mod conformance;
 mod dev_stack;
 mod drivers;
 mod everyday;
+mod flags;
 mod hello;
+mod intents;
 mod ipv6;
 mod kills;
 mod limits;
@@ -37,7 +39,9 @@ const FILES: &[&str] = &[
     "dev_stack",
     "drivers",
     "everyday",
+    "flags",
     "hello",
+    "intents",
     "ipv6",
     "kills",
     "limits",
@@ -69,7 +73,9 @@ pub(crate) fn all() -> Vec<Scenario> {
         dev_stack::all(),
         drivers::all(),
         everyday::all(),
+        flags::all(),
         hello::all(),
+        intents::all(),
         ipv6::all(),
         kills::all(),
         limits::all(),
@@ -95,6 +101,35 @@ pub(crate) fn check_files() -> Result<(), String> {
         &names("cases", |name| name.strip_suffix(".rs").filter(|name| *name != "mod"))?,
         FILES,
     )
+}
+
+/// What docker compose's own end-to-end tests ask for, and what shows it here.
+const INTENTS: &str = include_str!("../intents.txt");
+
+/// How many of them there are, and how many may have no scenario yet. The second only goes down.
+const COUNTS: (usize, usize) = (206, 52);
+
+/// Each intent has a scenario that exists, or a reason.
+pub(crate) fn check_intents() -> Result<(), String> {
+    let scenarios: Vec<String> = all().into_iter().map(|scenario| scenario.name).collect();
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compose/tests");
+    let (mut count, mut unshown) = (0, 0);
+    for line in INTENTS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (_, shown) = line.split_once(" => ").ok_or_else(|| format!("no arrow: {line}"))?;
+        count += 1;
+        match shown.split_once(' ') {
+            Some(("-", reason)) if reason.len() > 5 => {}
+            Some(("?", _)) => unshown += 1,
+            None if shown.starts_with("rules/") && rules.join(format!("{shown}.txt")).exists() => {}
+            None if scenarios.iter().any(|name| name == shown) => {}
+            _ => return Err(format!("there is no `{shown}`: {line}")),
+        }
+    }
+    if (count, unshown) == COUNTS {
+        Ok(())
+    } else {
+        Err(format!("{count} intents, {unshown} of them without a scenario; expected {COUNTS:?}"))
+    }
 }
 
 /// Each example is run by a scenario.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use scenarios::{Stage, Verdict};
 
@@ -12,6 +13,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("a_named_volume_outlives_down_and_not_down_with_volumes", named),
         Scenario::plain("an_empty_volume_is_filled_from_the_image", filled),
         Scenario::plain("anonymous_volumes_go_with_their_container", anonymous),
+        Scenario::plain("a_changed_volume_is_made_anew_only_if_that_is_agreed_to", changed),
         Scenario::plain("bind_mounts_show_the_host", bind),
         Scenario::plain("a_missing_bind_source_is_named", missing_source),
         Scenario::plain("folders_without_bottom_are_removed", bottomless),
@@ -50,6 +52,54 @@ fn named(stage: &Stage) -> Verdict {
     stage.compose(["volume", "rm", &name]).code(1)?.complains("box-1")?;
     stage.compose(["down", "--volumes"]).success()?;
     assert_eq!(names(stage)?, [""; 0]);
+    Ok(())
+}
+
+fn changed(stage: &Stage) -> Verdict {
+    let write = |label: &str| {
+        let volume = format!("volumes: {{data: {{labels: {{a: {label}}}}}}}\n");
+        stage.file("compose.yaml", &format!("{}{volume}", service("'data:/mnt'")))
+    };
+    let content = || stage.compose(["exec", "-T", "box", "sh", "-c", "cat /mnt/file; true"]);
+    write("b")?;
+    stage.compose(["up", "--detach"]).success()?;
+    stage.compose(["exec", "-T", "box", "sh", "-c", "echo kept > /mnt/file"]).success()?;
+    let id = stage.field("box", "ID")?;
+    write("c")?;
+    // Nobody can be asked: the answer is no.
+    stage.compose(["up", "--detach"]).success()?.complains("is kept")?;
+    assert_eq!(stage.field("box", "ID")?, id);
+    let mut up = stage.start_on_terminal(&stage.compose_command(["up", "--detach"]))?;
+    up.say("n\n")?;
+    let said = up.finish(Duration::from_secs(30))?.success()?.stdout;
+    assert!(said.contains("Its data will be lost. [yN]"), "{said}");
+    content().success()?.says("kept")?;
+    stage.compose(["--dry-run", "create", "--yes"]).success()?.says("remove volume")?;
+    stage.compose(["plan", "--yes"]).code(2)?.says("remove volume")?;
+    stage.compose(["plan"]).success()?.says("nothing to do")?;
+    content().success()?.says("kept")?;
+    let mut up = stage.start_on_terminal(&stage.compose_command(["up", "--detach"]))?;
+    up.say("y\n")?;
+    up.finish(Duration::from_secs(30))?.success()?;
+    assert_eq!(content().success()?.stdout, "");
+    assert_ne!(stage.field("box", "ID")?, id);
+    let label = |label: &str| -> Verdict {
+        let name = format!("{}_data", stage.project);
+        let shown = stage.compose(["volume", "inspect", &name]).success()?.stdout;
+        let shown: serde_json::Value = serde_json::from_str(&shown)?;
+        assert_eq!(shown[0]["Labels"]["a"], label);
+        Ok(())
+    };
+    label("c")?;
+    write("d")?;
+    stage.compose(["create", "-y"]).success()?;
+    label("d")?;
+    // A one-off that has it is not removed for that.
+    stage.compose(["run", "--detach", "box"]).success()?;
+    write("e")?;
+    stage.compose(["up", "-dy"]).code(1)?.complains("cannot be made anew")?;
+    label("d")?;
+    stage.compose(["down", "--volumes", "--remove-orphans", "-t", "0"]).success()?;
     Ok(())
 }
 

@@ -64,7 +64,8 @@ impl Checker<'_> {
         if matches!(service.security.seccomp, Seccomp::Profile(_)) {
             seccomp::filter(&wishes, &self.supervisor.roots.cache())?;
         }
-        cgroup::check(&wishes::limits(&service.limits, service.oom_kill_disable))?;
+        let limits = wishes::limits(&service.limits, service.oom_kill_disable);
+        cgroup::check(service.cgroup_parent.as_deref(), &limits)?;
         self.addresses(service)
     }
 

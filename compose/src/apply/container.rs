@@ -225,6 +225,7 @@ fn make(
         hostname,
         network,
         limits: service.limits.clone(),
+        cgroup_parent: service.cgroup_parent.clone(),
         oom_kill_disable: service.oom_kill_disable,
         extra_hosts: service.extra_hosts.clone(),
         links: links(service),

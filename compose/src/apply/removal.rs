@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::run::Walk;
 use crate::event::Change;
-use crate::record::{RecordError, labels, names};
+use crate::record::{RecordError, StartRecord, labels, names};
 use crate::supervisor::{Live, Supervisor, exit, start};
 
 /// Something could not be removed.
@@ -136,7 +136,8 @@ pub async fn remove_cut_off(supervisor: &Supervisor, id: &str) -> Result<(), Rem
             }
         }
     }
-    if let Ok(Some(place)) = cgroup::existing(&cgroup::name(&supervisor.project, id)) {
+    let name = StartRecord::cgroup_name(&paths, &supervisor.project, id);
+    if let Ok(Some(place)) = cgroup::existing(&name) {
         let removed = place.kill().and_then(|()| place.remove());
         if let Err(error) = removed {
             tracing::warn!(container = id, %error, "cgroup");

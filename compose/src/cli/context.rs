@@ -15,6 +15,7 @@ use crate::file::{self, LoadOptions, Loaded, Skip};
 use crate::model::{Project, ProjectName, ServiceName, unsupported};
 use crate::platform;
 use crate::record::{Container, Roots, list};
+use crate::supervisor::provider;
 
 /// The flags before the command
 #[derive(Debug, Clone, clap::Args)]
@@ -267,6 +268,9 @@ impl Context {
             file::load(options).map_err(|found| mistakes(&found, options, terminal))?;
         loaded.project.compatibility = self.global.compatibility;
         platform::fill_in(&mut loaded.project)?;
+        if self.global.dry_run {
+            provider::recall(&self.roots, &mut loaded.project)?;
+        }
         terminal.warn_drawn(&draw(&loaded.warnings, options, terminal));
         Ok(loaded)
     }

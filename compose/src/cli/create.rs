@@ -3,6 +3,7 @@
 use super::build::{self, Voice};
 use super::context::Context;
 use super::error::CommandError;
+use super::replace;
 use super::session::Session;
 use super::terminal::Terminal;
 use super::up::{ChangeArgs, carry_out, wanted};
@@ -35,7 +36,9 @@ pub fn run(
     context.check_support(&project, &all, terminal)?;
     args.change.agree(context, terminal)?;
     let when = args.change.when_to_build();
+    let answer = args.change.answer();
     let mut options = args.change.options(&project, args.services, context)?;
+    options.replace_volumes = replace::agree(&project, &all, answer, context, terminal)?;
     options.start = false;
     build::before(&project, &all, when, Voice::Full, context, terminal)?;
     let session = Session::new(context, project.name.as_str());

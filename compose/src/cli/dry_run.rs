@@ -29,6 +29,11 @@ pub trait Plannable {
         Plan::default()
     }
 
+    /// The services whose providers would be asked before that.
+    fn providers(&self) -> Vec<&ServiceName> {
+        Vec::new()
+    }
+
     /// What the supervisor of the project `name` would do about it.
     ///
     /// # Errors
@@ -48,6 +53,9 @@ pub fn print(
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<(), CommandError> {
+    for service in request.providers() {
+        terminal.print(format!("DRY-RUN MODE - {}\n", asking(service)))?;
+    }
     let mut observed = observe(name, request.project(), context)?;
     let fetched = request.fetch(&observed);
     plan::expect_fetched(&mut observed, &fetched);
@@ -58,6 +66,17 @@ pub fn print(
         terminal.print(format!("DRY-RUN MODE - {line}\n"))?;
     }
     Ok(())
+}
+
+/// The step that is no step: what a provider does is its own business.
+pub fn asking(service: &ServiceName) -> String {
+    format!("ask the provider of {service}")
+}
+
+fn provided<'p>(project: &'p Project, options: &UpOptions) -> Vec<&'p ServiceName> {
+    let wanted = plan::scope(project, options);
+    let services = project.services.values().filter(|one| one.provider.is_some());
+    services.map(|one| &one.name).filter(|name| wanted.contains(*name)).collect()
 }
 
 /// What would be fetched and done for `request`, and the services whose images would have to be built before.
@@ -117,6 +136,10 @@ impl Plannable for Request<Project, UpOptions> {
         plan::fetch(&self.project, observed, &Fetch { services, policy, now: Timestamp::now() })
     }
 
+    fn providers(&self) -> Vec<&ServiceName> {
+        provided(&self.project, &self.options)
+    }
+
     fn plan(&self, _: &str, observed: &Observed) -> Result<Plan, PlanError> {
         plan::up(&self.project, observed, &self.options, Timestamp::now())
     }
@@ -129,14 +152,13 @@ impl Plannable for Request<Project, RunOptions> {
 
     fn fetch(&self, observed: &Observed) -> Plan {
         let Self { project, options } = self;
-        let wanted = UpOptions {
-            services: vec![options.service.clone()],
-            dependencies: options.dependencies,
-            ..UpOptions::default()
-        };
-        let services = &plan::scope(project, &wanted);
+        let services = &plan::scope(project, &beside(options));
         let policy = options.pull.policy;
         plan::fetch(project, observed, &Fetch { services, policy, now: Timestamp::now() })
+    }
+
+    fn providers(&self) -> Vec<&ServiceName> {
+        provided(&self.project, &beside(&self.options))
     }
 
     fn plan(&self, name: &str, observed: &Observed) -> Result<Plan, PlanError> {
@@ -144,6 +166,15 @@ impl Plannable for Request<Project, RunOptions> {
         let made_up = format!("{name}-{}-run-…", options.service);
         let container = options.name.as_deref().unwrap_or(&made_up);
         plan::run(project, observed, options, container, Timestamp::now())
+    }
+}
+
+/// What a `run` brings up for its service.
+fn beside(options: &RunOptions) -> UpOptions {
+    UpOptions {
+        services: vec![options.service.clone()],
+        dependencies: options.dependencies,
+        ..UpOptions::default()
     }
 }
 

@@ -32,7 +32,12 @@ pub fn run(args: KillArgs, context: &Context, terminal: &mut Terminal) -> Result
         return Ok(0);
     }
     let orphans = args.orphans.resolve()?;
-    let options = KillOptions { services: args.services, signal: args.signal, orphans };
+    let options = KillOptions {
+        services: args.services,
+        signal: args.signal,
+        orphans,
+        parallel: context.parallel(),
+    };
     let request = KillRequest { project: target.project, options };
     let session = Session::new(context, target.name.as_str());
     Ok(session.carry_out(path::KILL, &request, terminal)?.code)

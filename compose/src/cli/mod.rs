@@ -42,10 +42,12 @@ pub mod ps;
 pub mod publish;
 pub mod pull;
 pub mod push;
+pub mod replace;
 pub mod restart;
 pub mod rm;
 pub mod run;
 pub mod scale;
+pub mod service;
 pub mod session;
 pub mod signals;
 pub mod size;
@@ -128,6 +130,7 @@ enum Command {
     Rm(rm::RmArgs),
     Run(run::RunArgs),
     Scale(scale::ScaleArgs),
+    Service(service::ServiceArgs),
     Start(start::StartArgs),
     Stats(stats::StatsArgs),
     Stop(stop::StopArgs),
@@ -180,6 +183,7 @@ impl Command {
             Self::Rm(_) => "rm",
             Self::Run(_) => "run",
             Self::Scale(_) => "scale",
+            Self::Service(_) => "service",
             Self::Start(_) => "start",
             Self::Stats(_) => "stats",
             Self::Stop(_) => "stop",
@@ -231,6 +235,7 @@ impl Command {
             Self::Rm(args) => rm::run(args, context, terminal),
             Self::Run(args) => run::run(args, context, terminal),
             Self::Scale(args) => scale::run(args, context, terminal),
+            Self::Service(args) => service::run(&args, context, terminal),
             Self::Start(args) => start::run(args, context, terminal),
             Self::Stats(args) => stats::run(&args, context, terminal),
             Self::Stop(args) => stop::run(args, context, terminal),

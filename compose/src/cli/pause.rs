@@ -38,7 +38,7 @@ pub fn run(
     if !containers.iter().any(|container| container.state.phase.is_up()) {
         return Ok(0);
     }
-    let options = PauseOptions { services: args.services };
+    let options = PauseOptions { services: args.services, parallel: context.parallel() };
     let request = PauseRequest { project: target.project, options };
     let session = Session::new(context, target.name.as_str());
     Ok(session.carry_out(path::PAUSE, &request, terminal)?.code)
@@ -59,7 +59,7 @@ pub fn run_unpause(
     if !frozen && args.services.is_empty() {
         return Ok(0);
     }
-    let options = UnpauseOptions { services: args.services };
+    let options = UnpauseOptions { services: args.services, parallel: context.parallel() };
     let request = UnpauseRequest { project: target.project, options };
     let session = Session::new(context, target.name.as_str());
     Ok(session.carry_out(path::UNPAUSE, &request, terminal)?.code)

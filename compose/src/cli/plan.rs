@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 
 use super::build::When;
 use super::context::Context;
-use super::dry_run;
+use super::dry_run::{self, Plannable as _};
 use super::error::{CommandError, USAGE};
+use super::replace::{self, Answer};
 use super::session::Session;
 use super::terminal::Terminal;
 use super::up::ChangeArgs;
 use crate::api::{SavedPlan, UpRequest, path};
 use crate::model::{PullPolicy, ServiceName};
 use crate::plan::Plan;
+use crate::supervisor::provider;
 
 /// What a plan that changes something ends with.
 const CHANGES: u8 = 2;
@@ -45,11 +47,15 @@ pub struct PlanArgs {
 /// When the project cannot be read or brought up.
 pub fn run(args: PlanArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     context.require_root()?;
-    let project = context.load_for(&args.services, terminal)?;
+    let mut project = context.load_for(&args.services, terminal)?;
+    provider::recall(context.roots(), &mut project)?;
     let all = super::up::wanted(&project, &args.services, args.no_deps);
     context.check_support(&project, &all, terminal)?;
     let when = args.change.when_to_build();
+    // A plan is no occasion to ask.
+    let answer = if args.change.answer() == Answer::Yes { Answer::Yes } else { Answer::No };
     let mut options = args.change.options(&project, args.services, context)?;
+    options.replace_volumes = replace::agree(&project, &all, answer, context, terminal)?;
     options.dependencies = !args.no_deps;
     let name = project.name.to_string();
     let request = UpRequest { project, options };
@@ -73,19 +79,25 @@ pub fn run(args: PlanArgs, context: &Context, terminal: &mut Terminal) -> Result
             return Err(CommandError::failed(message)
                 .help("what a build makes is not known before: `compose build`, then plan again"));
         }
+        if let Some(service) = saved.request.providers().first() {
+            let message = format!("the service {service} comes from a provider");
+            return Err(CommandError::failed(message).help(
+                "what a provider sets is not known before: leave `-o` out, or name other services",
+            ));
+        }
         write(file, &saved)?;
     }
     if args.format == "json" {
         terminal.print_json(&saved.plans)?;
     } else {
-        terminal.print(text(&builds, &saved.plans))?;
+        terminal.print(text(&builds, &saved.request.providers(), &saved.plans))?;
     }
     let nothing = builds.is_empty() && saved.plans.iter().all(Plan::is_empty);
     Ok(if nothing { 0 } else { CHANGES })
 }
 
 /// A line for each step: what, and why.
-fn text(builds: &[&ServiceName], plans: &[Plan]) -> String {
+fn text(builds: &[&ServiceName], providers: &[&ServiceName], plans: &[Plan]) -> String {
     let mut text = String::new();
     // Files are named as they are from here.
     let here = std::env::current_dir().map(|here| format!("{}/", here.display()));
@@ -95,6 +107,9 @@ fn text(builds: &[&ServiceName], plans: &[Plan]) -> String {
     }
     for service in builds {
         text.push_str(&format!("build image of {service}\n"));
+    }
+    for service in providers {
+        text.push_str(&format!("{}\n", dry_run::asking(service)));
     }
     let mut count = builds.len();
     for (_, step) in plans.iter().flat_map(Plan::numbered) {
@@ -144,7 +159,7 @@ pub fn carry_out(
         return Err(failed(&"it was made by another version of compose"));
     }
     if context.global().dry_run {
-        terminal.print(text(&[], &saved.plans))?;
+        terminal.print(text(&[], &[], &saved.plans))?;
         return Ok(0);
     }
     let session = Session::new(context, saved.request.project.name.as_str());

@@ -39,6 +39,10 @@ pub struct PullArgs {
     /// When to fetch (default: as the services say, `missing` as `always`)
     #[arg(long, value_enum, value_name = "WHEN")]
     policy: Option<Policy>,
+    #[arg(long, hide = true)]
+    parallel: bool,
+    #[arg(long, hide = true)]
+    no_parallel: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -64,6 +68,13 @@ struct Wanted {
 ///
 /// When one cannot be fetched, unless that is ignored or it can be built.
 pub fn run(args: PullArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
+    for (given, flag) in [(args.parallel, "--parallel"), (args.no_parallel, "--no-parallel")] {
+        if given {
+            terminal.warn(&format!(
+                "the option `{flag}` is deprecated and ignored; `compose --parallel N pull` says how many images come side by side"
+            ));
+        }
+    }
     context.require_root()?;
     let project = context.load_for(&args.services, terminal)?;
     let known: BTreeSet<&str> =

@@ -40,6 +40,7 @@ pub fn run(
         services: args.services,
         dependents: !args.no_deps,
         timeout_seconds: args.timeout,
+        parallel: context.parallel(),
     };
     let request = RestartRequest { project: target.project, options };
     let session = Session::new(context, target.name.as_str());

@@ -50,6 +50,7 @@ pub fn run(args: RmArgs, context: &Context, terminal: &mut Terminal) -> Result<u
         stop: args.stop,
         volumes: args.volumes,
         only: Vec::new(),
+        parallel: context.parallel(),
     };
     let request = RmRequest { project: target.project, options };
     let session = Session::new(context, target.name.as_str());

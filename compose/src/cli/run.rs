@@ -110,7 +110,7 @@ pub fn run(args: RunArgs, context: &Context, terminal: &mut Terminal) -> Result<
         terminal: !args.detach && !args.no_tty && stdin().is_terminal() && stdout().is_terminal(),
     };
     let publishes = args.service_ports || args.wishes.publishes();
-    args.wishes.apply(&mut project, &args.service, context, terminal)?;
+    let environment = args.wishes.apply(&mut project, &args.service, context, terminal)?;
     if let Some(service) = project.services.get_mut(&args.service) {
         if !args.command.is_empty() {
             service.command = Some(args.command);
@@ -128,6 +128,8 @@ pub fn run(args: RunArgs, context: &Context, terminal: &mut Terminal) -> Result<
         dependencies: !args.no_deps,
         publish: publishes,
         use_aliases: args.use_aliases,
+        parallel: context.parallel(),
+        environment,
         orphans: args.orphans.resolve()?,
         pull: PullOptions {
             policy: args.pull.map(Into::into),

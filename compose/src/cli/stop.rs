@@ -28,7 +28,11 @@ pub fn run(args: StopArgs, context: &Context, terminal: &mut Terminal) -> Result
     if !containers.iter().any(|container| container.state.phase.is_up()) {
         return Ok(0);
     }
-    let options = StopOptions { services: args.services, timeout_seconds: args.timeout };
+    let options = StopOptions {
+        services: args.services,
+        timeout_seconds: args.timeout,
+        parallel: context.parallel(),
+    };
     let request = StopRequest { project: target.project, options };
     let session = Session::new(context, target.name.as_str());
     Ok(session.carry_out(path::STOP, &request, terminal)?.code)

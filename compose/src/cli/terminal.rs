@@ -259,7 +259,23 @@ impl Terminal {
                 CommandError::failed(message).help(format!("{without_asking} does not ask"))
             );
         }
-        self.ask(&format!("{what}\nAre you sure? [yN] "));
+        self.answered(&format!("{what}\nAre you sure? [yN] "))
+    }
+
+    /// Asks a question to which silence is a no: where standard input is no terminal, nobody is asked.
+    ///
+    /// # Errors
+    ///
+    /// When the answer cannot be read.
+    pub fn is_asked(&mut self, question: &str) -> Result<bool, CommandError> {
+        if self.dry_run || !io::stdin().is_terminal() {
+            return Ok(false);
+        }
+        self.answered(&format!("{question} [yN] "))
+    }
+
+    fn answered(&mut self, question: &str) -> Result<bool, CommandError> {
+        self.ask(question);
         let mut answer = String::new();
         let read = io::stdin().lock().read_line(&mut answer);
         read.map_err(|error| CommandError::failed(format!("cannot read the answer: {error}")))?;

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use super::build::{self, Voice, When};
 use super::context::{Context, OrphanArgs};
 use super::error::CommandError;
+use super::replace::{self, Answer};
 use super::session::Session;
 use super::terminal::Terminal;
 use super::watch::engine::Wishes;
@@ -246,6 +247,12 @@ impl ChangeArgs {
         super::foreign::agree(context, self.yes, terminal)
     }
 
+    /// How the question is answered whether a volume may be made anew.
+    #[must_use]
+    pub const fn answer(&self) -> Answer {
+        if self.yes { Answer::Yes } else { Answer::Asked }
+    }
+
     /// When images are built.
     #[must_use]
     pub const fn when_to_build(&self) -> When {
@@ -318,7 +325,9 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
     let named = watch.exit_code_from.iter().chain(&watch.attach).chain(&watch.no_attach);
     known(&project, named)?;
     let when = change.when_to_build();
+    let answer = change.answer();
     let mut options = change.options(&project, services, context)?;
+    options.replace_volumes = replace::agree(&project, &all, answer, context, terminal)?;
     let voice = if args.quiet_build { Voice::Quiet } else { Voice::Full };
     build::before(&project, &all, when, voice, context, terminal)?;
     options.dependencies = !no_deps;

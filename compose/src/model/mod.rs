@@ -56,7 +56,7 @@ pub use restart::RestartPolicy;
 pub use security::{Capability, CapabilityError, Seccomp, Security};
 pub use service::{DEFAULT_STOP_GRACE, Logging, Provider, Service};
 pub use signal::{Signal, SignalError};
-pub use unsupported::unsupported;
+pub use unsupported::{MODEL_RUNNER, unsupported};
 pub use volume::Volume;
 
 /// An attribute that is valid and checked, but has no typed field: its value in the long form.

@@ -12,6 +12,9 @@ use super::{
     RolloutOrder, Service, ServiceName, UsernsMode,
 };
 
+/// The variable that says where a server for models is.
+pub const MODEL_RUNNER: &str = "COMPOSE_MODEL_RUNNER";
+
 /// What `up` does about an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -35,7 +38,6 @@ use Verdict::{Ignored, Refused};
 
 #[rustfmt::skip]
 static SERVICE: &[Row] = &[
-    Row { attribute: "provider", verdict: Refused, used: |s| s.provider.is_some(), help: "run the program yourself and remove the service" },
     Row { attribute: "build.cache_from", verdict: Ignored, used: |s| built(s, |build| !build.cache_from.is_empty()), help: "the cache of this machine is used" },
     Row { attribute: "build.cache_to", verdict: Refused, used: |s| built(s, |build| !build.cache_to.is_empty()), help: "the cache stays on this machine; remove the key" },
     Row { attribute: "build.platforms", verdict: Refused, used: |s| built(s, |build| build.platforms.len() > 1), help: "an image is built for one platform at a time; name one" },
@@ -45,18 +47,18 @@ static SERVICE: &[Row] = &[
     Row { attribute: "pull_refresh_after", verdict: Ignored, used: |s| s.kept.contains_key("pull_refresh_after") && s.pull_policy.is_none(), help: "only the policy `refresh` looks at it" },
     Row { attribute: "volumes", verdict: Refused, used: |s| s.mounts.iter().any(|mount| matches!(mount.kind, MountKind::NamedPipe { .. } | MountKind::Cluster { .. })), help: "mounts can be of the types bind, volume, tmpfs and image" },
     Row { attribute: "volumes", verdict: Ignored, used: |s| s.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Bind { selinux: Some(_), .. })), help: "files are not relabelled, which has a meaning only where SELinux is on" },
-    Row { attribute: "models", verdict: Refused, used: |s| s.kept.contains_key("models"), help: "run the model in a service of its own" },
+    Row { attribute: "models", verdict: Refused, used: |s| s.kept.contains_key("models"), help: "no model is run here: set `COMPOSE_MODEL_RUNNER`, in the environment or in .env, to the address at which containers reach a server with the interface of OpenAI, such as http://10.0.0.5:11434/v1 of ollama" },
     Row { attribute: "use_api_socket", verdict: Refused, used: |s| s.kept.get("use_api_socket").is_some_and(|kept| kept.value == true), help: "there is no Docker API to give to a container" },
-    Row { attribute: "runtime", verdict: Refused, used: |s| s.runtime.is_some(), help: "containers run on the runtime of compose itself; remove the key" },
+    Row { attribute: "runtime", verdict: Refused, used: |s| s.runtime.is_some(), help: "containers run on the runtime of compose itself, which makes, watches and joins them; remove the key" },
     Row { attribute: "userns_mode", verdict: Refused, used: |s| matches!(s.userns, UsernsMode::Other(_)), help: "only `host` is known" },
-    Row { attribute: "storage_opt", verdict: Refused, used: |s| !s.storage_opt.is_empty(), help: "the root file system has no quota; remove the key" },
-    Row { attribute: "cgroup_parent", verdict: Refused, used: |s| s.cgroup_parent.is_some(), help: "limits of that parent would not hold; set them with `mem_limit`, `cpus` and `pids_limit`" },
+    Row { attribute: "storage_opt", verdict: Refused, used: |s| !s.storage_opt.is_empty(), help: "what a container writes has no quota; limit where it writes: `tmpfs` with a size, or a volume with `driver_opts`" },
     Row { attribute: "security_opt", verdict: Ignored, used: |s| s.security.labels.iter().any(|label| label != "disable"), help: "labels are not set, which have a meaning only where SELinux is on" },
-    Row { attribute: "cpu_rt_period", verdict: Refused, used: |s| s.limits.cpu_realtime_period_us.is_some_and(|period| period > 0), help: "real-time groups are not set up" },
-    Row { attribute: "cpu_rt_runtime", verdict: Refused, used: |s| s.limits.cpu_realtime_runtime_us.is_some_and(|runtime| runtime != 0), help: "real-time groups are not set up" },
+    Row { attribute: "cpu_rt_period", verdict: Refused, used: |s| s.limits.cpu_realtime_period_us.is_some_and(|period| period > 0), help: "only control groups of version 1 have it, and only with a share of every parent; give the program `cap_add: [SYS_NICE]` and `ulimits: {rtprio: 99}` instead, so that it may ask for a real-time priority itself" },
+    Row { attribute: "cpu_rt_runtime", verdict: Refused, used: |s| s.limits.cpu_realtime_runtime_us.is_some_and(|runtime| runtime != 0), help: "only control groups of version 1 have it, and only with a share of every parent; give the program `cap_add: [SYS_NICE]` and `ulimits: {rtprio: 99}` instead, so that it may ask for a real-time priority itself" },
     Row { attribute: "logging", verdict: Ignored, used: foreign_log, help: "log lines are kept by compose and shown by `compose logs`; its drivers are json-file, local, none, syslog and journald" },
     Row { attribute: "logging", verdict: Ignored, used: |s| log_option(s, &["json-file", "local"], &["compress"]), help: "`compress`: files of the log that are full stay as they are" },
     Row { attribute: "logging", verdict: Ignored, used: |s| log_option(s, &["json-file"], &["tag", "labels", "labels-regex", "env", "env-regex"]), help: "with docker only `docker logs --details` shows tags, labels and variables of log lines" },
+    Row { attribute: "logging", verdict: Ignored, used: never_drops, help: "`mode` and `max-buffer-size`: a program waits for nobody who reads or receives its log, and no line is dropped" },
     Row { attribute: "cpu_count", verdict: Ignored, used: |s| s.kept.contains_key("cpu_count"), help: "it is for Windows; use `cpus`" },
     Row { attribute: "cpu_percent", verdict: Ignored, used: |s| s.kept.contains_key("cpu_percent"), help: "it is for Windows; use `cpus`" },
     Row { attribute: "credential_spec", verdict: Ignored, used: |s| s.kept.contains_key("credential_spec"), help: "it is for Windows" },
@@ -99,6 +101,14 @@ fn foreign_log(service: &Service) -> bool {
     let driver = service.logging.as_ref().and_then(|logging| logging.driver.as_deref());
     driver.is_some_and(|driver| {
         !matches!(driver, "" | "json-file" | "local" | "none" | "syslog" | "journald")
+    })
+}
+
+/// Whether lines are to be dropped when they cannot be kept fast enough.
+fn never_drops(service: &Service) -> bool {
+    service.logging.as_ref().is_some_and(|logging| {
+        let mode = logging.options.get("mode").map(String::as_str);
+        mode == Some("non-blocking") || logging.options.contains_key("max-buffer-size")
     })
 }
 
@@ -169,6 +179,26 @@ pub fn unsupported(project: &Project, wanted: &BTreeSet<ServiceName>) -> Vec<Dia
             let message = format!("there is no store that this {kind} could come from");
             let help = "give it a `file` or an `environment`";
             found.push(told(Refused, message, place.as_ref(), help));
+        }
+    }
+    found.extend(settings_of_models(project));
+    found
+}
+
+/// What a file says of how a model runs, when somebody else runs it.
+fn settings_of_models(project: &Project) -> Vec<Diagnostic> {
+    let (Some(runner), Some(models)) =
+        (project.environment.get(MODEL_RUNNER), project.kept.get("models"))
+    else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for (name, model) in models.value.as_object().into_iter().flatten() {
+        let settings = ["context_size", "runtime_flags"];
+        for setting in settings.into_iter().filter(|setting| model.get(*setting).is_some()) {
+            let message = format!("`{setting}` of the model `{name}` is not carried out");
+            let help = format!("the server at {runner} has settings of its own");
+            found.push(told(Ignored, message, models.place.as_ref(), &help));
         }
     }
     found

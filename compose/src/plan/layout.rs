@@ -49,6 +49,7 @@ pub(super) fn lay_out(decided: &Decided<'_>, one_off: Option<&OneOff>) -> Plan {
     layout.create(|service| !late.contains(service));
     layout.stop();
     layout.replace_networks();
+    layout.replace_volumes();
     layout.create(|service| late.contains(service));
     layout.update();
     layout.start(one_off);
@@ -68,10 +69,12 @@ impl<'d, 'a> Layout<'d, 'a> {
 
     fn make_resources(&mut self) {
         let resources = &self.decided.resources;
-        for (name, (key, cause)) in &resources.volumes {
-            let action = Action::CreateVolume { key: (*key).clone(), name: (*name).to_owned() };
-            let step = self.plan.push(action, cause.clone(), BTreeSet::new());
-            self.ground.insert(step);
+        for (name, (key, need)) in &resources.volumes {
+            if let ResourceNeed::Create(cause) = need {
+                let action = Action::CreateVolume { key: (*key).clone(), name: (*name).to_owned() };
+                let step = self.plan.push(action, cause.clone(), BTreeSet::new());
+                self.ground.insert(step);
+            }
         }
         for (name, (key, need)) in &resources.networks {
             if let ResourceNeed::Create(cause) = need {
@@ -84,7 +87,7 @@ impl<'d, 'a> Layout<'d, 'a> {
     }
 
     /// Services whose new containers can be made only when others are gone,
-    /// because those have their names, and services that share with such.
+    /// because those have their names or volumes, and services that share with such.
     fn late(&self) -> BTreeSet<&'d ServiceName> {
         let decided = self.decided;
         let mut late: BTreeSet<&ServiceName> = BTreeSet::new();
@@ -98,7 +101,7 @@ impl<'d, 'a> Layout<'d, 'a> {
             });
             let shares =
                 decided.wishes[*service].joins.iter().any(|(_, partner)| late.contains(*partner));
-            if waits || shares {
+            if waits || shares || decided.waits_for_a_volume(service) {
                 late.insert(service);
             }
         }
@@ -276,6 +279,23 @@ impl<'d, 'a> Layout<'d, 'a> {
                     Action::CreateNetwork { key: (*key).clone(), name: (*name).to_owned() };
                 let step = self.plan.push(action, cause.clone(), BTreeSet::from([removed]));
                 self.networks.insert(name, step);
+            }
+        }
+    }
+
+    fn replace_volumes(&mut self) {
+        let decided = self.decided;
+        for (name, (key, need)) in &decided.resources.volumes {
+            if let ResourceNeed::Replace(cause) = need {
+                let users = decided.going().map(|one| &one.record);
+                let users = users.filter(|record| record.named_volumes().any(|one| one == *name));
+                let after = users
+                    .filter_map(|record| self.stopped.removals.get(record.id.as_str()).copied());
+                let action = Action::RemoveVolume { name: (*name).to_owned() };
+                let removed = self.plan.push(action, cause.clone(), after.collect());
+                let action = Action::CreateVolume { key: (*key).clone(), name: (*name).to_owned() };
+                let step = self.plan.push(action, cause.clone(), BTreeSet::from([removed]));
+                self.ground.insert(step);
             }
         }
     }

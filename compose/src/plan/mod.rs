@@ -56,6 +56,7 @@ pub use command::{kill, pause, restart, rm, start, stop, unpause};
 pub use down::down;
 pub use fetch::{Fetch, expect_fetched, fetch};
 pub use refusal::{PlanError, Refusal};
+pub use resource::changed_volumes;
 pub use scope::scope;
 pub use step::{
     Action, Cause, Condition, CreateContainer, Instance, Named, Need, PlannedJoin, Step, StepId,

@@ -105,6 +105,14 @@ pub enum Refusal {
         /// The other one.
         partner: ServiceName,
     },
+    /// A volume is to be made anew, and a container has it that stays.
+    #[error("volume {volume} cannot be made anew: container {container} uses it")]
+    VolumeInUse {
+        /// The volume.
+        volume: String,
+        /// The container.
+        container: String,
+    },
     /// `start` makes no containers.
     #[error("service {service} has no container to start")]
     NoContainer {
@@ -128,6 +136,7 @@ impl Refusal {
             | Self::NothingSelected
             | Self::Cycle(_)
             | Self::PartnerMissing { .. }
+            | Self::VolumeInUse { .. }
             | Self::NoContainer { .. } => None,
         }
     }

@@ -65,7 +65,8 @@ fn networks<'a>(project: &'a Project, service: &'a Service) -> BTreeSet<&'a str>
     }
 }
 
-fn volumes<'a>(project: &'a Project, service: &'a Service) -> BTreeSet<&'a str> {
+/// The real names of the volumes that `service` has by name.
+pub(super) fn volumes<'a>(project: &'a Project, service: &'a Service) -> BTreeSet<&'a str> {
     let named = |mount: &'a Mount| match &mount.kind {
         MountKind::Volume { source: VolumeSource::Named(key), .. } => project.volumes.get(key),
         _ => None,

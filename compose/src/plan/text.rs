@@ -134,7 +134,7 @@ impl fmt::Display for Warning {
             ),
             Self::ChangedVolume { name, .. } => write!(
                 f,
-                "volume {name} does not match the file and is kept, because its data would be lost; remove it with `compose volume rm {name}` to have it made anew"
+                "volume {name} does not match the file and is kept, because its data would be lost; `compose up --yes` makes it anew"
             ),
         }
     }

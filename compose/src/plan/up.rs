@@ -7,7 +7,7 @@
 //! 2. networks and volumes that are missing are made,
 //! 3. new containers are made beside the old ones,
 //! 4. old ones stop, dependents first, and are removed,
-//! 5. networks that are to be replaced are, while nothing runs on them,
+//! 5. networks that are to be replaced are, while nothing runs on them, and volumes, while there is no container with them,
 //! 6. new containers that had to wait for a removal are made,
 //! 7. containers that can be changed as they are, running or not, are,
 //! 8. containers start, dependencies first, with the waits between them,
@@ -143,6 +143,7 @@ impl<'a> Decided<'a> {
                     || options.all_resources && declared()
             },
             |volume| options.all_resources || needed().any(|wish| wish.volumes.contains(volume)),
+            &options.replace_volumes,
         );
         let mut decided = Self {
             project,
@@ -159,7 +160,8 @@ impl<'a> Decided<'a> {
             rollouts: BTreeMap::new(),
         };
         for service in graph.start_order() {
-            let outcome = decided.decide(service);
+            let mut outcome = decided.decide(service);
+            decided.make_way(&mut outcome);
             decided.outcomes.insert(service, outcome);
             decided.decide_restarts(service);
         }
@@ -190,6 +192,29 @@ impl<'a> Decided<'a> {
         let around = Surroundings { observed: self.observed, resources: &self.resources };
         let replicas = self.scope.replicas(service);
         decide(wish, self.project, &have, replicas, policy, around, partner)
+    }
+
+    /// Has containers replaced that stay, and use a volume that is replaced.
+    fn make_way(&self, outcome: &mut Outcome<'a>) {
+        for replica in &mut outcome.replicas {
+            if let Some(container) = replica.kept()
+                && let Some(volume) = self.replaced_volume(&container.record)
+            {
+                let cause = Cause::VolumeReplaced(Named::new(volume));
+                replica.fate = Fate::Replace(container, cause);
+            }
+        }
+    }
+
+    /// A volume of a container that is replaced.
+    fn replaced_volume<'r>(&self, record: &'r ContainerRecord) -> Option<&'r str> {
+        record.named_volumes().find(|name| self.resources.replaces_volume(name))
+    }
+
+    /// Whether a container of `service` can be made only when a volume has been replaced.
+    pub fn waits_for_a_volume(&self, service: &ServiceName) -> bool {
+        let mut volumes = self.wishes[service].volumes.iter();
+        volumes.any(|name| self.resources.replaces_volume(name))
     }
 
     /// What will stand in the place of the first container of `service`.
@@ -373,6 +398,16 @@ impl<'a> Decided<'a> {
             }
             for replica in made {
                 refusals.extend(self.name_taken(wish, &replica.instance, &going));
+            }
+        }
+        let staying =
+            self.observed.containers.iter().filter(|one| !going.contains(one.record.id.as_str()));
+        for container in staying {
+            if let Some(volume) = self.replaced_volume(&container.record) {
+                refusals.push(Refusal::VolumeInUse {
+                    volume: volume.to_owned(),
+                    container: container.record.name.clone(),
+                });
             }
         }
         self.resources.refusals.append(&mut refusals);

@@ -9,7 +9,7 @@ use runtime::cgroup;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::replace::RecordError;
-use super::{BootId, ContainerRecord, ContainerState, Exits, Roots, names};
+use super::{BootId, ContainerRecord, ContainerState, Exits, Roots, StartRecord, names};
 
 /// A container as the records and the kernel know it.
 #[derive(Debug, Clone, PartialEq)]
@@ -193,7 +193,7 @@ fn read(
     let mut state = known.settled(id, boot, exits);
     if ran && state.process.is_none() {
         // Its supervisor is about to write down how it ended, and then removes the control group that tells it as well.
-        match cgroup::existing(&cgroup::name(project, id)) {
+        match cgroup::existing(&StartRecord::cgroup_name(&paths, project, id)) {
             Ok(Some(place)) => state.oom = place.was_oom_killed(),
             _ => state = ContainerState::read(&paths)?.settled(id, boot, exits),
         }

@@ -143,6 +143,18 @@ impl ProjectPaths {
         self.data.join("follow.json")
     }
 
+    /// What ran when the machine went down.
+    #[must_use]
+    pub fn boot(&self) -> PathBuf {
+        self.data.join("boot.json")
+    }
+
+    /// What its providers have set.
+    #[must_use]
+    pub fn provided(&self) -> PathBuf {
+        self.data.join("provided.json")
+    }
+
     /// One folder per container.
     #[must_use]
     pub fn containers(&self) -> PathBuf {

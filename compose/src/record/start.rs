@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use network::EndpointWish;
+use runtime::cgroup;
 use serde::{Deserialize, Serialize};
 
 use super::logging::LogTarget;
@@ -25,6 +26,9 @@ pub struct StartRecord {
     pub network: NetworkStart,
     /// What it may use.
     pub limits: Limits,
+    /// The control group below which its own is made.
+    #[serde(default)]
+    pub cgroup_parent: Option<String>,
     /// The out-of-memory killer spares it.
     pub oom_kill_disable: bool,
     /// Further lines of `/etc/hosts`.
@@ -113,6 +117,13 @@ impl StartRecord {
             check_version(&path, record.version)?;
         }
         Ok(record)
+    }
+
+    /// The name of the control groups of the container `id` at `paths`, for who does not have its record.
+    #[must_use]
+    pub fn cgroup_name(paths: &ContainerPaths, project: &str, id: &str) -> String {
+        let parent = Self::read(paths).ok().flatten().and_then(|start| start.cgroup_parent);
+        cgroup::name(parent.as_deref(), project, id)
     }
 
     /// Writes the record.

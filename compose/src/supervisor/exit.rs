@@ -330,7 +330,9 @@ pub fn place(live: &Live) -> Option<Place> {
 
 /// The control groups of a start that was cut off before it was written down.
 fn leftover(live: &Live) -> Option<Place> {
-    let name = runtime::cgroup::name(&live.record().project, &live.record().id);
+    let start = live.start();
+    let parent = start.cgroup_parent.as_deref();
+    let name = runtime::cgroup::name(parent, &live.record().project, &live.record().id);
     runtime::cgroup::existing(&name).ok().flatten()
 }
 

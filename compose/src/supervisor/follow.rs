@@ -4,6 +4,7 @@
 //! What is followed is written down, so that a supervisor that was killed goes on with it. A file with a mistake changes
 //! nothing and is told to whoever listens; the next save is looked at again.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -50,6 +51,8 @@ pub fn begin(
         recreate: Recreate::Diverged,
         recreate_dependencies: Recreate::Diverged,
         wait: None,
+        // That was agreed to for this time.
+        replace_volumes: BTreeSet::new(),
         ..options
     };
     let record = FollowRecord { version: RECORD_VERSION, options };

@@ -20,6 +20,7 @@ pub mod names;
 mod output;
 pub mod pause;
 pub mod probe;
+pub mod provider;
 pub mod publish;
 mod readiness;
 mod requests;

@@ -8,6 +8,7 @@ use images::registry::Cancel;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
+use super::provider::{self, Verb};
 use super::server::Reporter;
 use super::{Supervisor, follow, start as starting};
 use crate::api::{
@@ -44,13 +45,17 @@ pub async fn up(supervisor: Rc<Supervisor>, request: UpRequest, reporter: Report
 /// Brings the project to what its file says.
 pub async fn bring_up(supervisor: Rc<Supervisor>, request: UpRequest, reporter: Reporter) -> Event {
     let began = Timestamp::now();
-    let project = Rc::new(request.project);
+    let mut project = request.project;
     let options = request.options;
     if let Err(failure) = remember(&supervisor, &project) {
         return Event::failed(failure);
     }
     let limit = options.wait.and_then(crate::api::Wait::timeout);
     let services = plan::scope(&project, &options);
+    if let Err(failure) = provide(&supervisor, &mut project, &services, Verb::Up, &reporter).await {
+        return Event::failed(failure);
+    }
+    let project = Rc::new(project);
     let work = Work {
         project: Some(Rc::clone(&project)),
         run: None,
@@ -131,15 +136,56 @@ pub async fn down(supervisor: Rc<Supervisor>, request: DownRequest, reporter: Re
     interrupt(&supervisor);
     let work = Work::of(request.project, request.options.parallel);
     let project = work.project.clone();
-    converge(&supervisor, &reporter, work, |observed| {
+    let done = converge(&supervisor, &reporter, work, |observed| {
         Ok(plan::down(&supervisor.project, project.as_deref(), observed, &request.options))
     })
+    .await;
+    take_back(
+        &supervisor,
+        project.as_deref(),
+        &request.options.services,
+        Verb::Down,
+        &reporter,
+        done,
+    )
     .await
+}
+
+/// Asks the providers among the services that a command is about to take back what they have provided, when that command is
+/// `done`.
+async fn take_back(
+    supervisor: &Supervisor,
+    project: Option<&Project>,
+    named: &[ServiceName],
+    verb: Verb,
+    reporter: &Reporter,
+    done: Event,
+) -> Event {
+    let is_done = matches!(done, Event::Done { .. });
+    let Some(project) = project.filter(|_| is_done) else { return done };
+    let services = project.services.keys();
+    let services = services.filter(|name| named.is_empty() || named.contains(name)).cloned();
+    let asked =
+        provide(supervisor, &mut project.clone(), &services.collect(), verb, reporter).await;
+    asked.map_or_else(Event::failed, |()| done)
+}
+
+/// Asks providers, and gives what they have set to the services that depend on them.
+async fn provide(
+    supervisor: &Supervisor,
+    project: &mut Project,
+    services: &BTreeSet<ServiceName>,
+    verb: Verb,
+    reporter: &Reporter,
+) -> Result<(), Failure> {
+    let interrupts = supervisor.interrupts.subscribe();
+    let roots = &supervisor.roots;
+    provider::ask_all(project, services, verb, roots, reporter, interrupts).await
 }
 
 /// Starts containers that exist.
 pub async fn start(supervisor: Rc<Supervisor>, request: StartRequest, reporter: Reporter) -> Event {
-    let work = Work::of(request.project, None);
+    let work = Work::of(request.project, request.options.parallel);
     let project = work.project.clone();
     let limit = request.options.wait.and_then(crate::api::Wait::timeout);
     let starting = once(&supervisor, &reporter, work, |observed| {
@@ -155,11 +201,20 @@ pub async fn stop(supervisor: Rc<Supervisor>, request: StopRequest, reporter: Re
         follow::end(&supervisor);
     }
     interrupt(&supervisor);
-    let work = Work::of(request.project, None);
+    let work = Work::of(request.project, request.options.parallel);
     let project = work.project.clone();
-    converge(&supervisor, &reporter, work, |observed| {
+    let done = converge(&supervisor, &reporter, work, |observed| {
         Ok(plan::stop(project.as_deref(), observed, &request.options))
     })
+    .await;
+    take_back(
+        &supervisor,
+        project.as_deref(),
+        &request.options.services,
+        Verb::Stop,
+        &reporter,
+        done,
+    )
     .await
 }
 
@@ -169,7 +224,7 @@ pub async fn restart(
     request: RestartRequest,
     reporter: Reporter,
 ) -> Event {
-    let work = Work::of(request.project, None);
+    let work = Work::of(request.project, request.options.parallel);
     let project = work.project.clone();
     once(&supervisor, &reporter, work, |observed| {
         Ok(plan::restart(project.as_deref(), observed, &request.options))
@@ -181,7 +236,7 @@ pub async fn restart(
 pub async fn kill(supervisor: Rc<Supervisor>, request: KillRequest, reporter: Reporter) -> Event {
     // Takes no turn and interrupts nobody: whoever kills does not wait for a stop whose grace has not passed, and
     // whatever waits for these containers sees them exit.
-    let work = Work::of(request.project, None);
+    let work = Work::of(request.project, request.options.parallel);
     let project = work.project.clone();
     let planner =
         |observed: &Observed| Ok(plan::kill(project.as_deref(), observed, &request.options));
@@ -196,7 +251,7 @@ pub async fn kill(supervisor: Rc<Supervisor>, request: KillRequest, reporter: Re
 
 /// Freezes containers.
 pub async fn pause(supervisor: Rc<Supervisor>, request: PauseRequest, reporter: Reporter) -> Event {
-    let work = Work::of(request.project, None);
+    let work = Work::of(request.project, request.options.parallel);
     let planner = |observed: &Observed| Ok(plan::pause(observed, &request.options));
     once(&supervisor, &reporter, work, planner).await
 }
@@ -207,7 +262,7 @@ pub async fn unpause(
     request: UnpauseRequest,
     reporter: Reporter,
 ) -> Event {
-    let work = Work::of(request.project, None);
+    let work = Work::of(request.project, request.options.parallel);
     let planner = |observed: &Observed| Ok(plan::unpause(observed, &request.options));
     once(&supervisor, &reporter, work, planner).await
 }
@@ -256,7 +311,7 @@ pub async fn hook(supervisor: Rc<Supervisor>, request: HookRequest, _: Reporter)
 
 /// Removes stopped containers.
 pub async fn rm(supervisor: Rc<Supervisor>, request: RmRequest, reporter: Reporter) -> Event {
-    let work = Work::of(request.project, None);
+    let work = Work::of(request.project, request.options.parallel);
     let project = work.project.clone();
     converge(&supervisor, &reporter, work, |observed| {
         Ok(plan::rm(project.as_deref(), observed, &request.options))
@@ -289,17 +344,23 @@ pub async fn run(supervisor: Rc<Supervisor>, request: RunRequest, reporter: Repo
             Err(error) => return Event::failed(Failure::new(&error)),
         },
     };
-    let project = Rc::new(project);
     let wanted = UpOptions {
         services: vec![options.service.clone()],
         dependencies: options.dependencies,
         ..UpOptions::default()
     };
     let services = plan::scope(&project, &wanted);
+    if let Err(failure) = provide(&supervisor, &mut project, &services, Verb::Up, &reporter).await {
+        return Event::failed(failure);
+    }
+    if let Some(service) = project.services.get_mut(&options.service) {
+        service.environment.extend(options.environment.clone());
+    }
+    let project = Rc::new(project);
     let work = Work {
         project: Some(Rc::clone(&project)),
         run: Some(options.clone()),
-        parallel: None,
+        parallel: options.parallel,
         images: Some((services, options.pull.clone())),
     };
     once(&supervisor, &reporter, work, |observed| {
@@ -477,6 +538,9 @@ fn help(refusal: &Refusal) -> Option<String> {
         }
         Refusal::NameTaken { .. } => "choose another `container_name` or project name".to_owned(),
         Refusal::NamedReplicas { .. } => "remove `container_name`, or scale to 1".to_owned(),
+        Refusal::VolumeInUse { container, .. } => {
+            format!("it is an orphan or of `compose run`: remove it (`compose up --remove-orphans`, or `compose down --remove-orphans`), or wait for the end of {container}")
+        }
         Refusal::NoContainer { .. } => "`compose up` makes it".to_owned(),
         _ => return None,
     })

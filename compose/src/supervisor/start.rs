@@ -294,7 +294,8 @@ fn prepare_launch(supervisor: &Supervisor, live: &Live) -> Result<Vec<u8>, Start
         read_record(&path)?.ok_or_else(|| StartError::Missing { path: path.clone() })?;
     let mut limits = wishes::limits(&live.start().limits, live.start().oom_kill_disable);
     limits.devices = cgroup::Devices::of(&launch.spec);
-    let name = cgroup::name(&supervisor.project, &live.record().id);
+    let start = live.start();
+    let name = cgroup::name(start.cgroup_parent.as_deref(), &supervisor.project, &live.record().id);
     live.has_cgroup.set(true);
     launch.cgroup = Some(cgroup::create(&name, &limits)?);
     live.place.borrow_mut().clone_from(&launch.cgroup);

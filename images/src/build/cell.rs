@@ -63,7 +63,7 @@ impl Cell {
 
 /// Control groups of their own, with an attendant.
 pub(super) fn attendant(limits: &cgroup::Limits) -> Result<Attendant, RunError> {
-    let place = cgroup::create(&cgroup::name("build", &random_id()?), limits)?;
+    let place = cgroup::create(&cgroup::name(None, "build", &random_id()?), limits)?;
     Ok(Attendant::begin(place)?)
 }
 

@@ -1,7 +1,7 @@
 //! Control groups: where a container is counted, limited, frozen and killed.
 //!
 //! A container has one directory below the top of each hierarchy that it needs, all with the same name
-//! (`compose/PROJECT/ID`). Three layouts exist:
+//! (`compose/PROJECT/ID`, below a parent that somebody else may have made). Three layouts exist:
 //!
 //! | layout | limits | kill, freeze, "is it empty" |
 //! |---|---|---|
@@ -15,7 +15,7 @@
 //! ```no_run
 //! use runtime::cgroup::{self, Limits};
 //! let limits = Limits { memory: Some(64 << 20), pids: Some(100), ..Limits::default() };
-//! let place = cgroup::create(&cgroup::name("shop", "0123abcd"), &limits)?;
+//! let place = cgroup::create(&cgroup::name(None, "shop", "0123abcd"), &limits)?;
 //! place.join_self()?;
 //! # Ok::<(), cgroup::CgroupError>(())
 //! ```
@@ -62,20 +62,37 @@ pub fn detect() -> Result<Hierarchy, CgroupError> {
     tree::Tree::host().map(|tree| tree.hierarchy)
 }
 
-/// The name of a container's place: `compose/PROJECT/ID`, where `COMPOSE_CGROUP_ROOT` may rename the first part.
-pub fn name(project: &str, id: &str) -> String {
+/// The name of a container's place: `compose/PROJECT/ID`, where `COMPOSE_CGROUP_ROOT` may rename the first part, below
+/// `parent` if there is one: a path below the top, or a slice of systemd by its name alone (systemd.slice(5)).
+///
+/// The parent is made if it is missing. It stays when the container goes: who has made it, and set its limits, is not known.
+pub fn name(parent: Option<&str>, project: &str, id: &str) -> String {
     let root =
         std::env::var("COMPOSE_CGROUP_ROOT").ok().filter(|root| !root.trim_matches('/').is_empty());
     let root = root.as_deref().map_or("compose", |root| root.trim_matches('/'));
-    format!("{root}/{project}/{id}")
+    let own = format!("{root}/{project}/{id}");
+    match parent.map(|parent| parent.trim_matches('/')).filter(|parent| !parent.is_empty()) {
+        Some(parent) => format!("{}/{own}", slice(parent)),
+        None => own,
+    }
 }
 
-/// Finds limits that cannot be, or that this machine cannot give, without making anything.
+/// `a-b.slice` lies in `a.slice`.
+fn slice(name: &str) -> String {
+    let Some(stem) = name.strip_suffix(".slice").filter(|stem| !stem.contains('/')) else {
+        return name.to_owned();
+    };
+    let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
+    ends.map(|end| format!("{}.slice", &stem[..end])).collect::<Vec<_>>().join("/")
+}
+
+/// Finds limits, and parents, that cannot be, or that this machine cannot give, without making anything.
 ///
 /// # Errors
 /// [`CgroupError::Limit`].
-pub fn check(limits: &Limits) -> Result<(), CgroupError> {
+pub fn check(parent: Option<&str>, limits: &Limits) -> Result<(), CgroupError> {
     limits.check()?;
+    tree::check_name("cgroup_parent", &name(parent, "project", "id"))?;
     tree::Tree::host()?.check_cpuset(limits)
 }
 

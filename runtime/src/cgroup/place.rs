@@ -210,8 +210,10 @@ impl Place {
 
     /// The kernel refuses directories in use, so trying is safe.
     fn remove_empty_parents(&self) {
+        // What is above the root and the project may be somebody else's.
+        let ours = self.depth().saturating_sub(1).min(2);
         for directory in self.directories() {
-            let parents = directory.ancestors().skip(1).take(self.depth() - 1);
+            let parents = directory.ancestors().skip(1).take(ours);
             let _ = parents.map(fs::remove_dir).take_while(Result::is_ok).count();
         }
     }

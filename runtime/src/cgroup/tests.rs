@@ -237,6 +237,35 @@ fn version_2_confines_devices() {
     assert!(!scratch.spawn("head -c 1 /dev/zero 2>&- | grep -q ''").wait().unwrap().success());
 }
 
+#[test]
+fn a_parent_stays_and_its_limits_hold() {
+    assert_eq!(name(None, "shop", "1"), "compose/shop/1");
+    assert_eq!(name(Some("/a/b/"), "shop", "1"), "a/b/compose/shop/1");
+    assert_eq!(name(Some("a-b.slice"), "shop", "1"), "a.slice/a-b.slice/compose/shop/1");
+    assert_eq!(name(Some("x/a-b.slice"), "shop", "1"), "x/a-b.slice/compose/shop/1");
+    let error = check(Some("../up"), &Limits::default()).unwrap_err().to_string();
+    assert!(error.starts_with("cgroup_parent "), "{error}");
+    if !can_run() {
+        return;
+    }
+    let parent = format!("compose-test-parent-{}", std::process::id());
+    let place = create(&name(Some(&parent), "shop", "1"), &Limits::default()).unwrap();
+    let tops: Vec<_> = place
+        .directories()
+        .map(|directory| directory.ancestors().nth(3).unwrap().to_owned())
+        .collect();
+    assert!(tops.iter().all(|top| top.ends_with(&parent) && top.is_dir()), "{tops:?}");
+    place.remove().unwrap();
+    for top in tops {
+        assert_eq!(
+            fs::read_dir(&top).unwrap().flatten().filter(|one| one.path().is_dir()).count(),
+            0
+        );
+        // Still there: whoever made it removes it.
+        fs::remove_dir(top).unwrap();
+    }
+}
+
 /// A directory that looks like one of a version 2 tree.
 fn prepare(directory: &Path, controllers: &str, enabled: &str) {
     fs::create_dir_all(directory).unwrap();

@@ -84,7 +84,7 @@ impl Tree {
 
     /// The directories that a container with these limits has.
     pub(super) fn place(&self, name: &str, limits: &Limits) -> Result<Place, CgroupError> {
-        check_name(name)?;
+        check_name("cgroup name", name)?;
         let mut place = Place {
             hierarchy: self.hierarchy,
             name: name.to_owned(),
@@ -130,7 +130,7 @@ impl Tree {
 
     /// The directories of this name that are there.
     pub(super) fn existing(&self, name: &str) -> Result<Option<Place>, CgroupError> {
-        check_name(name)?;
+        check_name("cgroup name", name)?;
         let there = |top: &PathBuf| Some(top.join(name)).filter(|directory| directory.is_dir());
         let place = Place {
             hierarchy: self.hierarchy,
@@ -276,14 +276,10 @@ fn mounted(root: &Path, controller: &str) -> Option<PathBuf> {
 }
 
 /// Refuses names that would lead out of the tree.
-fn check_name(name: &str) -> Result<(), CgroupError> {
+pub(super) fn check_name(limit: &'static str, name: &str) -> Result<(), CgroupError> {
     let allowed = |part: Component<'_>| matches!(part, Component::Normal(_));
     let whole = Path::new(name).components().all(allowed) && !name.is_empty();
-    if whole {
-        Ok(())
-    } else {
-        Err(refused("cgroup name", name, "must be a relative path without `..`"))
-    }
+    if whole { Ok(()) } else { Err(refused(limit, name, "must be a relative path without `..`")) }
 }
 
 /// What a directory needs before a process may enter it.

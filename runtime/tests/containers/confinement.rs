@@ -373,7 +373,7 @@ fn control_groups() -> Result<(), Failed> {
         "cat /proc/self/cgroup; ls /sys/fs/cgroup; cat; echo $(ls /sys/fs/cgroup/pids/ | wc -l)",
     );
     let place = runtime::cgroup::create(
-        &runtime::cgroup::name("core-test", &launch.id),
+        &runtime::cgroup::name(None, "core-test", &launch.id),
         &runtime::cgroup::Limits::default(),
     )?;
     launch.cgroup = Some(place.clone());

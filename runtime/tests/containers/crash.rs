@@ -145,7 +145,7 @@ fn killed_mid_start() -> Result<(), Failed> {
     for round in 0..12_u64 {
         let mut project = Project::new();
         let mut launch = shell("exec sleep 1000");
-        let name = runtime::cgroup::name("core-crash", &launch.id);
+        let name = runtime::cgroup::name(None, "core-crash", &launch.id);
         let place = runtime::cgroup::create(&name, &runtime::cgroup::Limits::default())?;
         launch.cgroup = Some(place.clone());
         let memory = sys::fds::sealed("launch", &serde_json::to_vec(&launch)?)?;

@@ -1,5 +1,6 @@
 //! What `run` changes about a service: words in the syntax of the compose file.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::{Map, Value, json};
@@ -55,7 +56,7 @@ impl WishArgs {
         !self.publish.is_empty()
     }
 
-    /// Changes the service in `project`.
+    /// Changes the service in `project`; returns the variables that were set.
     ///
     /// # Errors
     ///
@@ -66,15 +67,16 @@ impl WishArgs {
         name: &ServiceName,
         context: &Context,
         terminal: &mut Terminal,
-    ) -> Result<(), CommandError> {
+    ) -> Result<BTreeMap<String, Option<String>>, CommandError> {
         let wished = match self.document(project, name) {
             Some(document) => read(&document, name, context, terminal)?,
             None => Service::new(name.clone()),
         };
+        let environment = wished.environment.clone();
         if let Some(service) = project.services.get_mut(name) {
             self.change(service, wished);
         }
-        Ok(())
+        Ok(environment)
     }
 
     /// A compose file that says what the words say, so that one reader reads both. The volumes

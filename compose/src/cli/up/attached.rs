@@ -392,6 +392,7 @@ impl Attached<'_> {
         let options = StopOptions {
             services: options.services.clone(),
             timeout_seconds: options.timeout_seconds,
+            parallel: options.parallel,
         };
         self.session.ask(path::STOP, &StopRequest { project: Some(project.clone()), options })
     }

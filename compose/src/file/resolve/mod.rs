@@ -6,6 +6,7 @@
 mod fields;
 mod image;
 mod limits;
+mod models;
 mod mount;
 mod network;
 mod predefined;

@@ -16,7 +16,7 @@ use crate::model::{
 };
 
 use super::fields::Fields;
-use super::{predefined, service};
+use super::{models, predefined, service};
 
 /// Makes the typed project; nothing, with errors, if that cannot be.
 pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Option<Project> {
@@ -48,6 +48,7 @@ pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Opti
         compatibility: false,
     };
     predefined::settle(&mut project);
+    models::settle(&mut project);
     Some(project)
 }
 

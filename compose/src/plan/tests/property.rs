@@ -81,11 +81,14 @@ fn file() -> impl Strategy<Value = Vec<String>> {
 
 /// A project of which all dependencies and partners are there.
 fn project() -> impl Strategy<Value = Project> {
-    file().prop_filter_map("no service", |services| {
+    (file(), any::<bool>()).prop_filter_map("no service", |(services, other)| {
         if services.is_empty() {
             return None;
         }
         let mut project = sketch::project(&services.join("\n"));
+        if other {
+            sketch::define_otherwise(&mut project, "data");
+        }
         let known: BTreeSet<_> = project.services.keys().cloned().collect();
         for service in project.services.values_mut() {
             service.depends_on.retain(|dependency, _| known.contains(dependency));
@@ -115,11 +118,13 @@ fn lonely(project: &Project) -> Option<crate::model::ServiceName> {
 fn options() -> impl Strategy<Value = UpOptions> {
     let recreate =
         || proptest::sample::select(vec![Recreate::Diverged, Recreate::Diverged, Recreate::Always]);
-    (recreate(), recreate(), any::<bool>(), any::<bool>()).prop_map(
-        |(recreate, recreate_dependencies, renew_anonymous_volumes, remove)| UpOptions {
+    (recreate(), recreate(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(recreate, recreate_dependencies, renew_anonymous_volumes, remove, lose)| UpOptions {
             recreate,
             recreate_dependencies,
             renew_anonymous_volumes,
+            // An orphan that stays has its volume as well.
+            replace_volumes: (lose && remove).then(|| "shop_data".to_owned()).into_iter().collect(),
             orphans: if remove { Orphans::Remove } else { Orphans::Ignore },
             ..UpOptions::default()
         },
@@ -284,10 +289,11 @@ proptest! {
     }
 
     /// An anonymous volume that is to pass from one container to the next is at
-    /// every moment named by a record, wherever a command dies.
+    /// every moment named by a record, wherever a command dies; but for the moment in which a volume beside it is made anew.
     #[test]
     fn anonymous_volumes_are_never_nobodys(world in past(), project in project(), options in options(), luck in luck()) {
-        let options = UpOptions { renew_anonymous_volumes: false, ..options };
+        let replace_volumes = BTreeSet::new();
+        let options = UpOptions { renew_anonymous_volumes: false, replace_volumes, ..options };
         let mut cut = world;
         let plan = up(&mut cut, &project, &options);
         let passed = inherited(&project, &plan);

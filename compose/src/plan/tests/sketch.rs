@@ -22,6 +22,7 @@ use crate::model::{
 /// | `net=back` | is on this network; on `default` without |
 /// | `with=db` | shares the network of `db` |
 /// | `vol=data` | has this volume |
+/// | `other=data` | has this volume, which the file defines otherwise |
 /// | `anon` | has an anonymous volume |
 /// | `port=80` | publishes this port |
 /// | `called=name` | `container_name` |
@@ -48,12 +49,14 @@ pub(super) fn project(text: &str) -> Project {
         kept: BTreeMap::new(),
         compatibility: false,
     };
+    let mut others = Vec::new();
     for line in text.split([';', '\n']).map(str::trim).filter(|line| !line.is_empty()) {
         let mut words = line.split_whitespace();
         let mut service = Service::new(name(words.next().unwrap()));
         service.image = Some("app:1".to_owned());
         for word in words {
             describe(&mut service, word);
+            others.extend(word.strip_prefix("other="));
         }
         if service.networking == Networking::default() {
             attach(&mut service, "default");
@@ -61,6 +64,9 @@ pub(super) fn project(text: &str) -> Project {
         project.services.insert(service.name.clone(), service);
     }
     declare(&mut project);
+    for volume in others {
+        define_otherwise(&mut project, volume);
+    }
     project
 }
 
@@ -76,7 +82,7 @@ fn describe(service: &mut Service, word: &str) {
             service.networking = Networking::Service(name(partner));
             service.depends_on.entry(name(partner)).or_default();
         }
-        Some(("vol", volume)) => {
+        Some(("vol" | "other", volume)) => {
             mount(service, &format!("/{volume}"), VolumeSource::Named(name(volume)));
         }
         Some(("port", port)) => publish(service, port.parse().unwrap()),
@@ -170,6 +176,13 @@ fn depend(service: &mut Service, word: &str) {
     let conditions =
         Dependency { condition, restart: word.contains('!'), required: !word.contains('?') };
     service.depends_on.insert(name::<ServiceName>(dependency), conditions);
+}
+
+/// Gives a volume another definition than it had.
+pub(super) fn define_otherwise(project: &mut Project, volume: &str) {
+    if let Some(volume) = project.volumes.get_mut(volume) {
+        volume.labels.insert("other".to_owned(), String::new());
+    }
 }
 
 /// Declares the networks and volumes that services name.

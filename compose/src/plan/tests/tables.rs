@@ -411,6 +411,33 @@ fn up_refuses_before_anything_is_changed() {
 }
 
 #[test]
+fn a_volume_is_made_anew_only_if_its_data_may_be_lost() {
+    let (before, after) = ("db vol=data; web db; idle", "db other=data; web db; idle");
+    let keep = UpOptions::default();
+    let kept = "warning: volume data does not match the file and is kept, because its data would be lost; `compose up --yes` makes it anew";
+    check("not agreed to", before, after, &keep, &[kept, "nothing to do"]);
+    let replace_volumes = ["shop_data".to_owned()].into();
+    let lose = UpOptions { replace_volumes, ..UpOptions::default() };
+    #[rustfmt::skip]
+    check("agreed to", before, after, &lose, &[
+        "#1 stop db-1 (volume data is replaced) after {}",
+        "#2 remove db-1 (volume data is replaced) after {1}",
+        "#3 remove volume data (definition changed) after {2}",
+        "#4 create volume data (definition changed) after {3}",
+        "#5 create db-1 (volume data is replaced) after {2, 4}",
+        "#6 start db-1 (volume data is replaced) after {1, 5}",
+    ]);
+    check("as before", after, after, &lose, &["nothing to do"]);
+    let mut world = after_up(before);
+    let gone =
+        project(&after.replace("db other=data; ", "new other=data; ").replace("web db", "web"));
+    let began = world.now();
+    let refused = plan::up(&gone, &world.observed, &lose, began).unwrap_err();
+    let expected = "volume shop_data cannot be made anew: container shop-db-1 uses it";
+    assert_eq!(refused.to_string(), expected);
+}
+
+#[test]
 fn run_brings_what_the_service_needs() {
     let options = RunOptions {
         service: name("web"),
@@ -420,6 +447,8 @@ fn run_brings_what_the_service_needs() {
         dependencies: true,
         publish: false,
         use_aliases: false,
+        parallel: None,
+        environment: BTreeMap::new(),
         orphans: Orphans::Warn,
         pull: PullOptions::default(),
     };
@@ -562,7 +591,8 @@ fn commands_on_containers_that_exist() {
         "#2 stop db-1 (requested) after {1}",
     ]);
     world.carry_out(&project, &stop, |_| 0);
-    let web = StartOptions { services: vec![name("web")], wait: Some(Wait::default()) };
+    let wait = Some(Wait::default());
+    let web = StartOptions { services: vec![name("web")], wait, ..StartOptions::default() };
     let start = plan::start(Some(&project), &world.observed, &web).unwrap();
     #[rustfmt::skip]
     assert_eq!(lines(&start), [
