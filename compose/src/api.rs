@@ -145,13 +145,13 @@ pub struct SavedPlan {
     pub version: u32,
     /// What was planned for.
     pub request: UpRequest,
-    /// What was planned, those without steps left out: images to fetch, then everything else.
+    /// What was planned, those without steps left out: images to fetch and build, then everything else.
     pub plans: Vec<Plan>,
 }
 
 impl SavedPlan {
     /// The version that this binary writes and takes.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 }
 
 /// Body for [`path::HOOK`].
@@ -209,6 +209,33 @@ pub struct UpOptions {
     pub replace_volumes: BTreeSet<String>,
     /// When and how images are fetched.
     pub pull: PullOptions,
+    /// When and how images are built.
+    pub build: BuildOptions,
+}
+
+/// When and how images are built.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildOptions {
+    /// Which images are built.
+    pub when: BuildWhen,
+    /// Services whose images are built even if they are here.
+    pub services: BTreeSet<ServiceName>,
+    /// `--quiet-build`: nothing is told of how far it is.
+    pub quiet: bool,
+}
+
+/// Which images are built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildWhen {
+    /// Those that are not here and that no registry has, and those of `pull_policy: build`.
+    #[default]
+    Missing,
+    /// All that have `build`: `--build`.
+    Always,
+    /// None: `--no-build`.
+    Never,
 }
 
 /// When and how images are fetched.
@@ -249,6 +276,7 @@ impl Default for UpOptions {
             all_resources: false,
             replace_volumes: BTreeSet::new(),
             pull: PullOptions::default(),
+            build: BuildOptions::default(),
             follow: None,
             keeps_following: false,
         }
@@ -266,6 +294,17 @@ pub enum Recreate {
     Always,
     /// Never.
     Never,
+}
+
+impl BuildWhen {
+    /// What of it holds when the project is brought up again by itself: what was asked for once is done.
+    #[must_use]
+    pub const fn from_now_on(self) -> Self {
+        match self {
+            Self::Always => Self::Missing,
+            other => other,
+        }
+    }
 }
 
 /// What happens to containers of services that the file does not have.
@@ -458,4 +497,7 @@ pub struct RunOptions {
     /// How many steps run side by side at most.
     #[serde(default)]
     pub parallel: Option<u32>,
+    /// When and how images are built.
+    #[serde(default)]
+    pub build: BuildOptions,
 }

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use images::build::{
-    ContextError, DockerfileSource, Entitlement, Event, FailedStep, Foreign, Fresh, Recipe,
+    ContextError, DockerfileSource, Entitlement, Event, FailedStep, Foreign, Fresh, Halt, Recipe,
     RunNetwork, Sandbox, Secret, Source, Ssh, SshError, Surroundings,
 };
 use images::registry::{LayerStatus, Progress, Pull};
@@ -89,14 +89,7 @@ pub fn recipe(project: &Project, service: &Service) -> Result<Option<Recipe>, Re
     recipe.args = build.args.iter().filter_map(value).collect();
     recipe.target.clone_from(&build.target);
     recipe.platform = platform(service, build)?;
-    let image = service.image_reference(&project.name);
-    for name in std::iter::once(&image).chain(&build.tags) {
-        let reference: Reference =
-            name.parse().map_err(|source| RecipeError::Name { name: name.clone(), source })?;
-        if !recipe.names.contains(&reference) {
-            recipe.names.push(reference);
-        }
-    }
+    recipe.names = names(project, service)?;
     recipe.labels = build.labels.clone();
     recipe.labels.insert(labels::PROJECT.to_owned(), project.name.to_string());
     recipe.labels.insert(labels::SERVICE.to_owned(), service.name.to_string());
@@ -104,7 +97,7 @@ pub fn recipe(project: &Project, service: &Service) -> Result<Option<Recipe>, Re
         recipe.contexts.insert(name.clone(), context(project, text)?);
     }
     recipe.secrets = secrets(project, build)?;
-    recipe.ssh = agents(&build.ssh)?;
+    recipe.ssh = agents(&build.ssh, project)?;
     recipe.fresh = match (build.no_cache, build.no_cache_filter.is_empty()) {
         (true, _) => Fresh::Everything,
         (false, false) => Fresh::Stages(build.no_cache_filter.clone()),
@@ -129,6 +122,24 @@ pub fn recipe(project: &Project, service: &Service) -> Result<Option<Recipe>, Re
     recipe.privileged = build.privileged;
     recipe.entitlements = entitlements(build);
     Ok(Some(recipe))
+}
+
+/// What the image of `service` is called when it is built.
+///
+/// # Errors
+///
+/// [`RecipeError::Name`].
+pub fn names(project: &Project, service: &Service) -> Result<Vec<Reference>, RecipeError> {
+    let tags = service.build.iter().flat_map(|build| build.tags.iter().cloned());
+    let mut names = Vec::new();
+    for name in std::iter::once(service.image_reference(&project.name)).chain(tags) {
+        match name.parse() {
+            Ok(reference) if names.contains(&reference) => {}
+            Ok(reference) => names.push(reference),
+            Err(source) => return Err(RecipeError::Name { name, source }),
+        }
+    }
+    Ok(names)
 }
 
 fn entitlements(build: &Build) -> BTreeSet<Entitlement> {
@@ -166,11 +177,8 @@ fn is_emulated(architecture: &str) -> bool {
 /// A further context; that of a service is its image.
 fn context(project: &Project, text: &str) -> Result<Source, RecipeError> {
     let Some(name) = text.strip_prefix("service:") else { return Ok(Source::parse(text)?) };
-    let services = project.services.values().chain(project.disabled.values());
-    let service = services
-        .into_iter()
-        .find(|service| service.name.as_str() == name)
-        .ok_or_else(|| RecipeError::Service(name.to_owned()))?;
+    let service = name.parse().ok().and_then(|name| project.declared(&name));
+    let service = service.ok_or_else(|| RecipeError::Service(name.to_owned()))?;
     Ok(Source::Image(service.image_reference(&project.name)))
 }
 
@@ -201,13 +209,16 @@ fn secrets(project: &Project, build: &Build) -> Result<BTreeMap<String, Secret>,
     Ok(all)
 }
 
-/// Agents and keys; `default` without a path is the agent of the user.
+/// Agents and keys; `default` without a path is the agent of whoever has read the files of `project`.
 ///
 /// # Errors
 ///
 /// [`RecipeError::Agent`].
-pub fn agents(wanted: &BTreeMap<String, String>) -> Result<BTreeMap<String, Ssh>, RecipeError> {
-    let own = || std::env::var("SSH_AUTH_SOCK").unwrap_or_default();
+pub fn agents(
+    wanted: &BTreeMap<String, String>,
+    project: &Project,
+) -> Result<BTreeMap<String, Ssh>, RecipeError> {
+    let own = || project.environment.get("SSH_AUTH_SOCK").cloned().unwrap_or_default();
     let open = |(id, path): (&String, &String)| {
         let path = if path.is_empty() { own() } else { path.clone() };
         let found = Ssh::open(&path);
@@ -233,30 +244,46 @@ pub struct Outside<'a> {
     roots: &'a Roots,
     filters: PathBuf,
     bases: Bases<'a>,
-    service: &'a str,
-    tell: &'a (dyn Fn(&str, Event) + Sync),
+    tell: &'a (dyn Fn(Event) + Sync),
     on_failure: Option<&'a (dyn Fn(&FailedStep) + Sync)>,
+    environment: &'a BTreeMap<String, String>,
+    halt: Halt,
     /// Held while the network may be in use.
     _network: &'a BuildNetwork,
 }
 
 impl std::fmt::Debug for Outside<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Outside").field("service", &self.service).finish_non_exhaustive()
+        formatter.debug_struct("Outside").field("bases", &self.bases).finish_non_exhaustive()
     }
 }
 
 impl<'a> Outside<'a> {
-    /// The world around the build of the image of `service`.
+    /// The world around a build for `project`, whose events go to `tell`.
     pub fn new(
         roots: &'a Roots,
         network: &'a BuildNetwork,
         bases: Bases<'a>,
-        service: &'a str,
-        tell: &'a (dyn Fn(&str, Event) + Sync),
-        on_failure: Option<&'a (dyn Fn(&FailedStep) + Sync)>,
+        project: &'a Project,
+        tell: &'a (dyn Fn(Event) + Sync),
     ) -> Self {
-        Self { roots, filters: roots.cache(), bases, service, tell, on_failure, _network: network }
+        let (filters, environment) = (roots.cache(), &project.environment);
+        let (on_failure, halt) = (None, Halt::default());
+        Self { roots, filters, bases, tell, on_failure, environment, halt, _network: network }
+    }
+
+    /// The same, where a step that fails can be looked into.
+    #[must_use]
+    pub fn looked_into_by(mut self, call: Option<&'a (dyn Fn(&FailedStep) + Sync)>) -> Self {
+        self.on_failure = call;
+        self
+    }
+
+    /// The same, stopped by `halt`.
+    #[must_use]
+    pub fn stopped_by(mut self, halt: Halt) -> Self {
+        self.halt = halt;
+        self
     }
 }
 
@@ -301,11 +328,19 @@ impl Surroundings for Outside<'_> {
     }
 
     fn tell(&self, event: Event) {
-        (self.tell)(self.service, event);
+        (self.tell)(event);
     }
 
     fn filters(&self) -> &Path {
         &self.filters
+    }
+
+    fn environment(&self) -> Option<&BTreeMap<String, String>> {
+        Some(self.environment)
+    }
+
+    fn halt(&self) -> Halt {
+        self.halt.clone()
     }
 
     fn on_failure(&self, step: &FailedStep) {

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use images::build::Mistakes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ pub enum Event {
         /// A sentence without the word "warning".
         message: String,
     },
+    /// The image of a service is being built.
+    Build(BuildEvent),
     /// A container lives its life, asked for or not.
     Container(ContainerEvent),
     /// The request is carried out.
@@ -164,6 +167,8 @@ pub enum Status {
     Exported,
     Pulling,
     Pulled,
+    Building,
+    Built,
     Pushing,
     Pushed,
     Publishing,
@@ -203,6 +208,7 @@ impl Status {
             | Self::Committing
             | Self::Exporting
             | Self::Pulling
+            | Self::Building
             | Self::Pushing
             | Self::Publishing
             | Self::Removing => Progress::Working,
@@ -223,6 +229,7 @@ impl Status {
             | Self::Exported
             | Self::Removed
             | Self::Pulled
+            | Self::Built
             | Self::Pushed
             | Self::Published
             | Self::Exists
@@ -267,6 +274,8 @@ impl fmt::Display for Status {
             Self::Exported => "Exported",
             Self::Pulling => "Pulling",
             Self::Pulled => "Pulled",
+            Self::Building => "Building",
+            Self::Built => "Built",
             Self::Pushing => "Pushing",
             Self::Pushed => "Pushed",
             Self::Publishing => "Publishing",
@@ -275,6 +284,67 @@ impl fmt::Display for Status {
             Self::Skipped => "Skipped",
             Self::Error => "Error",
         })
+    }
+}
+
+/// Something that happened while the image of a service was built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildEvent {
+    /// The service.
+    pub service: String,
+    /// The number of the step of the Dockerfile: several are underway at the same time.
+    pub step: usize,
+    /// What happened to it.
+    #[serde(flatten)]
+    pub change: BuildChange,
+}
+
+/// What can happen to a step of a Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum BuildChange {
+    /// It has begun.
+    Begun {
+        /// What it is: `[stage 2/5] RUN make`.
+        name: String,
+    },
+    /// It has said something.
+    Said {
+        /// A line, without its end.
+        line: String,
+    },
+    /// It is done.
+    Done {
+        /// What it is.
+        name: String,
+        /// Its result was in the cache.
+        cached: bool,
+        /// How long it took.
+        milliseconds: u64,
+    },
+    /// It has failed.
+    Failed {
+        /// What it is.
+        name: String,
+    },
+}
+
+impl fmt::Display for BuildEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let service = &self.service;
+        let place = |name: &str| name.split_inclusive(']').next().unwrap_or_default().to_owned();
+        match &self.change {
+            BuildChange::Begun { name } => write!(f, "{service} {name}"),
+            BuildChange::Said { line } => write!(f, "{service} | {line}"),
+            BuildChange::Done { name, cached: true, .. } => {
+                write!(f, "{service} {} cached", place(name))
+            }
+            BuildChange::Done { name, cached: false, milliseconds } => {
+                let (seconds, tenths) = (milliseconds / 1000, milliseconds % 1000 / 100);
+                write!(f, "{service} {} done in {seconds}.{tenths}s", place(name))
+            }
+            BuildChange::Failed { name } => write!(f, "{service} {name}: failed"),
+        }
     }
 }
 
@@ -373,6 +443,19 @@ pub struct Failure {
     /// Where in the compose file the thing that failed is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
+    /// Where in a Dockerfile, if it is a build that has failed there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Box<FailedBuild>>,
+}
+
+/// A build that has failed at a place in its Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedBuild {
+    /// The service whose image it was.
+    pub service: String,
+    /// The file, the places, and what the failed step has said.
+    #[serde(flatten)]
+    pub mistakes: Mistakes,
 }
 
 impl Failure {
@@ -381,7 +464,7 @@ impl Failure {
         let chain = std::iter::successors(Some(error), |error| error.source());
         let words: Vec<String> =
             chain.map(|error| without_errno(&error.to_string()).to_owned()).collect();
-        Self { message: words.join(": "), help: None, place: None }
+        Self { message: words.join(": "), ..Self::default() }
     }
 
     /// The same failure with advice.

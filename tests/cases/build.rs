@@ -15,6 +15,9 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("build_again_is_found_and_a_change_recreates", changes),
         Scenario::plain("build_on_the_image_of_another_service", contexts),
         Scenario::plain("build_that_fails_is_told_where", fails),
+        Scenario::plain("build_that_fails_can_be_looked_into", looks_into),
+        Scenario::plain("build_is_given_up_with_ctrl_c", gives_up),
+        Scenario::plain("build_has_what_its_client_has", lends),
         Scenario::plain("build_fetches_what_is_elsewhere", elsewhere),
         Scenario::needing(
             "build_on_what_only_a_registry_has",
@@ -84,6 +87,16 @@ fn changes(stage: &Stage) -> Verdict {
     stage.compose(["up", "--detach", "--build"]).success()?;
     assert_ne!(stage.field("web", "ID")?, first);
     stage.compose(["exec", "-T", "web", "cat", "/copy"]).success()?.says("two")?;
+
+    let prune = |flags: &[&str]| stage.compose([&["builder", "prune"][..], flags].concat());
+    prune(&[]).code(1)?.complains("`compose builder prune -f` does not ask")?;
+    prune(&["-af", "--filter", "until=24h"]).success()?.says("Total: 0B")?;
+    prune(&["-af", "--keep-storage", "1gb"]).success()?.says("Total: 0B")?;
+    stage.compose(["build"]).success()?.complains("cached")?;
+    let gone = prune(&["--all", "--force"]).success()?;
+    assert!(!gone.stdout.contains("Total: 0B"), "{}", gone.stdout);
+    let anew = stage.compose(["build"]).success()?;
+    assert!(!anew.stderr.contains("cached"), "{}", anew.stderr);
     stage.compose(["down"]).success()?;
     Ok(())
 }
@@ -119,6 +132,104 @@ fn fails(stage: &Stage) -> Verdict {
     stage.compose(["build", "--check"]).code(1)?.complains("did you mean FROM?")?;
     stage.compose(["up", "--detach", "--no-build"]).code(1)?;
     assert!(stage.containers()?.is_empty());
+    Ok(())
+}
+
+/// `up` says how to get a shell in the step that has failed, and that is one.
+fn looks_into(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file("compose.yaml", "services:\n  web:\n    build: .\n")?;
+    stage.file("Dockerfile", "FROM base\nRUN echo was $((40+2)) > /left && exit 7\n")?;
+    let hint = "compose build --debug-on-failure web";
+    stage.compose(["up", "--detach", "--build"]).code(1)?.complains(hint)?;
+    stage.compose(["run", "--build", "web"]).code(125)?.complains(hint)?;
+    let json = stage.compose(["--progress", "json", "up", "--detach"]).code(1)?;
+    json.complains("\"file\":")?.complains("\"line\":2")?.complains(hint)?;
+    let words = ["build", "--debug-on-failure", "web"];
+    let mut shell = stage.start_on_terminal(&stage.compose_command(words))?;
+    eventually(Duration::from_secs(60), || {
+        shell.say("cat /left\r")?;
+        match shell.said() {
+            said if said.contains("was 42") => Ok(()),
+            said => Err(said.into()),
+        }
+    })?;
+    shell.say("exit\r")?;
+    shell.finish(Duration::from_secs(60))?.code(1)?.says(hint)?;
+    Ok(())
+}
+
+/// Whoever asks for a build ends it by leaving, and so does a command that takes the project away.
+fn gives_up(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file("compose.yaml", "services:\n  web:\n    build: .\n    stop_grace_period: 0s\n")?;
+    stage.file("Dockerfile", "FROM base\nRUN echo begun; sleep 3600\nCMD sleep 600\n")?;
+    let begin = |words: &[&str]| -> Result<scenarios::Running, Box<dyn std::error::Error>> {
+        let running = stage.start_on_terminal(&stage.compose_command(words))?;
+        eventually(Duration::from_secs(60), || match running.said() {
+            said if said.contains("| begun") => Ok(()),
+            said => Err(said.into()),
+        })?;
+        Ok(running)
+    };
+    for words in [["up", "--detach"].as_slice(), &["run", "--rm", "web"], &["build"]] {
+        let mut running = begin(words)?;
+        running.say("\u{3}")?;
+        let ended = running.finish(Duration::from_secs(60))?.code(130)?;
+        assert!(!ended.stdout.contains("Built"), "{}", ended.stdout);
+        stage.check_nothing_left()?;
+    }
+    let running = begin(&["up", "--detach"])?;
+    stage.compose(["down"]).success()?;
+    running.finish(Duration::from_secs(60))?.code(1)?.says("interrupted by another command")?;
+    stage.check_nothing_left()?;
+    stage.file("Dockerfile", "FROM base\nCMD sleep 600\n")?;
+    stage.compose(["up", "--detach"]).success()?;
+    assert_eq!(stage.field("web", "State")?, "running");
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// A supervisor that was there before builds with the agent and the variables of whoever asks it, and says nothing if that
+/// is wanted.
+fn lends(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  first:\n    image: base\n    command: sleep 600\n    stop_grace_period: 0s\n  web:\n    build:\n      context: .\n      \
+         ssh: [default]\n      args: [SAID]\n      secrets: [token]\n    stop_grace_period: 0s\n    profiles: [later]\n\
+         secrets:\n  token: {environment: TOKEN}\n",
+    )?;
+    stage.file(
+        "Dockerfile",
+        "FROM base\nARG SAID\nRUN --mount=type=ssh --mount=type=secret,id=token test -S $SSH_AUTH_SOCK && \\\n  \
+         echo \"$SAID $(cat /run/secrets/token)\" > /said && echo loud\nCMD sleep 600\n",
+    )?;
+    stage.compose(["up", "--detach"]).success()?;
+    let agent = stage.folder.join("agent");
+    let _listens = std::os::unix::net::UnixListener::bind(&agent)?;
+    let up_with = |words: &[&str], agent: &std::path::Path| {
+        let mut command = stage.compose_command(words);
+        command.env("SSH_AUTH_SOCK", agent).env("SAID", "hello").env("TOKEN", "s3cret");
+        stage.run(command, None)
+    };
+    let up = |words: &[&str]| up_with(words, &agent);
+    up_with(&["up", "--detach", "web"], &stage.folder).code(1)?.complains("cannot be used")?;
+    up(&["up", "--detach", "web"]).success()?.complains("web | loud")?;
+    stage.compose(["exec", "-T", "web", "cat", "/said"]).success()?.says("hello s3cret")?;
+    let run = ["run", "--rm", "-T", "--build", "--quiet-build", "web", "sh", "-c", "exit 0"];
+    for words in [
+        ["up", "--detach", "--build", "--quiet-build", "web"].as_slice(),
+        &["create", "--build", "--quiet-build", "web"],
+        &run,
+    ] {
+        let quiet = up(words).success()?;
+        for word in ["cached", "Built"] {
+            assert!(!quiet.stderr.contains(word), "{words:?}: {}", quiet.stderr);
+        }
+    }
+    up(&["create", "--build", "web"]).success()?.complains("cached")?;
+    stage.compose(["--profile", "later", "down"]).success()?;
     Ok(())
 }
 
@@ -178,6 +289,29 @@ fn fetches(stage: &Stage) -> Verdict {
     // What is not here is fetched.
     stage.compose(["build"]).success()?.complains("[base] localhost:5000/team/base:1 for")?;
     stage.compose(["run", "--rm", "-T", "web"]).success()?.says("first")?;
+
+    // An image that has a name is built only if its registry does not have it.
+    stage.file(
+        "named.yaml",
+        &format!(
+            "services:\n  web:\n    image: {NAME}\n    command: cat /said\n    build:\n      dockerfile_inline: FROM absent\n"
+        ),
+    )?;
+    stage.compose(["image", "rm", "--force", NAME]).success()?;
+    let ran = stage.compose(["-f", "named.yaml", "run", "--rm", "-T", "web"]).success()?;
+    ran.says("first")?.complains(&format!("Image {NAME}  Pulled"))?;
+    let nowhere = "localhost:5000/team/nowhere:1";
+    let text = format!(
+        "services:\n  web:\n    image: {nowhere}\n    build:\n      dockerfile_inline: |\n        FROM base\n        CMD echo built\n"
+    );
+    stage.file("named.yaml", &text)?;
+    stage
+        .compose(["-f", "named.yaml", "plan"])
+        .code(2)?
+        .says(&format!("pull image {nowhere} if possible: missing"))?
+        .says(&format!("build image {nowhere} unless it can be fetched: missing"))?;
+    let ran = stage.compose(["-f", "named.yaml", "run", "--rm", "-T", "web"]).success()?;
+    ran.says("built")?.complains(&format!("Image {nowhere}  Built"))?;
 
     // What is here is not asked for, unless that is wanted.
     stage.compose(["image", "tag", NAME, "kept"]).success()?;

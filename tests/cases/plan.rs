@@ -19,6 +19,7 @@ pub(super) fn all() -> Vec<Scenario> {
             only_looks,
         ),
         Scenario::plain("plan_is_carried_out_exactly_or_not_at_all", carries_out),
+        Scenario::plain("plan_has_builds_and_they_are_carried_out", builds),
     ]
 }
 
@@ -139,5 +140,56 @@ fn carries_out(stage: &Stage) -> Verdict {
     stage.file("plan.json", "{}")?;
     stage.compose(["up", "--plan", "plan.json"]).code(2)?.complains("is no plan")?;
     stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn builds(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  web:\n    build: .\n    stop_grace_period: 0s\n  top:\n    build:\n      dockerfile_inline: FROM below\n      \
+         additional_contexts: {below: 'service:web'}\n    stop_grace_period: 0s\n",
+    )?;
+    stage.file("Dockerfile", "FROM base\nCOPY page /page\nCMD sleep 600\n")?;
+    stage.file("page", "one")?;
+    let (web, top) = (format!("{}-web", stage.project), format!("{}-top", stage.project));
+    stage.compose(["plan"]).code(2)?;
+    let before = files(&stage.roots.join("data"));
+    let dry = stage.compose(["--dry-run", "build"]).success()?;
+    dry.says(&format!("DRY-RUN MODE - #1 build image {web} (requested) after {{}}"))?
+        .says(&format!("DRY-RUN MODE - #2 build image {top} (requested) after {{1}}"))?;
+    let dry = stage.compose(["--dry-run", "up", "--detach", "--build"]).success()?;
+    dry.says(&format!("#1 build image {web} (requested)"))?.says("create")?;
+    stage.compose(["--dry-run", "run", "top"]).success()?.says(&format!("build image {web}"))?;
+    let plan = stage.compose(["plan"]).code(2)?;
+    plan.says(&format!("build image {web}: missing\nbuild image {top}: missing\n"))?
+        .says("web-1: missing")?;
+    assert_eq!(files(&stage.roots.join("data")), before);
+
+    stage.compose(["plan", "-o", "plan.json"]).code(2)?;
+    let saved: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(stage.folder.join("plan.json"))?)?;
+    assert_eq!(saved["plans"][0]["steps"][1]["action"], "build_image");
+    assert_eq!(saved["plans"][0]["steps"][1]["image"], *top);
+    let up = stage.compose(["up", "--plan", "plan.json"]).success()?;
+    up.complains(&format!("Image {web}  Built"))?;
+    assert_eq!(stage.field("top", "State")?, "running");
+    stage.compose(["plan"]).success()?.says("nothing to do")?;
+
+    // What is built again need not be another image.
+    let first = stage.field("web", "ID")?;
+    stage.compose(["plan", "--build"]).code(2)?.says(&format!("build image {web}: requested"))?;
+    stage.compose(["up", "--detach", "--build"]).success()?.complains("cached")?;
+    assert_eq!(stage.field("web", "ID")?, first);
+    stage.file(
+        "compose.yaml",
+        "services:\n  web:\n    build: {context: ., additional_contexts: {a: 'service:web'}}\n",
+    )?;
+    stage
+        .compose(["build"])
+        .code(1)?
+        .complains("images are built on each other: web")?
+        .complains("compose.yaml:3:")?;
+    stage.compose(["down", "--remove-orphans"]).success()?;
     Ok(())
 }

@@ -19,6 +19,8 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("watch_corrects_what_a_mistake_has_ended", corrects),
         Scenario::plain("watch_follows_the_compose_file", follows),
         Scenario::plain("up_follow_goes_on_in_the_background", in_the_background),
+        Scenario::plain("up_follow_builds_what_has_changed", builds_in_the_background),
+        Scenario::plain("up_watch_builds_what_has_changed", builds_beside),
         Scenario::plain("watch_refuses_what_it_cannot_do", refuses),
     ]
 }
@@ -299,4 +301,75 @@ fn in_the_background(stage: &Stage) -> Verdict {
     assert!(!stage.roots.join("data/projects").join(&stage.project).join("follow.json").exists());
     stage.compose(["down"]).success()?;
     stage.check_nothing_left()
+}
+
+/// A Dockerfile or a file of a context is saved: the supervisor builds, with nobody connected.
+fn builds_in_the_background(stage: &Stage) -> Verdict {
+    base(stage)?;
+    let text = |greeting: &str| {
+        format!(
+            "services:\n  web:\n    build: {{context: web, args: {{GREETING: {greeting}}}}}\n    stop_grace_period: 0s\n    volumes: ['./web/data:/data']\n  db:\n    \
+             image: base\n    command: sleep 600\n    stop_grace_period: 0s\n"
+        )
+    };
+    let dockerfile = |more: &str| {
+        format!(
+            "FROM base\nARG GREETING\nCOPY . /all/\nCOPY page /page\nRUN echo \"$GREETING $(cat /page)\" > /said\n{more}CMD sleep 600\n"
+        )
+    };
+    let becomes = |said: &str| expect(stage, "web", &["cat", "/said"], said);
+    stage.file("compose.yaml", &text("hello"))?;
+    stage.file("web/Dockerfile", &dockerfile(""))?;
+    stage.file("web/.dockerignore", "ignored\n")?;
+    stage.file("web/page", "one")?;
+    stage.file("web/data/log", "x")?;
+    stage.compose(["up", "--detach", "--follow"]).success()?;
+    let db = stage.field("db", "ID")?;
+    becomes("hello one")?;
+    stage.file("web/page", "two")?;
+    becomes("hello two")?;
+    stage.file("web/Dockerfile", &dockerfile("RUN echo more >> /said\n"))?;
+    becomes("hello two\nmore")?;
+    stage.file("compose.yaml", &text("welcome"))?;
+    becomes("welcome two\nmore")?;
+    // A build that fails leaves what runs, and is told.
+    let web = stage.field("web", "ID")?;
+    stage.file("web/Dockerfile", &dockerfile("RUN exit 7\n"))?;
+    eventually(BOUND, || {
+        let ps = stage.compose(["ps"]).success()?;
+        Ok(ps.complains("the command has ended with exit code 7").map(drop)?)
+    })?;
+    assert_eq!(stage.field("web", "ID")?, web);
+    // What is saved while no supervisor looks is built by the next.
+    super::kills::kill_supervisor(stage)?;
+    stage.file("web/Dockerfile", &dockerfile(""))?;
+    stage.file("web/page", "three")?;
+    becomes("welcome three")?;
+    // What is ignored or mounted anyway builds nothing.
+    let web = stage.field("web", "ID")?;
+    stage.file("web/ignored", "x")?;
+    stage.file("web/data/log", "y")?;
+    stage.file("compose.yaml", &(text("welcome") + "    environment: {A: b}\n"))?;
+    expect(stage, "db", &["sh", "-c", "echo A=$A"], "A=b")?;
+    assert_eq!(stage.field("web", "ID")?, web);
+    assert_ne!(stage.field("db", "ID")?, db);
+    stage.compose(["down"]).success()?;
+    stage.check_nothing_left()
+}
+
+/// Without rules of its own, a service is built when what it is built from is saved.
+fn builds_beside(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file("compose.yaml", "services:\n  web:\n    build: web\n    stop_grace_period: 0s\n")?;
+    stage.file("web/Dockerfile", "FROM base\nCOPY page /page\nCMD sleep 600\n")?;
+    stage.file("web/page", "one")?;
+    let watch = begin(stage, &["up", "--watch"], "web")?;
+    expect(stage, "web", &["cat", "/page"], "one")?;
+    stage.file("web/page", "two")?;
+    expect(stage, "web", &["cat", "/page"], "two")?;
+    stage.file("web/Dockerfile", "FROM base\nRUN echo three > /page\nCMD sleep 600\n")?;
+    expect(stage, "web", &["cat", "/page"], "three")?;
+    end(watch)?;
+    stage.compose(["down"]).success()?;
+    Ok(())
 }

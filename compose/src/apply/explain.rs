@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use ::network::{LiveError, StoreError, WantedError};
+use images::build::BuildError;
 use runtime::cgroup::CgroupError;
 use runtime::failure::Failure as InitFailure;
 use runtime::seccomp::SeccompError;
@@ -22,8 +23,9 @@ use super::image::FetchError;
 use super::logging::LoggingError;
 use super::mounts::MountError;
 use super::network::NetworkError;
-use crate::event::Failure;
-use crate::model::{Device, Network, Place, Service};
+use crate::build::RecipeError;
+use crate::event::{FailedBuild, Failure};
+use crate::model::{Device, Network, Place, Service, ServiceName};
 use crate::registry;
 use crate::supervisor::AttachError;
 use crate::supervisor::keeper::KeeperError;
@@ -87,6 +89,54 @@ pub fn fetching(error: &FetchError, image: &str) -> Failure {
         FetchError::Name(_) | FetchError::Lost => None,
     });
     Failure { message, help, ..failure }
+}
+
+/// A service of which the file does not say how it could be built, as it is told to the user.
+#[must_use]
+pub fn recipe(error: &RecipeError, service: &ServiceName) -> Failure {
+    let help = match error {
+        RecipeError::Context(_) => "write a directory, a git repository or docker-image://IMAGE",
+        RecipeError::Name { .. } => "write NAME[:TAG] in lower case",
+        RecipeError::Platform(_) => "write OS/ARCHITECTURE, such as linux/amd64",
+        RecipeError::Foreign(_) => {
+            "register an emulator with binfmt_misc, or build for this machine"
+        }
+        RecipeError::Secret(_) => "set its variable, or give it a file",
+        RecipeError::Agent { .. } => {
+            "name the socket of an agent, or the file of a key without a passphrase"
+        }
+        RecipeError::Service(_) => "name a service of the project",
+        RecipeError::Gateway(_) => "write the address of the machine",
+        RecipeError::Network(_) => "change `build.network`",
+    };
+    let failure = Failure::new(error);
+    let message = format!("service {service} cannot be built: {}", failure.message);
+    Failure { message, ..failure }.with_help(help)
+}
+
+/// A build that has failed, as it is told to the user.
+#[must_use]
+pub fn building(error: &BuildError, service: &ServiceName) -> Failure {
+    let failure = Failure::new(error);
+    let message = format!("the image of service {service} was not built: {}", failure.message);
+    let help = match error {
+        BuildError::Dockerfile(mistakes) => {
+            let (service, mistakes) = (service.to_string(), mistakes.as_ref().clone());
+            let build = Some(Box::new(FailedBuild { service, mistakes }));
+            return Failure { message, build, ..failure };
+        }
+        BuildError::Target { stages, .. } if stages.is_empty() => {
+            "no stage has a name: write FROM IMAGE AS NAME, or take `target` away".to_owned()
+        }
+        BuildError::Target { stages, .. } => format!("the stages are {}", stages.join(", ")),
+        BuildError::Context(_) => "check `build.context` and `build.dockerfile`".to_owned(),
+        BuildError::Platform(_) => "build for the platform of this machine".to_owned(),
+        BuildError::Store(error) => of_disk(error).unwrap_or_else(|| {
+            "check that the data root can be written to and is not full".to_owned()
+        }),
+        BuildError::Cancelled => "run the command again".to_owned(),
+    };
+    Failure { message, ..failure }.with_help(help)
 }
 
 /// Something else that could not be done: what the disk says is all that is known about it.

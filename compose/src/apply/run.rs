@@ -4,11 +4,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use images::{FindError, Image};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::build::Building;
 use super::image::Fetching;
 use super::step;
 use crate::api::RunOptions;
@@ -30,6 +32,8 @@ pub struct Job {
     pub parallel: Option<usize>,
     /// How images are fetched, if any are.
     pub fetching: Option<Fetching>,
+    /// What builds share, if any are made.
+    pub building: Option<Arc<Building>>,
 }
 
 /// A step that failed.

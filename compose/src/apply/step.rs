@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::hand_over::{self, HandOverError};
 use super::pre_start::{self, PreStartError};
 use super::run::{StepFailure, Walk};
-use super::{container, explain, image, network, ready, removal, update, volume};
+use super::{build, container, explain, image, network, ready, removal, update, volume};
 use crate::event::{Failure, Kind, Status, Subject};
 use crate::model::{Place, Service, ServiceName};
 use crate::plan::{Action, Instance, StepId};
@@ -24,6 +24,9 @@ pub async fn carry_out(
     match action {
         Action::PullImage { service, image: name, platform, need } => {
             image::pull(walk, service, name, platform.as_deref(), *need).await
+        }
+        Action::BuildImage { service, image, unless } => {
+            build::build(walk, service, image, unless).await
         }
         Action::CreateNetwork { key, name } => {
             told(walk, Kind::Network, name, [Status::Creating, Status::Created], async {
@@ -257,6 +260,6 @@ fn vanished(instance: &Instance) -> StepFailure {
 
 /// Where `attribute` of a service is written, or the service itself.
 pub fn place_of(walk: &Walk, service: &ServiceName, attribute: &str) -> Option<Place> {
-    let service = walk.job.project.as_ref()?.services.get(service)?;
+    let service = walk.job.project.as_ref()?.declared(service)?;
     service.places.of(attribute).or(service.place.as_ref()).cloned()
 }

@@ -1,10 +1,10 @@
-//! `compose build`, and what `up`, `create` and `run` build before they begin.
+//! `compose build`.
 //!
-//! Builds run in the command itself, a thread for each service, and not in the supervisor: they take long, need nothing
-//! that only the supervisor has, and end with the command. What they made is in the store, where the planner finds it.
+//! The steps are those of the plan of `up --build`, and what carries one out is the same. But they are carried out here,
+//! a thread for each service, and not in the supervisor: only this process has the terminal that a failed step is
+//! looked into with, and nothing needs to run for a build.
 
 mod jobs;
-mod told;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,15 +12,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use images::Store;
 use images::build::{FailedStep, Fresh, Recipe};
 
-use self::jobs::{Job, bake, has_build, jobs, with_contexts};
-use self::told::told;
+use self::jobs::{bake, has_build, jobs};
 use self::work::{build_all, open_shell};
 use super::context::{Context, known_services};
+use super::dry_run;
 use super::error::CommandError;
 use super::terminal::Terminal;
+use crate::apply::explain;
 use crate::build::agents;
 use crate::file;
-use crate::model::{Project, PullPolicy, ServiceName};
+use crate::model::{Project, ServiceName};
+use crate::plan;
+use crate::supervisor::refused;
 
 /// Build the images of services, or build them again
 #[derive(Debug, clap::Args)]
@@ -84,25 +87,6 @@ pub struct BuildArgs {
     parallel: bool,
 }
 
-/// When `up`, `create` and `run` build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    /// Images that are not here, and those of `pull_policy: build`.
-    Missing,
-    /// All that have `build`: `--build`.
-    Always,
-    /// None: `--no-build`.
-    Never,
-}
-
-/// What is said while images are built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Voice {
-    /// Each step and all that it says.
-    Full,
-    /// Nothing.
-    Quiet,
-}
 /// Builds the images of the services that are named.
 ///
 /// # Errors
@@ -121,17 +105,18 @@ pub fn run(
     known_services(&args.services, &known)?;
     let mut wanted = super::up::wanted(&project, &args.services, !args.with_dependencies);
     wanted.retain(|name| has_build(&project, name));
-    with_contexts(&project, &mut wanted);
     if wanted.is_empty() {
         terminal.warn("no service has anything to build");
         return Ok(0);
     }
-    if args.debug_on_failure && wanted.len() > 1 {
+    let plan = plan::builds(&project, &wanted);
+    let plan = plan.map_err(|error| CommandError::from(refused(&error)))?;
+    if args.debug_on_failure && plan.steps.len() > 1 {
         return Err(CommandError::usage("--debug-on-failure opens a shell in one build")
             .help("name the service whose build fails"));
     }
     context.check_support(&project, &wanted, terminal)?;
-    let mut jobs = jobs(&project, &wanted)?;
+    let mut jobs = jobs(&project, &plan)?;
     for job in &mut jobs {
         args.apply(&project, &mut job.recipe)?;
     }
@@ -140,74 +125,26 @@ pub fn run(
         return Ok(0);
     }
     if context.global().dry_run {
-        return Ok(announce(&jobs, terminal));
+        dry_run::show(&[plan], terminal)?;
+        return Ok(0);
     }
     let store = Store::open(&context.roots().images())?;
     if args.check {
         for job in &jobs {
             images::build::check(&job.recipe, &store)
-                .map_err(|error| told(&error, &job.service, context, terminal))?;
+                .map_err(|error| explain::building(&error, &job.service))?;
         }
         terminal.note("No mistakes found");
         return Ok(0);
     }
-    let voice = if args.quiet { Voice::Quiet } else { Voice::Full };
     let shell = args.debug_on_failure.then_some(&open_shell as &(dyn Fn(&FailedStep) + Sync));
-    let images = build_all(&jobs, &store, voice, shell, context, terminal)?;
+    let work = work::Work { project: &project, plan: &plan, jobs: &jobs, store: &store, shell };
+    let images = build_all(&work, args.quiet, context, terminal)?;
     if args.quiet {
         let ids: String = images.values().map(|image| format!("{}\n", image.id)).collect();
         terminal.print(ids)?;
     }
     Ok(0)
-}
-
-/// Builds what a command is going to need.
-///
-/// # Errors
-///
-/// When an image cannot be built.
-pub fn before(
-    project: &Project,
-    wanted: &BTreeSet<ServiceName>,
-    when: When,
-    voice: Voice,
-    context: &Context,
-    terminal: &mut Terminal,
-) -> Result<(), CommandError> {
-    if when == When::Never {
-        return Ok(());
-    }
-    let mut wanted: BTreeSet<ServiceName> =
-        wanted.iter().filter(|name| has_build(project, name)).cloned().collect();
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let store = Store::open(&context.roots().images())?;
-    if when == When::Missing {
-        let mut missing = BTreeSet::new();
-        for name in &wanted {
-            let service = &project.services[name];
-            let always = service.pull_policy == Some(PullPolicy::Build);
-            if always || store.find(&service.image_reference(&project.name))?.is_none() {
-                missing.insert(name.clone());
-            }
-        }
-        wanted = missing;
-    }
-    with_contexts(project, &mut wanted);
-    let jobs = jobs(project, &wanted)?;
-    if context.global().dry_run {
-        announce(&jobs, terminal);
-        return Ok(());
-    }
-    build_all(&jobs, &store, voice, None, context, terminal).map(drop)
-}
-
-fn announce(jobs: &[Job], terminal: &mut Terminal) -> u8 {
-    for job in jobs {
-        terminal.note(&format!("would build the image of service {}", job.service));
-    }
-    0
 }
 
 impl BuildArgs {
@@ -253,7 +190,7 @@ impl BuildArgs {
             None => (text.clone(), String::new()),
         };
         let wanted: BTreeMap<String, String> = self.ssh.iter().map(pair).collect();
-        let found = agents(&wanted).map_err(|error| {
+        let found = agents(&wanted, project).map_err(|error| {
             CommandError::new(&error)
                 .help("name the socket of an agent, or the file of a key without a passphrase")
         })?;

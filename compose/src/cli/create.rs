@@ -1,6 +1,5 @@
 //! `compose create`.
 
-use super::build::{self, Voice};
 use super::context::Context;
 use super::error::CommandError;
 use super::replace;
@@ -35,12 +34,10 @@ pub fn run(
     let all = wanted(&project, &args.services, false);
     context.check_support(&project, &all, terminal)?;
     args.change.agree(context, terminal)?;
-    let when = args.change.when_to_build();
     let answer = args.change.answer();
     let mut options = args.change.options(&project, args.services, context)?;
     options.replace_volumes = replace::agree(&project, &all, answer, context, terminal)?;
     options.start = false;
-    build::before(&project, &all, when, Voice::Full, context, terminal)?;
     let session = Session::new(context, project.name.as_str());
     carry_out(&session, &UpRequest { project, options }, terminal)
 }

@@ -3,8 +3,6 @@
 //! Observing changes nothing and needs no supervisor, so the command line does it by itself with
 //! the planner that the supervisor uses.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 
 use super::context::Context;
@@ -12,11 +10,11 @@ use super::error::CommandError;
 use super::terminal::Terminal;
 use crate::api::{
     DownOptions, KillOptions, PauseOptions, Request, RestartOptions, RmOptions, RunOptions,
-    StartOptions, StopOptions, UnpauseOptions, UpOptions, UpRequest,
+    StartOptions, StopOptions, UnpauseOptions, UpOptions,
 };
 use crate::model::{Project, ServiceName};
 use crate::observe::{self, Observed};
-use crate::plan::{self, Fetch, Plan, PlanError};
+use crate::plan::{self, Images, Plan, PlanError};
 use crate::supervisor::{OnDisk, refused};
 
 /// A request whose plan can be made without carrying it out.
@@ -24,9 +22,13 @@ pub trait Plannable {
     /// What its files say, if they were read.
     fn project(&self) -> Option<&Project>;
 
-    /// Which images would be fetched before that.
-    fn fetch(&self, _: &Observed) -> Plan {
-        Plan::default()
+    /// Which images would be fetched and built before that.
+    ///
+    /// # Errors
+    ///
+    /// What the planner refuses.
+    fn images(&self, _: &Observed) -> Result<Plan, PlanError> {
+        Ok(Plan::default())
     }
 
     /// The services whose providers would be asked before that.
@@ -56,13 +58,21 @@ pub fn print(
     for service in request.providers() {
         terminal.print(format!("DRY-RUN MODE - {}\n", asking(service)))?;
     }
-    let mut observed = observe(name, request.project(), context)?;
-    let fetched = request.fetch(&observed);
-    plan::expect_fetched(&mut observed, &fetched);
-    let plans = if fetched.is_empty() { Vec::new() } else { vec![fetched] };
-    let plan = request.plan(name, &observed);
-    let plan = plan.map_err(|error| CommandError::from(refused(&error)))?;
-    for line in plans.iter().chain([&plan]).map(ToString::to_string).collect::<String>().lines() {
+    let mut plans = plans(name, request, context)?;
+    // The last one says it if there is nothing to do.
+    let last = plans.pop();
+    plans.retain(|plan| !plan.is_empty());
+    plans.extend(last);
+    show(&plans, terminal)
+}
+
+/// Prints plans that are not carried out.
+///
+/// # Errors
+///
+/// When standard output does not take it.
+pub fn show(plans: &[Plan], terminal: &mut Terminal) -> Result<(), CommandError> {
+    for line in plans.iter().map(ToString::to_string).collect::<String>().lines() {
         terminal.print(format!("DRY-RUN MODE - {line}\n"))?;
     }
     Ok(())
@@ -79,30 +89,22 @@ fn provided<'p>(project: &'p Project, options: &UpOptions) -> Vec<&'p ServiceNam
     services.map(|one| &one.name).filter(|name| wanted.contains(*name)).collect()
 }
 
-/// What would be fetched and done for `request`, and the services whose images would have to be built before.
+/// What would be fetched and built for `request`, and what would be done then.
 ///
 /// # Errors
 ///
 /// As [`print`].
-pub fn plans_of_up(
+pub fn plans(
     name: &str,
-    request: &UpRequest,
+    request: &impl Plannable,
     context: &Context,
-) -> Result<(Vec<Plan>, BTreeSet<ServiceName>), CommandError> {
+) -> Result<Vec<Plan>, CommandError> {
+    let refusal = |error: PlanError| CommandError::from(refused(&error));
     let mut observed = observe(name, request.project(), context)?;
-    let mut unbuilt = BTreeSet::new();
-    for service in request.project.services.values().filter(|service| service.build.is_some()) {
-        let image = service.image_reference(&request.project.name);
-        observed.images.entry(image).or_insert_with(|| {
-            unbuilt.insert(service.name.clone());
-            "(to be built)".to_owned()
-        });
-    }
-    let fetched = request.fetch(&observed);
-    plan::expect_fetched(&mut observed, &fetched);
-    let plan = request.plan(name, &observed);
-    let plan = plan.map_err(|error| CommandError::from(refused(&error)))?;
-    Ok((vec![fetched, plan], unbuilt))
+    let images = request.images(&observed).map_err(refusal)?;
+    plan::expect_images(&mut observed, &images);
+    let plan = request.plan(name, &observed).map_err(refusal)?;
+    Ok(vec![images, plan])
 }
 
 fn observe(
@@ -130,10 +132,11 @@ impl Plannable for Request<Project, UpOptions> {
         Some(&self.project)
     }
 
-    fn fetch(&self, observed: &Observed) -> Plan {
+    fn images(&self, observed: &Observed) -> Result<Plan, PlanError> {
         let services = &plan::scope(&self.project, &self.options);
-        let policy = self.options.pull.policy;
-        plan::fetch(&self.project, observed, &Fetch { services, policy, now: Timestamp::now() })
+        let (policy, build) = (self.options.pull.policy, &self.options.build);
+        let wanted = Images { services, policy, build, now: Timestamp::now() };
+        plan::images(&self.project, observed, &wanted)
     }
 
     fn providers(&self) -> Vec<&ServiceName> {
@@ -150,11 +153,12 @@ impl Plannable for Request<Project, RunOptions> {
         Some(&self.project)
     }
 
-    fn fetch(&self, observed: &Observed) -> Plan {
+    fn images(&self, observed: &Observed) -> Result<Plan, PlanError> {
         let Self { project, options } = self;
         let services = &plan::scope(project, &beside(options));
-        let policy = options.pull.policy;
-        plan::fetch(project, observed, &Fetch { services, policy, now: Timestamp::now() })
+        let (policy, build) = (options.pull.policy, &options.build);
+        let wanted = Images { services, policy, build, now: Timestamp::now() };
+        plan::images(project, observed, &wanted)
     }
 
     fn providers(&self) -> Vec<&ServiceName> {

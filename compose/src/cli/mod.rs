@@ -8,6 +8,7 @@
 pub mod alpha;
 pub mod attach;
 pub mod build;
+pub mod builder;
 pub mod commit;
 pub mod completion;
 pub mod config;
@@ -99,6 +100,7 @@ enum Command {
     Commit(commit::CommitArgs),
     Completion(completion::CompletionArgs),
     Build(build::BuildArgs),
+    Builder(builder::BuilderArgs),
     #[command(alias = "convert")]
     Config(config::ConfigArgs),
     Cp(cp::CpArgs),
@@ -155,6 +157,7 @@ impl Command {
             Self::Commit(_) => "commit",
             Self::Completion(_) => "completion",
             Self::Build(_) => "build",
+            Self::Builder(_) => "builder",
             Self::Config(_) => "config",
             Self::Cp(_) => "cp",
             Self::Create(_) => "create",
@@ -207,6 +210,7 @@ impl Command {
             Self::Commit(args) => commit::run(args, context, terminal),
             Self::Completion(args) => completion::run(&args, context, terminal),
             Self::Build(args) => build::run(args, context, terminal),
+            Self::Builder(args) => builder::run(&args, context, terminal),
             Self::Config(args) => config::run(args, context, terminal),
             Self::Cp(args) => cp::run(args, context, terminal),
             Self::Create(args) => create::run(args, context, terminal),

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::build::When;
 use super::context::Context;
 use super::dry_run::{self, Plannable as _};
 use super::error::{CommandError, USAGE};
@@ -14,7 +13,7 @@ use super::session::Session;
 use super::terminal::Terminal;
 use super::up::ChangeArgs;
 use crate::api::{SavedPlan, UpRequest, path};
-use crate::model::{PullPolicy, ServiceName};
+use crate::model::ServiceName;
 use crate::plan::Plan;
 use crate::supervisor::provider;
 
@@ -51,7 +50,6 @@ pub fn run(args: PlanArgs, context: &Context, terminal: &mut Terminal) -> Result
     provider::recall(context.roots(), &mut project)?;
     let all = super::up::wanted(&project, &args.services, args.no_deps);
     context.check_support(&project, &all, terminal)?;
-    let when = args.change.when_to_build();
     // A plan is no occasion to ask.
     let answer = if args.change.answer() == Answer::Yes { Answer::Yes } else { Answer::No };
     let mut options = args.change.options(&project, args.services, context)?;
@@ -59,26 +57,10 @@ pub fn run(args: PlanArgs, context: &Context, terminal: &mut Terminal) -> Result
     options.dependencies = !args.no_deps;
     let name = project.name.to_string();
     let request = UpRequest { project, options };
-    let (mut plans, unbuilt) = dry_run::plans_of_up(&name, &request, context)?;
-    let builds: Vec<&ServiceName> = all
-        .iter()
-        .filter(|name| {
-            request.project.services.get(*name).is_some_and(|service| {
-                let always = service.pull_policy == Some(PullPolicy::Build);
-                service.build.is_some()
-                    && when != When::Never
-                    && (when == When::Always || always || unbuilt.contains(*name))
-            })
-        })
-        .collect();
+    let mut plans = dry_run::plans(&name, &request, context)?;
     plans.retain(|plan| !plan.is_empty() || !plan.warnings.is_empty());
     let saved = SavedPlan { version: SavedPlan::VERSION, request, plans };
     if let Some(file) = &args.output {
-        if let Some(service) = builds.first() {
-            let message = format!("the image of service {service} has to be built first");
-            return Err(CommandError::failed(message)
-                .help("what a build makes is not known before: `compose build`, then plan again"));
-        }
         if let Some(service) = saved.request.providers().first() {
             let message = format!("the service {service} comes from a provider");
             return Err(CommandError::failed(message).help(
@@ -90,14 +72,14 @@ pub fn run(args: PlanArgs, context: &Context, terminal: &mut Terminal) -> Result
     if args.format == "json" {
         terminal.print_json(&saved.plans)?;
     } else {
-        terminal.print(text(&builds, &saved.request.providers(), &saved.plans))?;
+        terminal.print(text(&saved.request.providers(), &saved.plans))?;
     }
-    let nothing = builds.is_empty() && saved.plans.iter().all(Plan::is_empty);
+    let nothing = saved.plans.iter().all(Plan::is_empty);
     Ok(if nothing { 0 } else { CHANGES })
 }
 
 /// A line for each step: what, and why.
-fn text(builds: &[&ServiceName], providers: &[&ServiceName], plans: &[Plan]) -> String {
+fn text(providers: &[&ServiceName], plans: &[Plan]) -> String {
     let mut text = String::new();
     // Files are named as they are from here.
     let here = std::env::current_dir().map(|here| format!("{}/", here.display()));
@@ -105,13 +87,10 @@ fn text(builds: &[&ServiceName], providers: &[&ServiceName], plans: &[Plan]) -> 
     for warning in plans.iter().flat_map(|plan| &plan.warnings) {
         text.push_str(&format!("warning: {warning}\n"));
     }
-    for service in builds {
-        text.push_str(&format!("build image of {service}\n"));
-    }
     for service in providers {
         text.push_str(&format!("{}\n", dry_run::asking(service)));
     }
-    let mut count = builds.len();
+    let mut count = 0;
     for (_, step) in plans.iter().flat_map(Plan::numbered) {
         let because = step.because.to_string().replace(&here, "");
         text.push_str(&format!("{}: {because}\n", step.action));
@@ -159,7 +138,7 @@ pub fn carry_out(
         return Err(failed(&"it was made by another version of compose"));
     }
     if context.global().dry_run {
-        terminal.print(text(&[], &[], &saved.plans))?;
+        terminal.print(text(&[], &saved.plans))?;
         return Ok(0);
     }
     let session = Session::new(context, saved.request.project.name.as_str());

@@ -10,12 +10,13 @@ use super::error::CommandError;
 use super::terminal::Terminal;
 use super::transfer::{fetching, side_by_side};
 use super::up::wanted;
+use crate::api::{BuildOptions, BuildWhen};
 use crate::apply::explain;
 use crate::apply::image::{fetch, is_cancelled};
 use crate::event::{Event, Failure, Kind, Status};
 use crate::model::{Project, PullPolicy, Service, ServiceName};
 use crate::observe::{Observed, observe_images};
-use crate::plan;
+use crate::plan::{self, Action};
 use crate::supervisor::OnDisk;
 
 /// Fetch the images of services from their registries
@@ -184,8 +185,11 @@ fn images(
             _ => PullPolicy::Always,
         };
         let of_this = BTreeSet::from([service.name.clone()]);
-        let wish = plan::Fetch { services: &of_this, policy: Some(policy), now: Timestamp::now() };
-        if plan::fetch(project, observed, &wish).is_empty() {
+        let build = &BuildOptions { when: BuildWhen::Never, ..BuildOptions::default() };
+        let (services, policy, now) = (&of_this, Some(policy), Timestamp::now());
+        let plan = plan::images(project, observed, &plan::Images { services, policy, build, now });
+        let is_it = |step: &plan::Step| matches!(&step.action, Action::PullImage { image: name, .. } if name == image);
+        if !plan.is_ok_and(|plan| plan.steps.iter().any(is_it)) {
             continue;
         }
         images.push(Wanted {

@@ -9,13 +9,12 @@ use std::io::{IsTerminal, stdin, stdout};
 use attach::{End, Ends, Ways};
 use images::registry::Environment;
 
-use super::build::{self, Voice, When};
 use super::context::{Context, OrphanArgs, known_services};
 use super::error::{CommandError, FAILED};
 use super::session::{Session, code};
 use super::terminal::Terminal;
 use super::up::{PullWhen, wanted};
-use crate::api::{PullOptions, RunOptions, RunRequest, path};
+use crate::api::{BuildOptions, BuildWhen, PullOptions, RunOptions, RunRequest, path};
 use crate::event::{Change, Event, Failure};
 use crate::model::{Project, ServiceName};
 use crate::record::list;
@@ -102,9 +101,6 @@ pub fn run(args: RunArgs, context: &Context, terminal: &mut Terminal) -> Result<
     select(&mut project, &args.service)?;
     let wanted = wanted(&project, std::slice::from_ref(&args.service), args.no_deps);
     context.check_support(&project, &wanted, terminal)?;
-    let when = if args.build { When::Always } else { When::Missing };
-    let voice = if args.quiet_build || args.quiet { Voice::Quiet } else { Voice::Full };
-    build::before(&project, &wanted, when, voice, context, terminal).map_err(not_ours)?;
     let ends = Ends {
         input: args.interactive && !args.detach,
         terminal: !args.detach && !args.no_tty && stdin().is_terminal() && stdout().is_terminal(),
@@ -135,6 +131,11 @@ pub fn run(args: RunArgs, context: &Context, terminal: &mut Terminal) -> Result<
             policy: args.pull.map(Into::into),
             quiet: args.quiet_pull,
             environment: Environment::of_process(),
+        },
+        build: BuildOptions {
+            when: if args.build { BuildWhen::Always } else { BuildWhen::Missing },
+            quiet: args.quiet_build || args.quiet,
+            ..BuildOptions::default()
         },
     };
     let session = Session::new(context, project.name.as_str());

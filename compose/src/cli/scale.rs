@@ -7,7 +7,7 @@ use super::error::CommandError;
 use super::session::Session;
 use super::terminal::Terminal;
 use super::up::{Scale, carry_out, check_scales, wanted};
-use crate::api::{UpOptions, UpRequest};
+use crate::api::{BuildOptions, BuildWhen, UpOptions, UpRequest};
 use crate::model::ServiceName;
 
 /// Change how many containers services have
@@ -43,6 +43,7 @@ pub fn run(
         scale,
         dependencies: !args.no_deps,
         parallel: context.parallel(),
+        build: BuildOptions { when: BuildWhen::Never, ..BuildOptions::default() },
         ..UpOptions::default()
     };
     let session = Session::new(context, project.name.as_str());

@@ -6,6 +6,7 @@
 //! never mixes within a line.
 
 pub mod board;
+mod mistakes;
 pub mod sizes;
 pub mod table;
 
@@ -168,6 +169,7 @@ impl Terminal {
         match event {
             Event::Step(step) => self.step(step),
             Event::Warning { message } => self.warn(message),
+            Event::Build(event) => self.note(&event.to_string()),
             Event::Container(_) | Event::Done { .. } | Event::Failed { .. } => {}
         }
     }
@@ -433,7 +435,11 @@ fn json_line(step: &Step, dry_run: bool) -> String {
 
 /// A failure in the shape of all messages; see [`crate::diagnostic`].
 fn failure_json(failure: &Failure) -> String {
-    format!("{}\n", as_diagnostic(failure).to_json())
+    let all = match &failure.build {
+        Some(build) => mistakes::diagnostics(build),
+        None => vec![as_diagnostic(failure)],
+    };
+    all.iter().map(|one| format!("{}\n", one.to_json())).collect()
 }
 
 /// A failure as a message about its place in the file.
@@ -450,9 +456,12 @@ fn as_diagnostic(failure: &Failure) -> Diagnostic {
 }
 
 fn failure_text(failure: &Failure, colour: bool) -> String {
+    let style = diagnostic::Style { color: colour, base: std::env::current_dir().ok() };
+    if let Some(build) = &failure.build {
+        return mistakes::drawn(build, &style);
+    }
     if failure.place.is_some() {
         // As mistakes in a file are shown: what fails at run time may have its reason there.
-        let style = diagnostic::Style { color: colour, base: std::env::current_dir().ok() };
         return as_diagnostic(failure).render(&style).trim_end().to_owned() + "\n";
     }
     let mut text = format!("{} {}\n", paint(ERROR, "error:", colour), failure.message);
@@ -526,6 +535,7 @@ mod tests {
             message: "0.0.0.0:80 is already in use".into(),
             help: Some("stop nginx (pid 7)".into()),
             place: Some(place),
+            ..Failure::default()
         };
         assert_eq!(
             failure_text(&failure, false),

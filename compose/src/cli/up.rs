@@ -8,7 +8,6 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use super::build::{self, Voice, When};
 use super::context::{Context, OrphanArgs};
 use super::error::CommandError;
 use super::replace::{self, Answer};
@@ -18,7 +17,9 @@ use super::watch::engine::Wishes;
 use beside::Beside;
 use images::registry::Environment;
 
-use crate::api::{PullOptions, Recreate, UpOptions, UpRequest, Wait, path};
+use crate::api::{
+    BuildOptions, BuildWhen, PullOptions, Recreate, UpOptions, UpRequest, Wait, path,
+};
 use crate::logs::paint::Look;
 use crate::model::{Project, PullPolicy, ServiceName};
 
@@ -56,9 +57,6 @@ pub struct UpArgs {
     /// Leave services alone that these depend on
     #[arg(long)]
     no_deps: bool,
-    /// Do not show how images are built
-    #[arg(long)]
-    quiet_build: bool,
     /// Seconds to wait before SIGKILL (default: `stop_grace_period` of the service)
     #[arg(long, short, value_name = "SECONDS")]
     timeout: Option<u32>,
@@ -97,6 +95,9 @@ pub struct ChangeArgs {
     /// Do not build images, even if they are missing
     #[arg(long)]
     no_build: bool,
+    /// Do not show how images are built
+    #[arg(long)]
+    quiet_build: bool,
     #[command(flatten)]
     orphans: OrphanArgs,
 }
@@ -232,6 +233,15 @@ impl ChangeArgs {
                 quiet: self.quiet_pull,
                 environment: Environment::of_process(),
             },
+            build: BuildOptions {
+                when: match (self.build, self.no_build) {
+                    (true, _) => BuildWhen::Always,
+                    (_, true) => BuildWhen::Never,
+                    _ => BuildWhen::Missing,
+                },
+                quiet: self.quiet_build,
+                ..BuildOptions::default()
+            },
             ..UpOptions::default()
         })
     }
@@ -251,16 +261,6 @@ impl ChangeArgs {
     #[must_use]
     pub const fn answer(&self) -> Answer {
         if self.yes { Answer::Yes } else { Answer::Asked }
-    }
-
-    /// When images are built.
-    #[must_use]
-    pub const fn when_to_build(&self) -> When {
-        match (self.build, self.no_build) {
-            (true, _) => When::Always,
-            (_, true) => When::Never,
-            _ => When::Missing,
-        }
     }
 }
 
@@ -324,12 +324,9 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
     change.agree(context, terminal)?;
     let named = watch.exit_code_from.iter().chain(&watch.attach).chain(&watch.no_attach);
     known(&project, named)?;
-    let when = change.when_to_build();
     let answer = change.answer();
     let mut options = change.options(&project, services, context)?;
     options.replace_volumes = replace::agree(&project, &all, answer, context, terminal)?;
-    let voice = if args.quiet_build { Voice::Quiet } else { Voice::Full };
-    build::before(&project, &all, when, voice, context, terminal)?;
     options.dependencies = !no_deps;
     options.start = !no_start;
     options.timeout_seconds = timeout;
@@ -344,7 +341,8 @@ pub fn run(args: UpArgs, context: &Context, terminal: &mut Terminal) -> Result<u
     }
     let request = UpRequest { project, options };
     let (options, services) = (request.options.clone(), request.options.services.clone());
-    let wishes = Wishes { services, options, missing: When::Missing, voice, prune: true };
+    let when = options.build.when;
+    let wishes = Wishes { services, options, prune: true, contexts: true };
     let mut beside = Beside::new(context, wishes, when);
     if live && !context.global().dry_run {
         beside.prepare(loaded, terminal)?;

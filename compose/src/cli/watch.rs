@@ -4,14 +4,11 @@ mod containers;
 pub mod engine;
 mod lock;
 
-use std::collections::BTreeSet;
-
-use super::build::{self, Voice, When};
 use super::context::Context;
 use super::error::CommandError;
 use super::session::Session;
 use super::terminal::Terminal;
-use crate::api::{PullOptions, UpOptions, UpRequest, path};
+use crate::api::{BuildOptions, BuildWhen, PullOptions, UpOptions, UpRequest, path};
 use crate::event::Failure;
 use crate::model::{Project, ServiceName, WatchAction};
 use crate::watch::rule::{Rule, RuleError, bound};
@@ -52,7 +49,7 @@ pub fn run(
     let loaded = context.load_to_follow(&args.services, terminal)?;
     let project = &loaded.project;
     super::up::known(project, args.services.iter())?;
-    let rules = rules(project, &args.services, When::Always, terminal)?;
+    let rules = rules(project, &args.services, BuildWhen::Always, terminal)?;
     if rules.is_empty() {
         return Err(CommandError::failed("no service has anything to watch").help(
             "say under `develop.watch` of a service what is to happen when a file is saved",
@@ -70,24 +67,16 @@ pub fn run(
         parallel: context.parallel(),
         all_resources: context.global().all_resources,
         pull: PullOptions { environment: Environment::of_process(), ..PullOptions::default() },
+        build: BuildOptions { quiet: args.quiet, ..BuildOptions::default() },
         ..UpOptions::default()
     };
-    let voice = if args.quiet { Voice::Quiet } else { Voice::Full };
-    let wishes = Wishes {
-        services: args.services,
-        options,
-        missing: When::Missing,
-        voice,
-        prune: args.prune,
-    };
+    let wishes = Wishes { services: args.services, options, prune: args.prune, contexts: false };
     // Whatever is saved from here on counts, also while the project comes up.
     let engine = Engine::new(context, loaded, rules, wishes)?;
     if !args.no_up {
-        let (project, options) = (engine.project(), engine.options());
-        build::before(project, &all, When::Missing, voice, context, terminal)?;
-        let watched: BTreeSet<ServiceName> = engine.services();
-        build::before(project, &watched, When::Always, voice, context, terminal)?;
-        let request = UpRequest { project: project.clone(), options: options.clone() };
+        let (project, mut options) = (engine.project().clone(), engine.options().clone());
+        options.build.services = engine.services();
+        let request = UpRequest { project, options };
         session.carry_out(path::UP, &request, terminal)?;
     }
     engine.run(None, terminal)
@@ -101,7 +90,7 @@ pub fn run(
 pub fn rules(
     project: &Project,
     services: &[ServiceName],
-    when: When,
+    when: BuildWhen,
     terminal: &mut Terminal,
 ) -> Result<Vec<Rule>, CommandError> {
     let mut rules = Vec::new();
@@ -110,7 +99,7 @@ pub fn rules(
         for rule in &service.watch {
             let rule = Rule::new(service, rule, &project.working_dir)?;
             if rule.action == WatchAction::Rebuild
-                && (service.build.is_none() || when == When::Never)
+                && (service.build.is_none() || when == BuildWhen::Never)
             {
                 return Err(not_built(&rule, when));
             }
@@ -130,11 +119,11 @@ pub fn rules(
     Ok(rules)
 }
 
-fn not_built(rule: &Rule, when: When) -> CommandError {
+fn not_built(rule: &Rule, when: BuildWhen) -> CommandError {
     let (service, path) = (&rule.service, rule.path.display());
     let message = format!("service {service} cannot be rebuilt when {path} changes");
     let help = match when {
-        When::Never => "leave --no-build out",
+        BuildWhen::Never => "leave --no-build out",
         _ => "give the service a `build`, or use the action `sync` or `restart`",
     };
     CommandError::failed(message).help(help)
@@ -226,11 +215,11 @@ mod tests {
         let mut project = project(&["web"]);
         let web = project.services.get_mut("web").unwrap();
         web.watch = vec![rule(WatchAction::Rebuild)];
-        let error = rules(&project, &[], When::Missing, &mut quiet()).unwrap_err();
+        let error = rules(&project, &[], BuildWhen::Missing, &mut quiet()).unwrap_err();
         assert!(error.failures[0].message.contains("cannot be rebuilt"), "{error:?}");
         project.services.get_mut("web").unwrap().build = Some(Build::default());
-        assert_eq!(rules(&project, &[], When::Missing, &mut quiet()).unwrap().len(), 1);
-        assert!(rules(&project, &[], When::Never, &mut quiet()).is_err());
+        assert_eq!(rules(&project, &[], BuildWhen::Missing, &mut quiet()).unwrap().len(), 1);
+        assert!(rules(&project, &[], BuildWhen::Never, &mut quiet()).is_err());
     }
 
     #[test]
@@ -239,7 +228,7 @@ mod tests {
         let mut project = project(&["web"]);
         let web = project.services.get_mut("web").unwrap();
         web.watch = vec![rule(WatchAction::Sync), rule(WatchAction::SyncExec)];
-        assert_eq!(rules(&project, &[], When::Missing, &mut quiet()).unwrap().len(), 2);
+        assert_eq!(rules(&project, &[], BuildWhen::Missing, &mut quiet()).unwrap().len(), 2);
         let web = project.services.get_mut("web").unwrap();
         let kind = MountKind::Bind {
             source: "/".into(),
@@ -249,7 +238,7 @@ mod tests {
             selinux: None,
         };
         web.mounts.push(Mount { target: "/app".into(), read_only: false, kind });
-        let left = rules(&project, &[], When::Missing, &mut quiet()).unwrap();
+        let left = rules(&project, &[], BuildWhen::Missing, &mut quiet()).unwrap();
         let left: Vec<WatchAction> = left.iter().map(|rule| rule.action).collect();
         assert_eq!(left, [WatchAction::SyncExec]);
     }

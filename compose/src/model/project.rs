@@ -45,6 +45,12 @@ pub struct Project {
 }
 
 impl Project {
+    /// The service of that name, whether it is on or not.
+    #[must_use]
+    pub fn declared(&self, name: &ServiceName) -> Option<&Service> {
+        self.services.get(name).or_else(|| self.disabled.get(name))
+    }
+
     /// The image that is meant where the name of an image or of a service may stand.
     #[must_use]
     pub fn image_of(&self, name: &str) -> String {

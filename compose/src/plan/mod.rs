@@ -33,8 +33,8 @@
 
 mod command;
 mod down;
-mod fetch;
 mod hooks;
+mod images;
 mod layout;
 mod live;
 mod refusal;
@@ -54,7 +54,7 @@ use serde::{Deserialize, Serialize};
 
 pub use command::{kill, pause, restart, rm, start, stop, unpause};
 pub use down::down;
-pub use fetch::{Fetch, expect_fetched, fetch};
+pub use images::{Images, builds, expect_images, images};
 pub use refusal::{PlanError, Refusal};
 pub use resource::changed_volumes;
 pub use scope::scope;

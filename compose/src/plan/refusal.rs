@@ -37,6 +37,14 @@ pub enum Refusal {
     /// Services wait for each other.
     #[error(transparent)]
     Cycle(#[from] CycleError),
+    /// Images are built on each other.
+    #[error("images are built on each other: {}", services.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", "))]
+    BuildCycle {
+        /// Of which services.
+        services: Vec<ServiceName>,
+        /// Where the file says how the first is built.
+        place: Option<Place>,
+    },
     /// A network that is external does not exist.
     #[error("network {name} is declared as external, but does not exist")]
     ExternalNetworkMissing {
@@ -126,7 +134,8 @@ impl Refusal {
     #[must_use]
     pub fn place(&self) -> Option<&Place> {
         match self {
-            Self::ExternalNetworkMissing { place, .. }
+            Self::BuildCycle { place, .. }
+            | Self::ExternalNetworkMissing { place, .. }
             | Self::ExternalVolumeMissing { place, .. }
             | Self::ImageMissing { place, .. }
             | Self::ImageImpossible { place, .. }

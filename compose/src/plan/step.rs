@@ -30,6 +30,16 @@ pub enum Action {
         /// What it means if it cannot be had.
         need: Need,
     },
+    /// Builds an image from its Dockerfile.
+    BuildImage {
+        /// The service that says how.
+        service: ServiceName,
+        /// Its name.
+        image: String,
+        /// Images that are going to be fetched first: when all of them are here then, nothing is built. Empty: it is built.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        unless: BTreeSet<String>,
+    },
     /// Makes a network, or the live part of one that a reboot has left without.
     CreateNetwork {
         /// Its key in the file.
@@ -312,6 +322,8 @@ pub enum Cause {
     PartnerRestarted(Named),
     /// It depends, with `restart: true`, on this service, which is made anew or restarted.
     DependencyRestarted(Named),
+    /// The image of this service is built on it.
+    BuiltUpon(Named),
     /// This service waits for it.
     NeededBy(Named),
     /// The user asked for it.

@@ -41,6 +41,15 @@ impl fmt::Display for Action {
             Self::PullImage { image, need: Need::Optional, .. } => {
                 write!(f, "pull image {image} if possible")
             }
+            Self::BuildImage { image, unless, .. } => {
+                write!(f, "build image {image}")?;
+                let names: Vec<&str> = unless.iter().map(String::as_str).collect();
+                match names.as_slice() {
+                    [] => Ok(()),
+                    [own] if own == image => f.write_str(" unless it can be fetched"),
+                    names => write!(f, " unless {} can be fetched", names.join(" and ")),
+                }
+            }
             Self::CreateNetwork { name, .. } => write!(f, "create network {name}"),
             Self::RemoveNetwork { name } => write!(f, "remove network {name}"),
             Self::CreateVolume { name, .. } => write!(f, "create volume {name}"),
@@ -100,6 +109,7 @@ impl fmt::Display for Cause {
             Self::DependencyRestarted(service) => {
                 write!(f, "depends on {service}, which is restarted")
             }
+            Self::BuiltUpon(service) => write!(f, "{service} is built on it"),
             Self::NeededBy(service) => write!(f, "{service} waits for it"),
             Self::Requested => f.write_str("requested"),
             Self::ScaledDown => f.write_str("scaled down"),

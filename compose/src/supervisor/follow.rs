@@ -1,5 +1,5 @@
-//! `up --detach --follow`: whenever a file is saved that the project was read from, the project is brought to what the
-//! files say.
+//! `up --detach --follow`: whenever a file is saved that the project was read from, or that an image is built from, the
+//! project is brought to what the files say.
 //!
 //! What is followed is written down, so that a supervisor that was killed goes on with it. A file with a mistake changes
 //! nothing and is told to whoever listens; the next save is looked at again.
@@ -15,14 +15,16 @@ use tokio::task::spawn_local;
 
 use super::server::Reporter;
 use super::{Supervisor, requests};
-use crate::api::{Recreate, RmOptions, RmRequest, UpOptions, UpRequest};
+use crate::api::{BuildOptions, BuildWhen, Recreate, RmOptions, RmRequest, UpOptions, UpRequest};
 use crate::diagnostic::{Severity, Style};
 use crate::event::{Event, Failure};
 use crate::file::{self, Loaded};
 use crate::model::{Project, ServiceName, unsupported};
+use crate::plan;
 use crate::platform;
 use crate::record::{RECORD_VERSION, check_version, read_record, replace_record};
 use crate::watch::batch::Batch;
+use crate::watch::context::{Contexts, built_otherwise};
 use crate::watch::inputs::Inputs;
 use crate::watch::source::{Source, WatchError};
 
@@ -47,12 +49,14 @@ pub fn begin(
     if options.follow.is_none() {
         return Ok(());
     }
+    let when = options.build.when.from_now_on();
     let options = UpOptions {
         recreate: Recreate::Diverged,
         recreate_dependencies: Recreate::Diverged,
         wait: None,
         // That was agreed to for this time.
         replace_volumes: BTreeSet::new(),
+        build: BuildOptions { when, services: BTreeSet::new(), ..options.build },
         ..options
     };
     let record = FollowRecord { version: RECORD_VERSION, options };
@@ -130,6 +134,9 @@ struct Follower {
     /// What the project was last brought to; none if it is to be looked at again.
     project: Option<Project>,
     inputs: Inputs,
+    contexts: Contexts,
+    /// Services whose images are to be built again.
+    stale: BTreeSet<ServiceName>,
     source: Source,
     bell: Arc<Notify>,
     batch: Batch,
@@ -144,8 +151,17 @@ impl Follower {
         let bell = Arc::new(Notify::new());
         let ring = Arc::clone(&bell);
         let source = Source::new(move || ring.notify_one())?;
-        let (inputs, batch) = (Inputs::default(), Batch::default());
-        Ok(Self { supervisor, options, project, inputs, source, bell, batch })
+        Ok(Self {
+            supervisor,
+            options,
+            project,
+            inputs: Inputs::default(),
+            contexts: Contexts::default(),
+            stale: BTreeSet::new(),
+            source,
+            bell,
+            batch: Batch::default(),
+        })
     }
 
     async fn run(mut self) {
@@ -173,16 +189,20 @@ impl Follower {
                 }
                 None => self.bell.notified().await,
             }
-            let changes = self.source.take(&|_| false)?;
+            let contexts = &self.contexts;
+            let changes = self.source.take(&|path| contexts.looks_into(path))?;
             let now = Instant::now();
             for (path, stage) in changes.touched {
-                if changes.lost || self.inputs.concern(&path) {
+                let builds = contexts.built_from(&path).next().is_some();
+                if changes.lost || builds || self.inputs.concern(&path) {
                     self.batch.be_patient();
                     self.batch.add(path, stage, now);
                 }
             }
         }
-        self.batch.take();
+        for path in self.batch.take() {
+            self.stale.extend(self.contexts.built_from(&path).cloned());
+        }
         Ok(())
     }
 
@@ -212,8 +232,9 @@ impl Follower {
         project.compatibility = follow.compatibility;
         platform::fill_in(&mut project)
             .map_err(|error| vec![Failure::new(&error).with_help(error.help())])?;
+        self.follow_builds(&project)?;
         self.watch(Some(Inputs::new(&project.working_dir, &inputs)))?;
-        if self.project.as_ref() == Some(&project) {
+        if self.project.as_ref() == Some(&project) && self.stale.is_empty() {
             return Ok(());
         }
         if project.name.as_str() != self.supervisor.project {
@@ -224,13 +245,17 @@ impl Follower {
         let refused: Vec<Failure> = unsupported(&project, &wanted)
             .into_iter()
             .filter(|one| one.severity == Severity::Error)
-            .map(|one| Failure { message: one.message, help: None, place: None })
+            .map(|one| Failure { message: one.message, ..Failure::default() })
             .collect();
         if !refused.is_empty() {
             return Err(refused);
         }
         self.remove_gone(&project).await?;
-        let request = UpRequest { project: project.clone(), options: self.options.clone() };
+        let mut options = self.options.clone();
+        options.build.services.clone_from(&self.stale);
+        // Nobody listens.
+        (options.build.quiet, options.pull.quiet) = (true, true);
+        let request = UpRequest { project: project.clone(), options };
         let supervisor = Rc::clone(&self.supervisor);
         let (reporter, _told) = Reporter::to_ourselves();
         // In a task of its own: whoever ends the following does not cut a change in two.
@@ -239,6 +264,7 @@ impl Follower {
             Ok(Event::Failed { failures }) => Err(failures),
             _ => {
                 self.project = Some(project);
+                self.stale.clear();
                 Ok(())
             }
         }
@@ -262,6 +288,23 @@ impl Follower {
         }
     }
 
+    /// Finds out what the images of `project` are built from, and which of them the files build in another way than before.
+    fn follow_builds(&mut self, project: &Project) -> Result<(), Vec<Failure>> {
+        if self.options.build.when == BuildWhen::Never {
+            return Ok(());
+        }
+        let services = plan::scope(project, &self.options);
+        let contexts = Contexts::new(project, &services);
+        self.contexts = contexts.map_err(|error| vec![Failure::new(&error)])?;
+        self.stale.retain(|name| project.services.contains_key(name));
+        match &self.project {
+            Some(before) => self.stale.extend(built_otherwise(before, project)),
+            // What has happened since anybody looked is not known.
+            None => self.stale.extend(services),
+        }
+        Ok(())
+    }
+
     fn watch(&mut self, inputs: Option<Inputs>) -> Result<(), Vec<Failure>> {
         match (inputs, &self.options.follow) {
             (Some(inputs), _) => self.inputs = inputs,
@@ -272,9 +315,16 @@ impl Follower {
             }
             _ => {}
         }
+        let told = |error| vec![Failure::new(&error)];
         for directory in self.inputs.directories() {
-            let watched = self.source.add_directory(directory);
-            watched.map_err(|error| vec![Failure::new(&error)])?;
+            self.source.add_directory(directory).map_err(told)?;
+        }
+        for directory in self.contexts.directories() {
+            self.source.add_directory(directory).map_err(told)?;
+        }
+        let contexts = &self.contexts;
+        for tree in contexts.trees() {
+            self.source.add_tree(tree, &|path| contexts.looks_into(path)).map_err(told)?;
         }
         Ok(())
     }

@@ -240,6 +240,7 @@ fn explain(error: &ProviderError, service: &Service) -> Failure {
         message: format!("the provider of the service {}: {}", service.name, failure.message),
         help: Some(help.to_owned()),
         place: place.cloned().map(Into::into),
+        ..Failure::default()
     }
 }
 

@@ -85,7 +85,7 @@ impl Reservations {
             }
         };
         let message = format!("service {}: {message}", service.name);
-        Failure { message, help, place: place.cloned().map(Into::into) }
+        Failure { message, help, place: place.cloned().map(Into::into), ..Failure::default() }
     }
 
     /// The container of this project that has the port of `error`.

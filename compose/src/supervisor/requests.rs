@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use images::registry::Cancel;
@@ -12,10 +13,11 @@ use super::provider::{self, Verb};
 use super::server::Reporter;
 use super::{Supervisor, follow, start as starting};
 use crate::api::{
-    ConnectRequest, DisconnectRequest, DownRequest, HookRequest, KillRequest, PauseRequest,
-    PullOptions, Request, RestartRequest, RmRequest, RunOptions, RunRequest, SavedPlan,
-    StartRequest, StopRequest, UnpauseRequest, UpOptions, UpRequest,
+    BuildOptions, ConnectRequest, DisconnectRequest, DownRequest, HookRequest, KillRequest,
+    PauseRequest, PullOptions, Request, RestartRequest, RmRequest, RunOptions, RunRequest,
+    SavedPlan, StartRequest, StopRequest, UnpauseRequest, UpOptions, UpRequest,
 };
+use crate::apply::build::Building;
 use crate::apply::image::Fetching;
 use crate::apply::{self, Job};
 use crate::event::{Event, Failure};
@@ -60,7 +62,7 @@ pub async fn bring_up(supervisor: Rc<Supervisor>, request: UpRequest, reporter: 
         project: Some(Rc::clone(&project)),
         run: None,
         parallel: options.parallel,
-        images: Some((services, options.pull.clone())),
+        images: Some(Images::of(services, &options.pull, &options.build)),
     };
     let converging = converge(&supervisor, &reporter, work, |observed| {
         plan::up(&project, observed, &options, began)
@@ -81,27 +83,34 @@ pub async fn apply(supervisor: Rc<Supervisor>, saved: SavedPlan, reporter: Repor
         project: Some(Rc::clone(&project)),
         run: None,
         parallel: options.parallel,
-        images: Some((services.clone(), options.pull.clone())),
+        images: Some(Images::of(services.clone(), &options.pull, &options.build)),
     };
     let _turn = supervisor.work.lock().await;
     let mut observed = match observe::observe(&supervisor.roots, &project, &supervisor.stores()) {
         Ok(observed) => observed,
         Err(error) => return Event::failed(Failure::new(&error)),
     };
-    let policy = options.pull.policy;
-    let wanted = plan::Fetch { services: &services, policy, now: began };
-    let fetched = plan::fetch(&project, &observed, &wanted);
-    plan::expect_fetched(&mut observed, &fetched);
+    let (policy, build) = (options.pull.policy, &options.build);
+    let wanted = plan::Images { services: &services, policy, build, now: began };
+    let images = match plan::images(&project, &observed, &wanted) {
+        Ok(images) => images,
+        Err(error) => return Event::Failed { failures: refused(&error) },
+    };
+    plan::expect_images(&mut observed, &images);
     let planned = match plan::up(&project, &observed, &options, began) {
         Ok(planned) => planned,
         Err(error) => return Event::Failed { failures: refused(&error) },
     };
-    if let Some(failure) = moved(&plans, &[fetched, planned]) {
+    if let Some(failure) = moved(&plans, &[images, planned]) {
         return Event::failed(failure);
     }
-    // What was fetched has another id than none.
+    // What was fetched or built has another id than none.
     let planner = |observed: &Observed| plan::up(&project, observed, &options, began);
-    carried_out_once(&supervisor, &reporter, work, planner).await
+    let brought = match bring_images(&supervisor, &reporter, &work).await {
+        Ok(changed) => changed,
+        Err(failed) => return failed,
+    };
+    carried_out_once(&supervisor, &reporter, work, brought, planner).await
 }
 
 /// The first step in which `now` is not `saved`.
@@ -126,7 +135,7 @@ fn moved(saved: &[Plan], now: &[Plan]) -> Option<Failure> {
             "the plan is out of date: step {differs} was `{was}`, and would be `{is}` by now"
         ),
         help: Some("nothing was changed; make a new plan with `compose plan -o FILE`".to_owned()),
-        place: None,
+        ..Failure::default()
     })
 }
 
@@ -361,7 +370,7 @@ pub async fn run(supervisor: Rc<Supervisor>, request: RunRequest, reporter: Repo
         project: Some(Rc::clone(&project)),
         run: Some(options.clone()),
         parallel: options.parallel,
-        images: Some((services, options.pull.clone())),
+        images: Some(Images::of(services, &options.pull, &options.build)),
     };
     once(&supervisor, &reporter, work, |observed| {
         plan::run(&project, observed, &options, &name, began)
@@ -375,8 +384,22 @@ struct Work {
     project: Option<Rc<Project>>,
     run: Option<RunOptions>,
     parallel: Option<u32>,
-    /// The services whose images have to be here first, and how they come.
-    images: Option<(BTreeSet<ServiceName>, PullOptions)>,
+    /// The images that have to be here first.
+    images: Option<Images>,
+}
+
+/// The services whose images have to be here, and how they come.
+#[derive(Debug, Clone)]
+struct Images {
+    services: BTreeSet<ServiceName>,
+    pull: PullOptions,
+    build: BuildOptions,
+}
+
+impl Images {
+    fn of(services: BTreeSet<ServiceName>, pull: &PullOptions, build: &BuildOptions) -> Self {
+        Self { services, pull: pull.clone(), build: build.clone() }
+    }
 }
 
 impl Work {
@@ -392,11 +415,12 @@ async fn converge(
     work: Work,
     planner: impl Fn(&Observed) -> Result<Plan, PlanError>,
 ) -> Event {
-    let _turn = supervisor.work.lock().await;
-    let mut changed = match fetch(supervisor, reporter, &work).await {
+    // Before our turn: it may take long, and changes no container.
+    let mut changed = match bring_images(supervisor, reporter, &work).await {
         Ok(changed) => changed,
         Err(failed) => return failed,
     };
+    let _turn = supervisor.work.lock().await;
     for round in 0..ROUNDS {
         let plan = match next_plan(supervisor, work.project.as_deref(), &planner) {
             Ok(plan) => plan,
@@ -427,56 +451,62 @@ async fn once(
     work: Work,
     planner: impl Fn(&Observed) -> Result<Plan, PlanError>,
 ) -> Event {
+    let brought = match bring_images(supervisor, reporter, &work).await {
+        Ok(changed) => changed,
+        Err(failed) => return failed,
+    };
     let _turn = supervisor.work.lock().await;
-    carried_out_once(supervisor, reporter, work, planner).await
+    carried_out_once(supervisor, reporter, work, brought, planner).await
 }
 
-/// As [`once`], for whoever has the turn.
+/// As [`once`], for whoever has the turn and has brought the images.
 async fn carried_out_once(
     supervisor: &Rc<Supervisor>,
     reporter: &Reporter,
     work: Work,
+    brought: bool,
     planner: impl Fn(&Observed) -> Result<Plan, PlanError>,
 ) -> Event {
-    let fetched = match fetch(supervisor, reporter, &work).await {
-        Ok(changed) => changed,
-        Err(failed) => return failed,
-    };
     let plan = match next_plan(supervisor, work.project.as_deref(), &planner) {
         Ok(plan) => plan,
         Err(failures) => return Event::Failed { failures },
     };
     warn(reporter, &plan);
-    let changed = fetched || !plan.is_empty();
+    let changed = brought || !plan.is_empty();
     let failed = carry_out(supervisor, reporter, work, plan).await;
     failed.unwrap_or(Event::Done { changed, exit_code: 0 })
 }
 
-/// Fetches the images that the services need. Returns whether any had to be asked for.
+/// Fetches and builds the images that the services need. Returns whether anything had to be done for that.
 ///
-/// A client that leaves gives it up, and so does a command that stops things: what has been fetched is kept, and the
-/// next one goes on from there.
-async fn fetch(
+/// A client that leaves gives it up, and so does a command that stops things: what has been fetched and built is kept,
+/// and the next one goes on from there.
+async fn bring_images(
     supervisor: &Rc<Supervisor>,
     reporter: &Reporter,
     work: &Work,
 ) -> Result<bool, Event> {
-    let (Some(project), Some((services, options))) = (&work.project, &work.images) else {
+    let (Some(project), Some(Images { services, pull, build })) = (&work.project, &work.images)
+    else {
         return Ok(false);
     };
     let mut observed = Observed::default();
     observe::observe_images(project, &supervisor.stores(), &mut observed)
         .map_err(|error| Event::failed(Failure::new(&error)))?;
-    let wanted = plan::Fetch { services, policy: options.policy, now: Timestamp::now() };
-    let plan = plan::fetch(project, &observed, &wanted);
+    let wanted = plan::Images { services, policy: pull.policy, build, now: Timestamp::now() };
+    let plan = plan::images(project, &observed, &wanted)
+        .map_err(|error| Event::Failed { failures: refused(&error) })?;
     if plan.is_empty() {
         return Ok(false);
     }
-    let registry = apply::image::registries(options.environment.clone()).map_err(Event::failed)?;
-    let fetching = Fetching { registry, cancel: Cancel::default(), quiet: options.quiet };
+    let registry = apply::image::registries(pull.environment.clone()).map_err(Event::failed)?;
+    let fetching = Fetching { registry, cancel: Cancel::default(), quiet: pull.quiet };
+    let building = begin_builds(supervisor, project, &plan, build.quiet).await?;
+    let shared = building.clone();
     let cancel = fetching.cancel.clone();
     let mut interrupts = supervisor.interrupts.subscribe();
-    let fetched = apply_with(supervisor, reporter, work.clone(), plan, Some(fetching));
+    let means = (Some(fetching), building);
+    let fetched = apply_with(supervisor, reporter, work.clone(), plan, means);
     let mut fetched = std::pin::pin!(fetched);
     let failed = tokio::select! {
         failed = &mut fetched => failed,
@@ -489,9 +519,32 @@ async fn fetch(
             fetched.await
         }
     };
+    // Taking the network of builds away takes a moment.
+    let _ = tokio::task::spawn_blocking(move || drop(shared)).await;
     match failed {
         Some(failed) => Err(failed),
         None => Ok(true),
+    }
+}
+
+/// Gets ready for the builds of `plan`, if it has any.
+async fn begin_builds(
+    supervisor: &Supervisor,
+    project: &Rc<Project>,
+    plan: &Plan,
+    quiet: bool,
+) -> Result<Option<Arc<Building>>, Event> {
+    let (roots, project, plan) = (supervisor.roots.clone(), Project::clone(project), plan.clone());
+    let begun =
+        tokio::task::spawn_blocking(move || Building::begin(&roots, &project, &plan, quiet));
+    match begun.await {
+        Ok(Ok(building)) => Ok(building.map(Arc::new)),
+        Ok(Err(error)) => {
+            let failure = apply::explain::other(&error);
+            let message = format!("cannot build images: {}", failure.message);
+            Err(Event::failed(Failure { message, ..failure }))
+        }
+        Err(error) => Err(Event::failed(Failure::new(&error))),
     }
 }
 
@@ -517,6 +570,7 @@ pub fn refused(error: &PlanError) -> Vec<Failure> {
         message: refusal.to_string(),
         help: help(refusal),
         place: refusal.place().cloned().map(Into::into),
+        ..Failure::default()
     };
     error.refusals.iter().map(failure).collect()
 }
@@ -529,6 +583,9 @@ fn help(refusal: &Refusal) -> Option<String> {
         Refusal::ImageImpossible { .. } => {
             "write NAME[:TAG] in small letters, or `rootfs:/DIRECTORY`; `compose image ls` shows what is here"
                 .to_owned()
+        }
+        Refusal::BuildCycle { .. } => {
+            "break the circle of `additional_contexts` with `service:`".to_owned()
         }
         Refusal::ExternalNetworkMissing { .. } => {
             "bring up the project that makes it, or remove `external: true`".to_owned()
@@ -580,7 +637,7 @@ async fn apply_plan(
     work: Work,
     plan: Plan,
 ) -> Option<Event> {
-    apply_with(supervisor, reporter, work, plan, None).await
+    apply_with(supervisor, reporter, work, plan, (None, None)).await
 }
 
 async fn apply_with(
@@ -588,7 +645,7 @@ async fn apply_with(
     reporter: &Reporter,
     work: Work,
     plan: Plan,
-    fetching: Option<Fetching>,
+    (fetching, building): (Option<Fetching>, Option<Arc<Building>>),
 ) -> Option<Event> {
     if plan.starts_containers() {
         starting::expect();
@@ -596,7 +653,7 @@ async fn apply_with(
     let reporter = reporter.clone();
     let Work { project, run, parallel, images: _ } = work;
     let parallel = parallel.map(|count| count as usize);
-    let job = Job { project, plan, run, parallel, fetching };
+    let job = Job { project, plan, run, parallel, fetching, building };
     let report = Box::new(move |event| reporter.send(&event));
     let applied = apply::run(Rc::clone(supervisor), job, report).await;
     let mut failures: Vec<Failure> =

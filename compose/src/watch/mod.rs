@@ -2,7 +2,7 @@
 //!
 //! [`source`] tells of changes (inotify(7) through the crate `notify`, one watcher for everything that a command follows),
 //! [`batch`] waits until a save is over, [`rule`] decides what a path means, [`sync`] writes files into the file system of
-//! a container, and [`inputs`] knows the files that a project was read from.
+//! a container, [`inputs`] knows the files that a project was read from, and [`context`] those that images are built from.
 //!
 //! # Invariants
 //!
@@ -12,6 +12,7 @@
 //! - Paths of a container are resolved below its root (openat2(2), `RESOLVE_IN_ROOT`).
 
 pub mod batch;
+pub mod context;
 pub mod gitignore;
 pub mod inputs;
 pub mod rule;

@@ -182,10 +182,18 @@ impl GitSource {
     }
 
     /// Fetches it into a new directory; returns the directory in it that is meant.
-    pub(super) fn fetch(&self, into: &Path, keep: KeepGit) -> Result<PathBuf, ContextError> {
+    pub(super) fn fetch(
+        &self,
+        into: &Path,
+        keep: KeepGit,
+        surroundings: &dyn Surroundings,
+    ) -> Result<PathBuf, ContextError> {
         let run = |arguments: &[&str]| {
             let mut git = Command::new("git");
             git.arg("-C").arg(into).args(["-c", "protocol.ext.allow=never"]).args(arguments);
+            if let Some(environment) = surroundings.environment() {
+                git.env_clear().envs(environment);
+            }
             let done = git.env("GIT_TERMINAL_PROMPT", "0").output();
             let failed = |output: String| ContextError::Git { remote: self.remote.clone(), output };
             let output = done.map_err(|error| failed(error.to_string()))?;
@@ -277,7 +285,7 @@ fn locate(
     let path = match source {
         Source::Directory(path) => path.clone(),
         Source::Archive(path) => unpacked(path, &path.display().to_string())?,
-        Source::Git(git) => git.fetch(&workspace.path().join(name), KeepGit::No)?,
+        Source::Git(git) => git.fetch(&workspace.path().join(name), KeepGit::No, surroundings)?,
         Source::Url(url) => {
             let fetched = workspace.path().join(format!("{name}.fetched"));
             surroundings

@@ -1,5 +1,7 @@
 //! Why there is no image.
 
+use serde::{Deserialize, Serialize};
+
 use super::context::ContextError;
 use super::dockerfile::Problem;
 use crate::store::StoreError;
@@ -35,7 +37,7 @@ pub enum BuildError {
 }
 
 /// What is wrong in a Dockerfile, or what has gone wrong at a place in it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}", self.problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; "))]
 pub struct Mistakes {
     /// What the file is called.

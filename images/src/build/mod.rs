@@ -21,6 +21,7 @@ pub(crate) mod dockerfile;
 mod error;
 mod event;
 mod export;
+mod halt;
 mod ignore;
 mod mode;
 mod mounts;
@@ -51,6 +52,7 @@ pub use context::{ContextError, GitSource, Source};
 pub use dockerfile::Problem;
 pub use error::{BuildError, Mistakes};
 pub use event::Event;
+pub use halt::Halt;
 pub use ignore::{PatternError, Patterns};
 pub use room::{CacheKind, CacheRecord, PrunedCache};
 pub use run::FailedStep;
@@ -233,9 +235,14 @@ pub trait Surroundings: Sync {
     /// Is called when a `RUN` has failed, while all that it left is still there.
     fn on_failure(&self, step: &FailedStep);
 
-    /// Whether the build is to stop.
-    fn is_cancelled(&self) -> bool {
-        false
+    /// What git sees of the environment; without: all that this process does.
+    fn environment(&self) -> Option<&BTreeMap<String, String>> {
+        None
+    }
+
+    /// What stops the build from outside.
+    fn halt(&self) -> Halt {
+        Halt::default()
     }
 }
 

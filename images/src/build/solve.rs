@@ -21,6 +21,7 @@ use super::dockerfile::{Copy, Dockerfile, Kind, Problem, Run};
 use super::error::{BuildError, Failed, Mistakes};
 use super::event::Event;
 use super::export;
+use super::halt::Halt;
 use super::mounts::Mount;
 use super::ssh::Agent;
 use super::state::State;
@@ -46,7 +47,8 @@ pub(super) struct Builder<'a> {
     /// Each with a lock of its own, which is held while it is fetched.
     images: Mutex<HashMap<String, Arc<LoadedImage>>>,
     failure: Mutex<Option<Failed>>,
-    cancelled: AtomicBool,
+    /// Stops this build, from outside or because a stage has failed.
+    pub(super) halt: Halt,
     steps: AtomicUsize,
     /// Whether anything was not in the cache.
     pub(super) built: AtomicBool,
@@ -54,8 +56,6 @@ pub(super) struct Builder<'a> {
     pub(super) cells: Cells,
     /// What listens for the keys of an id, from the first command on that asks for them.
     pub(super) agents: Mutex<BTreeMap<String, Agent>>,
-    /// Where commands run now.
-    places: Mutex<Vec<Place>>,
     pub(super) latest: Option<i64>,
 }
 
@@ -165,13 +165,12 @@ pub(super) fn build(
         platform_args,
         images: Mutex::default(),
         failure: Mutex::default(),
-        cancelled: AtomicBool::new(false),
+        halt: surroundings.halt(),
         steps: AtomicUsize::new(0),
         built: AtomicBool::new(false),
         running: Slots { free: Mutex::new(cores), freed: Condvar::new() },
         cells: Cells::default(),
         agents: Mutex::default(),
-        places: Mutex::default(),
         latest,
     };
     builder.finish(target, &text)
@@ -285,7 +284,7 @@ impl Builder<'_> {
 
     /// Notes the first failure and ends everything else.
     fn fail(&self, failed: Failed) {
-        if matches!(failed, Failed::Cancelled) && !self.surroundings.is_cancelled() {
+        if matches!(failed, Failed::Cancelled) {
             return;
         }
         let mut first = self.failure.lock().expect("nobody panics with it");
@@ -293,27 +292,22 @@ impl Builder<'_> {
             *first = Some(failed);
         }
         drop(first);
-        self.cancelled.store(true, Ordering::SeqCst);
-        for place in self.places.lock().expect("nobody panics with it").iter() {
-            // One that has ended is gone.
-            let _ = place.kill();
-        }
+        self.halt.stop();
     }
 
     /// Notes that a command is about to run in `place`: it is killed if something else fails.
     pub(super) fn enter(&self, place: &Place) {
-        self.places.lock().expect("nobody panics with it").push(place.clone());
+        self.halt.enter(place);
     }
 
     /// Notes that the command in `place` has ended.
     pub(super) fn leave(&self, place: &Place) {
-        self.places.lock().expect("nobody panics with it").retain(|known| known != place);
+        self.halt.leave(place);
     }
 
     /// Ends the stage if another one has failed.
     pub(super) fn go_on(&self) -> Result<(), Failed> {
-        let over = self.cancelled.load(Ordering::SeqCst) || self.surroundings.is_cancelled();
-        if over { Err(Failed::Cancelled) } else { Ok(()) }
+        if self.halt.is_stopped() { Err(Failed::Cancelled) } else { Ok(()) }
     }
 
     pub(super) fn slot(&self) -> Slot<'_> {

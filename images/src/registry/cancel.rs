@@ -26,7 +26,7 @@ impl Cancel {
     }
 
     /// Ends when it is given up.
-    pub(crate) async fn cancelled(&self) {
+    pub async fn cancelled(&self) {
         let mut receiver = self.0.subscribe();
         // The sender lives as long as this borrow.
         let _ = receiver.wait_for(|cancelled| *cancelled).await;

@@ -1,22 +1,25 @@
 //! Builds, side by side.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{Sender, channel};
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
+use std::time::Duration;
 
-use images::build::{BuildError, Event, FailedStep};
+use images::build::{FailedStep, Halt};
 use images::{Image, Store};
 
 use super::super::context::Context;
-use super::super::error::CommandError;
+use super::super::error::{CommandError, INTERRUPTED};
+use super::super::signals::Signals;
 use super::super::terminal::Terminal;
 use super::super::transfer::fetching;
-use super::Voice;
 use super::jobs::Job;
-use super::told::{all_told, show};
-use crate::build::{Bases, BuildNetwork, Outside};
-use crate::model::ServiceName;
+use crate::apply::build::{Building, Order, make, of_image};
+use crate::apply::explain;
+use crate::event::{Event, Failure, Kind, Status};
+use crate::model::{Project, ServiceName};
+use crate::plan::Plan;
 
 /// A shell where the step has failed, on the terminal of the user.
 pub(super) fn open_shell(step: &FailedStep) {
@@ -24,40 +27,94 @@ pub(super) fn open_shell(step: &FailedStep) {
     let _ = step.shell();
 }
 
+/// What is to be built.
+pub(super) struct Work<'a> {
+    pub(super) project: &'a Project,
+    pub(super) plan: &'a Plan,
+    /// Its steps.
+    pub(super) jobs: &'a [Job],
+    pub(super) store: &'a Store,
+    /// Gets a step that has failed.
+    pub(super) shell: Option<&'a (dyn Fn(&FailedStep) + Sync)>,
+}
+
+/// How often signals and the clock are looked at.
+const PACE: Duration = Duration::from_millis(100);
+
+/// Shows what happens until all builds have ended; `give_up` is called again and again when the user does not want them any
+/// more. Returns whether that was so.
+fn follow(
+    receiver: &Receiver<Event>,
+    signals: &Signals,
+    give_up: impl Fn(),
+    terminal: &mut Terminal,
+) -> Result<bool, CommandError> {
+    let mut given_up = false;
+    loop {
+        match receiver.recv_timeout(PACE) {
+            Ok(event) => terminal.draw(&event),
+            Err(RecvTimeoutError::Timeout) => terminal.tick(),
+            Err(RecvTimeoutError::Disconnected) => return Ok(given_up),
+        }
+        given_up |= signals.take()?.is_some();
+        if given_up {
+            give_up();
+        }
+    }
+}
+
 /// Builds side by side what does not wait for another.
 pub(super) fn build_all(
-    jobs: &[Job],
-    store: &Store,
-    voice: Voice,
-    shell: Option<&(dyn Fn(&FailedStep) + Sync)>,
+    work: &Work<'_>,
+    quiet: bool,
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<BTreeMap<ServiceName, Image>, CommandError> {
-    let network = BuildNetwork::begin(context.roots()).map_err(|error| {
+    let Work { project, plan, jobs, store, shell } = *work;
+    let building = Building::begin(context.roots(), project, plan, quiet).map_err(|error| {
         CommandError::new(&error).help("check that the data root can be written to")
     })?;
+    let Some(building) = building else { return Ok(BTreeMap::new()) };
     let cells: BTreeMap<&ServiceName, OnceLock<Option<Image>>> =
         jobs.iter().map(|job| (&job.service, OnceLock::new())).collect();
-    let own: BTreeSet<images::Reference> =
-        jobs.iter().flat_map(|job| job.recipe.names.iter().cloned()).collect();
-    let fetching = fetching(voice == Voice::Quiet)?;
-    let bases = Bases { store, fetching: &fetching, own: &own };
-    let failures: Mutex<Vec<(ServiceName, BuildError)>> = Mutex::default();
+    let fetching = fetching(quiet)?;
+    let failures: Mutex<Vec<Failure>> = Mutex::default();
     let (sender, receiver) = channel();
-    thread::scope(|scope| {
+    // Before the first thread, which inherits the mask.
+    let signals = Signals::catch()?;
+    let halts: BTreeMap<&ServiceName, Halt> =
+        jobs.iter().map(|job| (&job.service, Halt::default())).collect();
+    let given_up = thread::scope(|scope| {
         for job in jobs {
-            let (cells, failures, network, sender) = (&cells, &failures, &network, sender.clone());
+            let (cells, failures, sender) = (&cells, &failures, sender.clone());
+            let (fetching, building, halts) = (&fetching, &building, &halts);
             scope.spawn(move || {
+                // Whoever listens goes only when all have ended.
+                let tell = |event: Event| drop(sender.send(event));
+                // A board that is drawn anew would be in the way of the shell.
+                let say = |event| {
+                    if !quiet && shell.is_none() {
+                        tell(event);
+                    }
+                };
                 cells[&job.service].get_or_init(|| {
                     // Earlier ones are waited for; they are on their way already, or begin here.
                     for other in &job.after {
                         cells[other].wait().as_ref()?;
                     }
-                    match build_one(job, bases, network, shell, &sender, context) {
-                        Ok(image) => Some(image),
+                    say(Event::step(Kind::Image, &job.image, Status::Building));
+                    let (service, recipe) = (&job.service, &job.recipe);
+                    let halt = &halts[service];
+                    let order = Order { project, service, recipe, halt, on_failure: shell };
+                    match make(order, store, fetching, building, &tell) {
+                        Ok(image) => {
+                            say(of_image(&job.image, &image));
+                            Some(image)
+                        }
                         Err(error) => {
+                            say(Event::step(Kind::Image, &job.image, Status::Error));
                             let mut failures = failures.lock().expect("nobody panics with it");
-                            failures.push((job.service.clone(), error));
+                            failures.push(explain::building(&error, service));
                             None
                         }
                     }
@@ -65,41 +122,22 @@ pub(super) fn build_all(
             });
         }
         drop(sender);
-        show(&receiver, voice, jobs.len() > 1, terminal);
-    });
+        let give_up = || {
+            fetching.cancel.cancel();
+            halts.values().for_each(Halt::stop);
+        };
+        follow(&receiver, &signals, give_up, terminal)
+    })?;
+    terminal.settle();
+    if given_up {
+        return Err(CommandError::silent(INTERRUPTED));
+    }
     let failures = failures.into_inner().expect("nobody panics with it");
     if !failures.is_empty() {
-        return Err(all_told(&failures, context, terminal));
+        return Err(failures.into());
     }
-    let mut images = BTreeMap::new();
-    for (service, cell) in cells {
-        if let Some(Some(image)) = cell.into_inner() {
-            if voice == Voice::Full {
-                let name = image.reference.as_ref().map(images::Reference::familiar);
-                terminal.note(&format!(
-                    "Image {} built: {}",
-                    name.unwrap_or_default(),
-                    image.id.short()
-                ));
-            }
-            images.insert(service.clone(), image);
-        }
-    }
-    Ok(images)
-}
-
-fn build_one(
-    job: &Job,
-    bases: Bases<'_>,
-    network: &BuildNetwork,
-    shell: Option<&(dyn Fn(&FailedStep) + Sync)>,
-    sender: &Sender<(String, Event)>,
-    context: &Context,
-) -> Result<Image, BuildError> {
-    let tell = |service: &str, event: Event| {
-        // Whoever listens goes only when all have ended.
-        let _ = sender.send((service.to_owned(), event));
+    let made = |(service, cell): (&ServiceName, OnceLock<Option<Image>>)| {
+        Some((service.clone(), cell.into_inner()??))
     };
-    let outside = Outside::new(context.roots(), network, bases, job.service.as_str(), &tell, shell);
-    bases.store.build(&job.recipe, &outside)
+    Ok(cells.into_iter().filter_map(made).collect())
 }

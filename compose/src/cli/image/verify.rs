@@ -23,7 +23,7 @@ pub fn run(_: &VerifyArgs, store: &Store, terminal: &mut Terminal) -> Result<u8,
     let faults = verified.faults.into_iter().map(|fault| crate::event::Failure {
         message: fault,
         help: Some("remove the image and pull or load it again".to_owned()),
-        place: None,
+        ..crate::event::Failure::default()
     });
     Err(faults.collect::<Vec<_>>().into())
 }

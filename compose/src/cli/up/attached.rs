@@ -147,7 +147,7 @@ impl Attached<'_> {
                 self.terminal.settle();
                 return Ok(0);
             }
-            if self.watch.is_over() {
+            if self.watch.is_over() && !self.beside.is_on() {
                 self.terminal.settle();
                 return Ok(code(self.watch.code()));
             }

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::cli::build::When;
+use crate::api::BuildWhen;
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
 use crate::cli::terminal::{ProgressMode, Terminal};
@@ -20,7 +20,7 @@ pub struct Beside<'c> {
     context: &'c Context,
     wishes: Wishes,
     /// When images are built, as far as the command line says.
-    when: When,
+    when: BuildWhen,
     ready: Option<(Engine, WatchLock)>,
     running: Option<Running>,
 }
@@ -34,7 +34,7 @@ struct Running {
 
 impl<'c> Beside<'c> {
     /// None yet.
-    pub const fn new(context: &'c Context, wishes: Wishes, when: When) -> Self {
+    pub const fn new(context: &'c Context, wishes: Wishes, when: BuildWhen) -> Self {
         Self { context, wishes, when, ready: None, running: None }
     }
 
@@ -71,6 +71,12 @@ impl<'c> Beside<'c> {
         });
         self.running = Some(Running { stop, thread });
         Ok(())
+    }
+
+    /// Whether a watch goes on, or is about to begin: it replaces containers, so that the end of the last one is no end.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.ready.is_some() || self.running.as_ref().is_some_and(|one| !one.thread.is_finished())
     }
 
     /// Ends the watch if there is one, and begins one if there is none.

@@ -16,9 +16,10 @@ use serde::Serialize;
 
 use super::containers::{self, Owners, copy};
 use super::rules;
-use crate::api::{HookRequest, RestartOptions, RestartRequest, RmOptions, RmRequest};
+use crate::api::{
+    BuildOptions, BuildWhen, HookRequest, RestartOptions, RestartRequest, RmOptions, RmRequest,
+};
 use crate::api::{Recreate, UpOptions, UpRequest, path};
-use crate::cli::build::{self, Voice, When};
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
 use crate::cli::image::prune;
@@ -27,6 +28,7 @@ use crate::cli::terminal::Terminal;
 use crate::file::Loaded;
 use crate::model::{Project, ServiceName, WatchAction};
 use crate::watch::batch::{Batch, Stage};
+use crate::watch::context::{Contexts, built_otherwise};
 use crate::watch::inputs::Inputs;
 use crate::watch::rule::Rule;
 use crate::watch::source::{Source, WatchError};
@@ -38,12 +40,10 @@ pub struct Wishes {
     pub services: Vec<ServiceName>,
     /// How the project was brought up.
     pub options: UpOptions,
-    /// Whether images are built that are missing after a change of the file.
-    pub missing: When,
-    /// What is said while images are built.
-    pub voice: Voice,
     /// Images that a rebuild leaves without a name are removed.
     pub prune: bool,
+    /// What images are built from is followed as well, for services without rules of their own.
+    pub contexts: bool,
 }
 
 /// A project that is followed.
@@ -54,6 +54,7 @@ pub struct Engine {
     project: Project,
     rules: Vec<Rule>,
     inputs: Inputs,
+    contexts: Contexts,
     source: Source,
     awake: Arc<OwnedFd>,
     batch: Batch,
@@ -78,6 +79,24 @@ struct Work {
     restart: bool,
     /// Rules whose command is to run.
     commands: Vec<usize>,
+}
+
+impl Wishes {
+    /// What is followed beside the rules.
+    fn contexts(&self, project: &Project) -> Result<Contexts, CommandError> {
+        if !self.contexts || self.options.build.when == BuildWhen::Never {
+            return Ok(Contexts::default());
+        }
+        let mut services = crate::cli::up::wanted(project, &self.services, false);
+        let without = |name: &ServiceName| project.declared(name).map(|one| one.watch.is_empty());
+        services.retain(|name| without(name).unwrap_or_default());
+        Ok(Contexts::new(project, &services)?)
+    }
+}
+
+/// Whether what is below the directory `path` is of interest.
+fn looks_into(rules: &[Rule], contexts: &Contexts, path: &Path) -> bool {
+    rules.iter().any(|rule| rule.looks_into(path)) || contexts.looks_into(path)
 }
 
 impl Engine {
@@ -105,15 +124,21 @@ impl Engine {
             recreate: Recreate::Diverged,
             recreate_dependencies: Recreate::Diverged,
             keeps_following: true,
+            build: BuildOptions {
+                when: wishes.options.build.when.from_now_on(),
+                ..wishes.options.build.clone()
+            },
             ..wishes.options.clone()
         };
         let inputs = Inputs::new(&loaded.project.working_dir, &loaded.inputs);
+        let contexts = wishes.contexts(&loaded.project)?;
         let mut engine = Self {
             context: context.clone(),
             wishes: Wishes { options, ..wishes },
             project: loaded.project,
             rules,
             inputs,
+            contexts,
             source,
             awake,
             batch: Batch::default(),
@@ -175,8 +200,11 @@ impl Engine {
         for directory in self.inputs.directories() {
             self.source.add_directory(directory)?;
         }
-        let rules = &self.rules;
-        let wanted = |path: &Path| rules.iter().any(|rule| rule.looks_into(path));
+        for directory in self.contexts.directories() {
+            self.source.add_directory(directory)?;
+        }
+        let (rules, contexts) = (&self.rules, &self.contexts);
+        let wanted = |path: &Path| looks_into(rules, contexts, path);
         for rule in rules {
             if let Some(parent) = rule.path.parent() {
                 self.source.add_directory(parent)?;
@@ -184,6 +212,9 @@ impl Engine {
             if rule.path.is_dir() {
                 self.source.add_tree(&rule.path, &wanted)?;
             }
+        }
+        for tree in contexts.trees() {
+            self.source.add_tree(tree, &wanted)?;
         }
         Ok(())
     }
@@ -208,8 +239,8 @@ impl Engine {
     fn take_in(&mut self) -> Result<(), CommandError> {
         // Not there any more if somebody else woke us.
         let _ = rustix::io::read(&*self.awake, &mut [0; 8]);
-        let rules = &self.rules;
-        let wanted = |path: &Path| rules.iter().any(|rule| rule.looks_into(path));
+        let (rules, contexts) = (&self.rules, &self.contexts);
+        let wanted = |path: &Path| looks_into(rules, contexts, path);
         let mut changes = self.source.take(&wanted)?;
         for rule in rules {
             // The directory of a rule is not seen by its tree when it comes.
@@ -223,10 +254,11 @@ impl Engine {
             |path: &Path| path.file_name().is_some_and(|name| name == ".gitignore");
         if changes.lost || changes.touched.iter().any(|(path, _)| is_ignore_file(path)) {
             self.rules.iter().for_each(Rule::forget_git);
+            self.contexts.forget_git();
             // What was ignored may be looked into.
             self.watch()?;
         }
-        let rules = &self.rules;
+        let (rules, contexts) = (&self.rules, &self.contexts);
         let now = Instant::now();
         if changes.lost {
             let inputs = self.project.files.iter().map(|file| (file.clone(), Stage::Whole));
@@ -236,7 +268,9 @@ impl Engine {
             if self.inputs.concern(&path) {
                 self.batch.be_patient();
                 self.batch.add(path, stage, now);
-            } else if rules.iter().any(|rule| rule.covers(&path)) {
+            } else if rules.iter().any(|rule| rule.covers(&path))
+                || contexts.built_from(&path).next().is_some()
+            {
                 self.batch.add(path, stage, now);
             }
         }
@@ -252,7 +286,8 @@ impl Engine {
         if touched.iter().any(|path| self.inputs.concern(path)) {
             self.reconcile(stop, terminal)?;
         }
-        let mut rebuild = BTreeSet::new();
+        let built = touched.iter().flat_map(|path| self.contexts.built_from(path));
+        let mut rebuild: BTreeSet<ServiceName> = built.cloned().collect();
         let mut work: BTreeMap<ServiceName, Work> = BTreeMap::new();
         for (at, rule) in self.rules.iter().enumerate() {
             let covered: Vec<&PathBuf> = touched.iter().filter(|path| rule.covers(path)).collect();
@@ -384,6 +419,7 @@ impl Engine {
             }
         };
         self.inputs = Inputs::new(&loaded.project.working_dir, &loaded.inputs);
+        self.contexts = self.wishes.contexts(&loaded.project)?;
         if loaded.project == self.project {
             return Ok(self.watch()?);
         }
@@ -396,7 +432,7 @@ impl Engine {
         }
         let all = crate::cli::up::wanted(&loaded.project, &services, false);
         self.context.check_support(&loaded.project, &all, terminal)?;
-        let rules = rules(&loaded.project, &services, self.wishes.missing, terminal)?;
+        let rules = rules(&loaded.project, &services, BuildWhen::Missing, terminal)?;
         let gone: Vec<ServiceName> = self
             .project
             .services
@@ -404,9 +440,8 @@ impl Engine {
             .filter(|name| !loaded.project.services.contains_key(*name))
             .cloned()
             .collect();
-        let (when, voice) = (self.wishes.missing, self.wishes.voice);
-        build::before(&loaded.project, &all, when, voice, &self.context, terminal)?;
-        let options = self.wishes.options.clone();
+        let mut options = self.wishes.options.clone();
+        options.build.services = built_otherwise(&self.project, &loaded.project);
         let request = UpRequest { project: loaded.project.clone(), options };
         if !gone.is_empty() {
             let options = RmOptions { services: gone, stop: true, ..RmOptions::default() };
@@ -442,12 +477,12 @@ impl Engine {
         for reference in &references {
             before.extend(store.find(reference)?.map(|image| image.id.to_string()));
         }
-        build::before(project, services, When::Always, self.wishes.voice, &self.context, terminal)?;
         // What was copied by hand is in the image now.
         self.copied.retain(|(service, ..), _| !services.contains(service));
         let options = UpOptions {
             services: services.iter().cloned().collect(),
             dependencies: false,
+            build: BuildOptions { when: BuildWhen::Always, ..self.wishes.options.build.clone() },
             ..self.wishes.options.clone()
         };
         let request = UpRequest { project: self.project.clone(), options };

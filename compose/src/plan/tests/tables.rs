@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::sketch::{name, project};
 use super::world::World;
 use crate::api::{
-    DownOptions, KillOptions, Orphans, PullOptions, Recreate, RestartOptions, RmOptions,
-    RunOptions, StartOptions, StopOptions, UpOptions, Wait,
+    BuildOptions, DownOptions, KillOptions, Orphans, PullOptions, Recreate, RestartOptions,
+    RmOptions, RunOptions, StartOptions, StopOptions, UpOptions, Wait,
 };
 use crate::model::Project;
 use crate::plan::{self, Plan};
@@ -451,6 +451,7 @@ fn run_brings_what_the_service_needs() {
         environment: BTreeMap::new(),
         orphans: Orphans::Warn,
         pull: PullOptions::default(),
+        build: BuildOptions::default(),
     };
     #[rustfmt::skip]
     let table: [(&str, RunOptions, &[&str]); 2] = [

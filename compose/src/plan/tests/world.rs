@@ -161,7 +161,7 @@ impl World {
                 }
             }
             Action::RemoveGarbage { id } => self.observed.garbage.retain(|one| one.id != *id),
-            Action::PullImage { image, .. } => {
+            Action::PullImage { image, .. } | Action::BuildImage { image, .. } => {
                 self.observed.images.insert(image.clone(), format!("fetched {image}"));
             }
             Action::RemoveImage { reference } => {

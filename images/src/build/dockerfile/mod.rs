@@ -10,6 +10,8 @@ mod lines;
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use instruction::Parsed;
 pub(crate) use instruction::{
     Argument, Command, Copy, Flag, Health, HealthKind, Instruction, Kind, Run,
@@ -17,7 +19,7 @@ pub(crate) use instruction::{
 pub(crate) use lines::Heredoc;
 
 /// A mistake in a Dockerfile, with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// Where it is, in bytes of the file.
     pub span: Range<usize>,

@@ -148,7 +148,7 @@ pub(super) fn fetch(
                 let keep = if flags.keep_git { KeepGit::Yes } else { KeepGit::No };
                 let help = "check the repository";
                 let found = git
-                    .fetch(&builder.workspace.path().join(name), keep)
+                    .fetch(&builder.workspace.path().join(name), keep, builder.surroundings)
                     .map_err(|error| say(span, &error, help))?;
                 all.push(Fetched::files(&found).map_err(|error| say(span, &error, help))?);
             }

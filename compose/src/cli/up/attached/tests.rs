@@ -7,8 +7,7 @@ use std::thread::{JoinHandle, spawn};
 use runtime::keeper::LaunchError;
 
 use super::*;
-use crate::api::UpOptions;
-use crate::cli::build::{Voice, When};
+use crate::api::{BuildWhen, UpOptions};
 use crate::cli::terminal::{Ansi, ProgressMode};
 use crate::cli::up::watch::Abort;
 use crate::cli::watch::engine::Wishes;
@@ -135,11 +134,10 @@ fn up(abort: Abort, script: fn(&mut Supervisor)) -> (Result<u8, CommandError>, V
     let wishes = Wishes {
         services: Vec::new(),
         options: UpOptions::default(),
-        missing: When::Missing,
-        voice: Voice::Quiet,
         prune: false,
+        contexts: false,
     };
-    let beside = Beside::new(&context, wishes, When::Missing);
+    let beside = Beside::new(&context, wishes, BuildWhen::Missing);
     let code = run(&session, &request, watched, (look, false), beside, &context, &mut terminal);
     (code, supervisor.join().unwrap())
 }
