@@ -30,6 +30,7 @@ pub mod image;
 pub mod images;
 pub mod inside;
 pub mod kill;
+mod lazy;
 pub mod login;
 pub mod logs;
 pub mod ls;
@@ -72,11 +73,12 @@ pub mod why;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches as _, Parser, Subcommand};
 
 use crate::record::Roots;
 use context::{Context, GlobalArgs};
 use error::CommandError;
+use lazy::Lazy;
 use terminal::Terminal;
 
 /// Run an unmodified compose.yaml on its own runtime, without a daemon
@@ -95,57 +97,57 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(hide = true)]
-    Alpha(alpha::AlphaArgs),
-    Attach(attach::AttachArgs),
-    Commit(commit::CommitArgs),
-    Completion(completion::CompletionArgs),
-    Build(build::BuildArgs),
-    Builder(builder::BuilderArgs),
+    Alpha(Lazy<alpha::AlphaArgs>),
+    Attach(Lazy<attach::AttachArgs>),
+    Commit(Lazy<commit::CommitArgs>),
+    Completion(Lazy<completion::CompletionArgs>),
+    Build(Lazy<build::BuildArgs>),
+    Builder(Lazy<builder::BuilderArgs>),
     #[command(alias = "convert")]
-    Config(config::ConfigArgs),
-    Cp(cp::CpArgs),
-    Create(create::CreateArgs),
-    Doctor(doctor::DoctorArgs),
-    Down(down::DownArgs),
-    Events(events::EventsArgs),
-    Exec(exec::ExecArgs),
-    Export(export::ExportArgs),
-    Image(image::ImageArgs),
-    Images(images::ImagesArgs),
-    Kill(kill::KillArgs),
-    Login(login::LoginArgs),
-    Logout(login::LogoutArgs),
-    Logs(logs::LogsArgs),
-    Ls(ls::LsArgs),
+    Config(Lazy<config::ConfigArgs>),
+    Cp(Lazy<cp::CpArgs>),
+    Create(Lazy<create::CreateArgs>),
+    Doctor(Lazy<doctor::DoctorArgs>),
+    Down(Lazy<down::DownArgs>),
+    Events(Lazy<events::EventsArgs>),
+    Exec(Lazy<exec::ExecArgs>),
+    Export(Lazy<export::ExportArgs>),
+    Image(Lazy<image::ImageArgs>),
+    Images(Lazy<images::ImagesArgs>),
+    Kill(Lazy<kill::KillArgs>),
+    Login(Lazy<login::LoginArgs>),
+    Logout(Lazy<login::LogoutArgs>),
+    Logs(Lazy<logs::LogsArgs>),
+    Ls(Lazy<ls::LsArgs>),
     #[command(hide = true)]
-    Man(man::ManArgs),
-    Network(network::NetworkArgs),
-    Pause(pause::PauseArgs),
+    Man(Lazy<man::ManArgs>),
+    Network(Lazy<network::NetworkArgs>),
+    Pause(Lazy<pause::PauseArgs>),
     #[command(alias = "diff")]
-    Plan(plan::PlanArgs),
-    Port(port::PortArgs),
-    Ps(ps::PsArgs),
-    Publish(publish::PublishArgs),
-    Pull(pull::PullArgs),
-    Push(push::PushArgs),
-    Restart(restart::RestartArgs),
-    Rm(rm::RmArgs),
-    Run(run::RunArgs),
-    Scale(scale::ScaleArgs),
-    Service(service::ServiceArgs),
-    Start(start::StartArgs),
-    Stats(stats::StatsArgs),
-    Stop(stop::StopArgs),
-    System(system::SystemArgs),
-    Top(top::TopArgs),
-    Unpause(pause::UnpauseArgs),
-    Up(up::UpArgs),
-    Version(version::VersionArgs),
-    Volume(volume::VolumeArgs),
-    Volumes(volumes::VolumesArgs),
-    Wait(wait::WaitArgs),
-    Watch(watch::WatchArgs),
-    Why(why::WhyArgs),
+    Plan(Lazy<plan::PlanArgs>),
+    Port(Lazy<port::PortArgs>),
+    Ps(Lazy<ps::PsArgs>),
+    Publish(Lazy<publish::PublishArgs>),
+    Pull(Lazy<pull::PullArgs>),
+    Push(Lazy<push::PushArgs>),
+    Restart(Lazy<restart::RestartArgs>),
+    Rm(Lazy<rm::RmArgs>),
+    Run(Lazy<run::RunArgs>),
+    Scale(Lazy<scale::ScaleArgs>),
+    Service(Lazy<service::ServiceArgs>),
+    Start(Lazy<start::StartArgs>),
+    Stats(Lazy<stats::StatsArgs>),
+    Stop(Lazy<stop::StopArgs>),
+    System(Lazy<system::SystemArgs>),
+    Top(Lazy<top::TopArgs>),
+    Unpause(Lazy<pause::UnpauseArgs>),
+    Up(Lazy<up::UpArgs>),
+    Version(Lazy<version::VersionArgs>),
+    Volume(Lazy<volume::VolumeArgs>),
+    Volumes(Lazy<volumes::VolumesArgs>),
+    Wait(Lazy<wait::WaitArgs>),
+    Watch(Lazy<watch::WatchArgs>),
+    Why(Lazy<why::WhyArgs>),
 }
 
 impl Command {
@@ -205,61 +207,71 @@ impl Command {
 
     fn run(self, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
         match self {
-            Self::Alpha(args) => alpha::run(args, context, terminal),
-            Self::Attach(args) => attach::run(args, context, terminal),
-            Self::Commit(args) => commit::run(args, context, terminal),
-            Self::Completion(args) => completion::run(&args, context, terminal),
-            Self::Build(args) => build::run(args, context, terminal),
-            Self::Builder(args) => builder::run(&args, context, terminal),
-            Self::Config(args) => config::run(args, context, terminal),
-            Self::Cp(args) => cp::run(args, context, terminal),
-            Self::Create(args) => create::run(args, context, terminal),
-            Self::Doctor(args) => doctor::run(&args, context, terminal),
-            Self::Down(args) => down::run(args, context, terminal),
-            Self::Events(args) => events::run(args, context, terminal),
-            Self::Exec(args) => exec::run(args, context, terminal),
-            Self::Export(args) => export::run(args, context, terminal),
-            Self::Image(args) => image::run(args, context, terminal),
-            Self::Images(args) => images::run(&args, context, terminal),
-            Self::Kill(args) => kill::run(args, context, terminal),
-            Self::Login(args) => login::login(args, terminal),
-            Self::Logout(args) => login::logout(args, terminal),
-            Self::Logs(args) => logs::run(args, context, terminal),
-            Self::Ls(args) => ls::run(&args, context, terminal),
-            Self::Man(args) => man::run(&args, context, terminal),
-            Self::Network(args) => network::run(args, context, terminal),
-            Self::Pause(args) => pause::run(args, context, terminal),
-            Self::Plan(args) => plan::run(args, context, terminal),
-            Self::Port(args) => port::run(args, context, terminal),
-            Self::Ps(args) => ps::run(args, context, terminal),
-            Self::Publish(args) => publish::run(args, context, terminal),
-            Self::Pull(args) => pull::run(args, context, terminal),
-            Self::Push(args) => push::run(args, context, terminal),
-            Self::Restart(args) => restart::run(args, context, terminal),
-            Self::Rm(args) => rm::run(args, context, terminal),
-            Self::Run(args) => run::run(args, context, terminal),
-            Self::Scale(args) => scale::run(args, context, terminal),
-            Self::Service(args) => service::run(&args, context, terminal),
-            Self::Start(args) => start::run(args, context, terminal),
-            Self::Stats(args) => stats::run(&args, context, terminal),
-            Self::Stop(args) => stop::run(args, context, terminal),
-            Self::System(args) => system::run(args, context, terminal),
-            Self::Top(args) => top::run(&args, context, terminal),
-            Self::Unpause(args) => pause::run_unpause(args, context, terminal),
-            Self::Up(args) => up::run(args, context, terminal),
-            Self::Version(args) => version::run(&args, context, terminal),
-            Self::Volume(args) => volume::run(args, context, terminal),
-            Self::Volumes(args) => volumes::run(&args, context, terminal),
-            Self::Wait(args) => wait::run(args, context, terminal),
-            Self::Watch(args) => watch::run(args, context, terminal),
-            Self::Why(args) => why::run(args, context, terminal),
+            Self::Alpha(Lazy(args)) => alpha::run(args, context, terminal),
+            Self::Attach(Lazy(args)) => attach::run(args, context, terminal),
+            Self::Commit(Lazy(args)) => commit::run(args, context, terminal),
+            Self::Completion(Lazy(args)) => completion::run(&args, context, terminal),
+            Self::Build(Lazy(args)) => build::run(args, context, terminal),
+            Self::Builder(Lazy(args)) => builder::run(&args, context, terminal),
+            Self::Config(Lazy(args)) => config::run(args, context, terminal),
+            Self::Cp(Lazy(args)) => cp::run(args, context, terminal),
+            Self::Create(Lazy(args)) => create::run(args, context, terminal),
+            Self::Doctor(Lazy(args)) => doctor::run(&args, context, terminal),
+            Self::Down(Lazy(args)) => down::run(args, context, terminal),
+            Self::Events(Lazy(args)) => events::run(args, context, terminal),
+            Self::Exec(Lazy(args)) => exec::run(args, context, terminal),
+            Self::Export(Lazy(args)) => export::run(args, context, terminal),
+            Self::Image(Lazy(args)) => image::run(args, context, terminal),
+            Self::Images(Lazy(args)) => images::run(&args, context, terminal),
+            Self::Kill(Lazy(args)) => kill::run(args, context, terminal),
+            Self::Login(Lazy(args)) => login::login(args, terminal),
+            Self::Logout(Lazy(args)) => login::logout(args, terminal),
+            Self::Logs(Lazy(args)) => logs::run(args, context, terminal),
+            Self::Ls(Lazy(args)) => ls::run(&args, context, terminal),
+            Self::Man(Lazy(args)) => man::run(&args, context, terminal),
+            Self::Network(Lazy(args)) => network::run(args, context, terminal),
+            Self::Pause(Lazy(args)) => pause::run(args, context, terminal),
+            Self::Plan(Lazy(args)) => plan::run(args, context, terminal),
+            Self::Port(Lazy(args)) => port::run(args, context, terminal),
+            Self::Ps(Lazy(args)) => ps::run(args, context, terminal),
+            Self::Publish(Lazy(args)) => publish::run(args, context, terminal),
+            Self::Pull(Lazy(args)) => pull::run(args, context, terminal),
+            Self::Push(Lazy(args)) => push::run(args, context, terminal),
+            Self::Restart(Lazy(args)) => restart::run(args, context, terminal),
+            Self::Rm(Lazy(args)) => rm::run(args, context, terminal),
+            Self::Run(Lazy(args)) => run::run(args, context, terminal),
+            Self::Scale(Lazy(args)) => scale::run(args, context, terminal),
+            Self::Service(Lazy(args)) => service::run(&args, context, terminal),
+            Self::Start(Lazy(args)) => start::run(args, context, terminal),
+            Self::Stats(Lazy(args)) => stats::run(&args, context, terminal),
+            Self::Stop(Lazy(args)) => stop::run(args, context, terminal),
+            Self::System(Lazy(args)) => system::run(args, context, terminal),
+            Self::Top(Lazy(args)) => top::run(&args, context, terminal),
+            Self::Unpause(Lazy(args)) => pause::run_unpause(args, context, terminal),
+            Self::Up(Lazy(args)) => up::run(args, context, terminal),
+            Self::Version(Lazy(args)) => version::run(&args, context, terminal),
+            Self::Volume(Lazy(args)) => volume::run(args, context, terminal),
+            Self::Volumes(Lazy(args)) => volumes::run(&args, context, terminal),
+            Self::Wait(Lazy(args)) => wait::run(args, context, terminal),
+            Self::Watch(Lazy(args)) => watch::run(args, context, terminal),
+            Self::Why(Lazy(args)) => why::run(args, context, terminal),
         }
     }
 }
 
-/// The command line as clap knows it.
+/// The whole command line as clap knows it, with the flags of all commands.
 fn command() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
+    let mut command = <Cli as clap::CommandFactory>::command();
+    command.build();
+    command
+}
+
+/// What the command line says. Only the command that it names is known when all is well.
+fn parse() -> Result<Cli, clap::Error> {
+    Cli::try_parse().or_else(|_| {
+        let matches = command().try_get_matches()?;
+        Cli::from_arg_matches(&matches)
+    })
 }
 
 /// The whole program: reads the words, carries them out, returns the exit code.
@@ -267,7 +279,7 @@ pub fn main() -> ExitCode {
     if completion::answer(command) {
         return ExitCode::SUCCESS;
     }
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => {
             // Help and usage errors are clap's to print; a closed pipe is nobody's fault.
@@ -281,7 +293,7 @@ pub fn main() -> ExitCode {
 fn carry_out(cli: Cli) -> u8 {
     let command = match cli.command {
         Some(command) => command,
-        None if cli.version => Command::Version(version::VersionArgs::default()),
+        None if cli.version => Command::Version(Lazy(version::VersionArgs::default())),
         None => {
             let help = command().print_help();
             return help.map_or(error::BROKEN_PIPE, |()| error::USAGE);
@@ -312,7 +324,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use clap::{Arg, Command, CommandFactory};
-
-use super::Cli;
+use clap::{Arg, Command};
 
 /// One line a command: its words, a colon, its flags. See the file.
 const LIST: &str = include_str!("reference.txt");
@@ -81,7 +79,7 @@ fn has(command: &Command, flag: &str) -> bool {
 
 #[test]
 fn what_docker_compose_has_is_accepted_or_listed_with_the_reason() {
-    let mut root = Cli::command();
+    let mut root = super::command();
     root.build();
     let mut wrong = Vec::new();
     for Entry { words, flag, wanted } in entries() {
@@ -112,7 +110,7 @@ fn the_list_is_whole() {
         "doctor", "image", "network", "system", "volume", "why", "ui", "service", "man", "login",
         "logout", "watch", "build", "plan",
     ];
-    for command in Cli::command().get_subcommands() {
+    for command in super::command().get_subcommands() {
         let name = command.get_name();
         let listed =
             entries.iter().any(|entry| entry.words.first().is_some_and(|word| word == name));

@@ -26,6 +26,8 @@ pub(super) enum Obstacle {
     Network,
     /// Its network is made anew.
     NetworkReplaced,
+    /// A volume of it is made anew.
+    VolumeReplaced,
     /// A port of the host that the old one has in another way.
     Port,
     /// Namespaces or volumes that are shared with other services.
@@ -40,6 +42,7 @@ impl fmt::Display for Obstacle {
             Self::Address => "it has a fixed address, which two containers cannot have",
             Self::Network => "it is not on networks of its own",
             Self::NetworkReplaced => "its network is made anew",
+            Self::VolumeReplaced => "a volume of it is made anew",
             Self::Port => "it publishes the same port at another address",
             Self::Shared => "it shares namespaces or volumes with another service",
         })
@@ -106,6 +109,10 @@ fn obstacle(
         Some(Obstacle::Address)
     } else if !around.networks_stay(&old.record, wish) {
         Some(Obstacle::NetworkReplaced)
+    } else if decided.replaced_volume(&old.record).is_some()
+        || decided.waits_for_a_volume(&service.name)
+    {
+        Some(Obstacle::VolumeReplaced)
     } else if service.ports.iter().any(|port| moved(&port)) {
         Some(Obstacle::Port)
     } else if joined() {

@@ -207,7 +207,7 @@ impl<'a> Decided<'a> {
     }
 
     /// A volume of a container that is replaced.
-    fn replaced_volume<'r>(&self, record: &'r ContainerRecord) -> Option<&'r str> {
+    pub fn replaced_volume<'r>(&self, record: &'r ContainerRecord) -> Option<&'r str> {
         record.named_volumes().find(|name| self.resources.replaces_volume(name))
     }
 
