@@ -108,7 +108,7 @@ fn the_list_is_whole() {
     // Nothing is accepted by accident: each of our commands is in the list, or has no namesake in docker compose.
     let ours = [
         "doctor", "image", "network", "system", "volume", "why", "ui", "service", "man", "login",
-        "logout", "watch", "build", "plan",
+        "logout", "watch", "build", "builder", "plan",
     ];
     for command in super::command().get_subcommands() {
         let name = command.get_name();
