@@ -277,6 +277,10 @@ networks:
     let before = stage.field("db", "ID")?;
     stage.compose(["up", "-d"]).success()?;
     assert_eq!(stage.field("db", "ID")?, before);
+    // The network is made anew before a container has its new address checked.
+    write("10.78.2")?;
+    stage.compose(["up", "-d"]).success()?;
+    assert!(ask("db")?.starts_with("10.78.2.9 "), "{}", ask("db")?);
     stage.compose(["down", "-t", "0"]).success()?;
     Ok(())
 }

@@ -87,7 +87,7 @@ impl<'d, 'a> Layout<'d, 'a> {
     }
 
     /// Services whose new containers can be made only when others are gone,
-    /// because those have their names or volumes, and services that share with such.
+    /// because those have their names, volumes or networks, and services that share with such.
     fn late(&self) -> BTreeSet<&'d ServiceName> {
         let decided = self.decided;
         let mut late: BTreeSet<&ServiceName> = BTreeSet::new();
@@ -101,7 +101,9 @@ impl<'d, 'a> Layout<'d, 'a> {
             });
             let shares =
                 decided.wishes[*service].joins.iter().any(|(_, partner)| late.contains(*partner));
-            if waits || shares || decided.waits_for_a_volume(service) {
+            let resource =
+                decided.waits_for_a_volume(service) || decided.waits_for_a_network(service);
+            if waits || shares || resource {
                 late.insert(service);
             }
         }
@@ -120,6 +122,9 @@ impl<'d, 'a> Layout<'d, 'a> {
                     Target::Created(step) => Some(step),
                     Target::Existing(_) => None,
                 }));
+                if decided.waits_for_a_network(service) {
+                    after.extend(wish.networks.iter().filter_map(|name| self.networks.get(name)));
+                }
                 let predecessor = replica.predecessor();
                 let action = Action::CreateContainer(CreateContainer {
                     instance: replica.instance.clone(),

@@ -116,6 +116,11 @@ impl<'a> Resources<'a> {
         }
     }
 
+    /// Whether the network with this real name is replaced.
+    pub fn replaces_network(&self, name: &str) -> bool {
+        self.networks.get(name).is_some_and(|(_, need)| matches!(need, Need::Replace(_)))
+    }
+
     /// Whether the volume with this real name is replaced.
     pub fn replaces_volume(&self, name: &str) -> bool {
         self.volumes.get(name).is_some_and(|(_, need)| matches!(need, Need::Replace(_)))

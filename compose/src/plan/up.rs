@@ -27,7 +27,7 @@ use super::service::{Fate, Outcome, Partner, Policy, Replica, Wish, decide, leav
 use super::{Cause, Instance, Named, Plan, PlanError, Refusal, Warning};
 use crate::api::{Orphans, RunOptions, UpOptions};
 use crate::graph::Graph;
-use crate::model::{Project, ServiceName};
+use crate::model::{Networking, Project, ServiceName};
 use crate::observe::Observed;
 use crate::record::names::NameHolder;
 use crate::record::{Container, ContainerRecord, Phase};
@@ -215,6 +215,15 @@ impl<'a> Decided<'a> {
     pub fn waits_for_a_volume(&self, service: &ServiceName) -> bool {
         let mut volumes = self.wishes[service].volumes.iter();
         volumes.any(|name| self.resources.replaces_volume(name))
+    }
+
+    /// Whether a container of `service` can be made only when a network has been replaced: its address may not be one of
+    /// the network as it is.
+    pub fn waits_for_a_network(&self, service: &ServiceName) -> bool {
+        let wish = &self.wishes[service];
+        let Networking::Attached(places) = &wish.service.networking else { return false };
+        places.values().any(|place| place.fixed_addresses().next().is_some())
+            && wish.networks.iter().any(|name| self.resources.replaces_network(name))
     }
 
     /// What will stand in the place of the first container of `service`.

@@ -382,6 +382,25 @@ fn up_replaces_a_network_under_its_containers() {
 }
 
 #[test]
+fn a_fixed_address_waits_for_the_network_that_has_it() {
+    let mut world = after_up("web net=default at=10.1.0.9; db");
+    let mut project = project("web net=default at=10.2.0.9; db");
+    project.networks.get_mut("default").unwrap().internal = true;
+    let plan = up(&mut world, &project, &UpOptions::default());
+    #[rustfmt::skip]
+    assert_eq!(lines(&plan), [
+        "#1 stop web-1 (networks changed) after {}",
+        "#2 remove web-1 (networks changed) after {1}",
+        "#3 stop db-1 (network default is replaced) after {}",
+        "#4 remove network default (definition changed) after {1, 3}",
+        "#5 create network default (definition changed) after {4}",
+        "#6 create web-1 (networks changed) after {2, 5}",
+        "#7 start db-1 (network default is replaced) after {3, 5}",
+        "#8 start web-1 (networks changed) after {1, 5, 6}",
+    ]);
+}
+
+#[test]
 fn up_refuses_before_anything_is_changed() {
     type Edit = fn(&mut Project, &mut World, &mut UpOptions);
     #[rustfmt::skip]
