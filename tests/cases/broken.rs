@@ -96,8 +96,8 @@ fn full_while_importing(stage: &Stage) -> Verdict {
 fn full_while_coming_up(stage: &Stage) -> Verdict {
     stage.file("compose.yaml", SLEEPER)?;
     let data = stage.roots.join("data");
-    mount("tmpfs", &data, "tmpfs", MountFlags::empty(), c"size=64k")?;
-    let _full = fs::write(data.join("ballast"), [0; 64 << 10]);
+    mount("tmpfs", &data, "tmpfs", MountFlags::empty(), c"size=256k")?;
+    let _full = fs::write(data.join("ballast"), [0; 256 << 10]);
     let run = stage.compose(["up", "--detach"]);
     fs::remove_file(data.join("ballast"))?;
     // With room again the same words do their work.

@@ -54,7 +54,7 @@ fn volumes(context: &Context) -> Result<BTreeMap<String, ObservedVolume>, Comman
     let failed = |error: &dyn std::error::Error| {
         CommandError::new(error).help("check that the data root is readable and not full")
     };
-    let store = volumes::Store::open(&context.roots().volumes()).map_err(|error| failed(&error))?;
+    let store = volumes::Store::look(&context.roots().volumes());
     let listed = store.list().map_err(|error| failed(&error))?;
     Ok(listed
         .into_iter()

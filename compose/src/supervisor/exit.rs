@@ -8,7 +8,7 @@ use runtime::cgroup::Place;
 use runtime::launch::Launch;
 use rustix::process::{Signal as KernelSignal, pidfd_send_signal};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::keeper::Ended;
 use super::live::{Descriptors, Live};
@@ -19,6 +19,10 @@ use crate::apply;
 use crate::event::Change;
 use crate::model::Signal;
 use crate::record::{ContainerState, Phase, read_record};
+
+/// How long the last output of a container may take into its log. It is no more than a pipe holds: only a full disk takes longer,
+/// and who ends things may be about to make room.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Why a container could not be stopped.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +51,11 @@ pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     // With the process numbers of the host its children outlive PID 1, and hold its output open.
     kill(&live);
     let pumps = std::mem::take(&mut live.tasks.borrow_mut().pumps);
-    for pump in pumps {
-        let _ = pump.await;
+    for mut pump in pumps {
+        if timeout(LAST_WORDS, &mut pump).await.is_err() {
+            pump.abort();
+            tracing::warn!(container = live.record().name, "what it said last could not be kept");
+        }
     }
     forward::finish(&live).await;
     live.tasks.borrow_mut().end_services();

@@ -16,8 +16,8 @@ use super::{Supervisor, names};
 use crate::event::Failure;
 use crate::model::{Port, Project, Protocol, Published, Service};
 use crate::plan::{Action, Plan};
+use crate::record::PublishedPort;
 use crate::record::start::NetworkStart;
-use crate::record::{ContainerRecord, PublishedPort};
 
 /// Host ports that are bound for containers which do not run yet, by the container's name.
 #[derive(Debug, Default)]
@@ -48,9 +48,10 @@ impl Reservations {
             };
             let service = &project.services[&instance.service];
             let held = before.and_then(|id| supervisor.container(id));
-            let held = held.filter(|live| live.is_running()).map(|live| live.record());
+            let held = held.filter(|live| live.is_running());
             let is_free = |port: &&Port| {
-                !has_port(held.as_deref(), port) && !yielded.iter().any(|held| held.meets(port))
+                !held.as_deref().is_some_and(|live| has_port(live, port))
+                    && !yielded.iter().any(|held| held.meets(port))
             };
             let wanted: Vec<&Port> = service.ports.iter().filter(is_free).collect();
             match reserve(&wishes(wanted)) {
@@ -137,8 +138,11 @@ fn yielded(supervisor: &Supervisor, project: &Project, plan: &Plan) -> Vec<Port>
     yielded
 }
 
-fn has_port(record: Option<&ContainerRecord>, port: &Port) -> bool {
-    record.is_some_and(|record| record.ports.contains(port))
+/// Whether a running container has the port: by its record, or because a change of its ports was cut off before that.
+fn has_port(live: &Live, port: &Port) -> bool {
+    let is_served =
+        |wish: &Publish| live.tasks.borrow().published.iter().any(|served| serves(served, wish));
+    live.record().ports.contains(port) || wish(port).as_ref().is_some_and(is_served)
 }
 
 /// The port that `error` says is taken, if this very process has it.

@@ -79,7 +79,11 @@ impl Store {
             return Ok(Some(directory_image(name, Path::new(directory))?));
         }
         if !self.index().exists() {
-            return Ok(None);
+            // What is no name is refused here as well.
+            return Ok(self
+                .select(&Index::default(), name)?
+                .map(|entry| self.image(entry))
+                .transpose()?);
         }
         let _lock = self.lock_index(Mode::Shared)?;
         let index = Index::read(&self.index())?;

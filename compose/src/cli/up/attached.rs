@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 
 use jiff::Timestamp;
 use runtime::log::Stream;
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::beside::Beside;
 use super::keys::{Key, Keys};
@@ -44,6 +44,8 @@ pub fn run(
     let mut painter = Painter::new(look);
     let names = expected_names(request, &watched);
     names.iter().for_each(|name| painter.expect(name));
+    // Before anything is asked for: what is started for it may have said all it has to say a moment later.
+    let begun = Timestamp::now();
     // Listening comes first: no event of the request is missed.
     let events = session.listen()?;
     let rising = session.ask(path::UP, request)?;
@@ -67,7 +69,7 @@ pub fn run(
         interrupted: false,
         watch: Watch::new(watched),
         follower: Follower::new(painter, After::Wait),
-        begun: Timestamp::now(),
+        begun,
         greeting: Some(format!("Attaching to {}\n", names.join(", ")))
             .filter(|_| !names.is_empty()),
     };
@@ -126,6 +128,15 @@ enum From {
     Rising,
     Stopping,
     Killing,
+}
+
+/// What the records are looked into for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// What has run all along. An end is in the records before its supervisor has kept the last output, and tells.
+    AreTold,
+    /// What happened while nobody listened.
+    MayBeMissed,
 }
 
 impl Attached<'_> {
@@ -283,9 +294,25 @@ impl Attached<'_> {
     fn risen(&mut self) -> Result<(), CommandError> {
         self.terminal.settle();
         self.greet()?;
-        self.look_again()?;
+        self.catch_up()?;
+        self.look_again(Ends::AreTold)?;
         self.watch.risen();
         self.beside.begin()
+    }
+
+    /// Takes the events that were told before the answer, which may have overtaken them.
+    fn catch_up(&mut self) -> Result<(), CommandError> {
+        let is_readable = |events: &Answer| {
+            let mut events = [PollFd::new(events, PollFlags::IN)];
+            poll(&mut events, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+        };
+        while self.deaf.is_none() && is_readable(&self.events) {
+            if let Err(error) = self.events.fill() {
+                self.deaf = Some(error);
+            }
+            self.take_events()?;
+        }
+        Ok(())
     }
 
     fn greet(&mut self) -> Result<(), CommandError> {
@@ -409,14 +436,14 @@ impl Attached<'_> {
             return Err(error.into());
         }
         self.events = self.session.listen()?;
-        self.look_again()
+        self.look_again(Ends::MayBeMissed)
     }
 
     /// Takes from the records what no event has told.
-    fn look_again(&mut self) -> Result<(), CommandError> {
+    fn look_again(&mut self, ends: Ends) -> Result<(), CommandError> {
         let containers = self.context.containers(self.request.project.name.as_str())?;
         let missed: Vec<ContainerEvent> =
-            containers.iter().filter_map(|container| self.missed(container)).collect();
+            containers.iter().filter_map(|container| self.missed(container, ends)).collect();
         for event in missed {
             self.on(&event)?;
         }
@@ -424,11 +451,16 @@ impl Attached<'_> {
         Ok(())
     }
 
-    fn missed(&self, container: &Container) -> Option<ContainerEvent> {
+    fn missed(&self, container: &Container, ends: Ends) -> Option<ContainerEvent> {
         let Container { record, state } = container;
+        let ran = state.started.is_some_and(|started| started >= self.begun);
         let change = match (state.phase.is_up(), self.watch.knows(&record.id)) {
             (true, None | Some(false)) => Change::Started { restarts: state.restarts },
-            (false, Some(true)) => Change::Exited {
+            // Its end is about to be told.
+            (false, None) if ran && ends == Ends::AreTold => {
+                Change::Started { restarts: state.restarts }
+            }
+            (false, Some(true)) if ends == Ends::MayBeMissed => Change::Exited {
                 code: state.exit.map_or(255, |exit| exit.shell_code()),
                 oom: state.oom,
                 restarting: false,
