@@ -306,13 +306,9 @@ impl Attached<'_> {
             let mut events = [PollFd::new(events, PollFlags::IN)];
             poll(&mut events, Some(&Timespec::default())).is_ok_and(|count| count > 0)
         };
-        while self.deaf.is_none() && is_readable(&self.events) {
-            if let Err(error) = self.events.fill() {
-                self.deaf = Some(error);
-            }
-            self.take_events()?;
-        }
-        Ok(())
+        // That nothing is heard any more is found out again where it matters.
+        while is_readable(&self.events) && matches!(self.events.fill(), Ok(true)) {}
+        self.take_events()
     }
 
     fn greet(&mut self) -> Result<(), CommandError> {
