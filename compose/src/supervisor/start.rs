@@ -174,6 +174,10 @@ fn renew_layer(live: &Live) -> Result<(), StartError> {
 
 /// Opens the way into control groups beside what comes before a start: see [`cgroup::expect_moves`].
 pub fn expect() {
+    // There a process is born where it belongs, and a thread would be made for nothing.
+    if matches!(cgroup::detect(), Ok(cgroup::Hierarchy::Unified)) {
+        return;
+    }
     tokio::task::spawn_blocking(|| {
         if let Err(error) = cgroup::expect_moves() {
             tracing::debug!(%error, "control groups");
