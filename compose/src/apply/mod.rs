@@ -4,6 +4,7 @@
 //! step. [`check`] tells beforehand what is bound to fail, [`explain`] what a failure means.
 //! Nothing here decides anything: whatever a step needs is in it.
 
+mod ahead;
 pub mod build;
 mod cdi;
 mod check;

@@ -10,6 +10,7 @@ use images::{FindError, Image};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::ahead::Ahead;
 use super::build::Building;
 use super::image::Fetching;
 use super::step;
@@ -120,11 +121,12 @@ impl Walk {
     }
 }
 
-/// Which steps are over, and how.
+/// Which steps have begun, which are over, and how.
 #[derive(Debug, Default)]
-struct Ledger {
-    succeeded: BTreeSet<StepId>,
-    failed: BTreeSet<StepId>,
+pub(super) struct Ledger {
+    pub begun: BTreeSet<StepId>,
+    pub succeeded: BTreeSet<StepId>,
+    pub failed: BTreeSet<StepId>,
 }
 
 /// What may happen with a step that has not begun.
@@ -142,12 +144,17 @@ impl Ledger {
         if !step.after.is_disjoint(&self.failed) {
             return Turn::Skip;
         }
-        let over = |id: &StepId| self.succeeded.contains(id) || self.failed.contains(id);
-        if step.after.is_subset(&self.succeeded) && step.after_end.iter().all(over) {
+        let mut after_end = step.after_end.iter();
+        if step.after.is_subset(&self.succeeded) && after_end.all(|id| self.is_over(*id)) {
             Turn::Begin
         } else {
             Turn::Wait
         }
+    }
+
+    /// Whether a step has succeeded or failed.
+    pub fn is_over(&self, id: StepId) -> bool {
+        self.succeeded.contains(&id) || self.failed.contains(&id)
     }
 }
 
@@ -167,9 +174,12 @@ pub async fn run(supervisor: Rc<Supervisor>, job: Job, report: Box<dyn Fn(Event)
     let mut ledger = Ledger::default();
     let mut applied = Applied::default();
     let mut tasks = JoinSet::new();
+    let mut ahead = Ahead::default();
     loop {
+        let mut begun = Vec::new();
         waiting.retain(|&id| match ledger.turn(&walk.job.plan, id) {
             Turn::Begin if tasks.len() < limit && !applied.interrupted => {
+                begun.push(id);
                 let (walk, interrupts) = (Rc::clone(&walk), walk.supervisor.interrupts.subscribe());
                 tasks.spawn_local(async move { (id, carry_out(&walk, id, interrupts).await) });
                 false
@@ -180,6 +190,10 @@ pub async fn run(supervisor: Rc<Supervisor>, job: Job, report: Box<dyn Fn(Event)
                 false
             }
         });
+        ledger.begun.extend(begun);
+        if walk.job.parallel.is_none() && !applied.interrupted {
+            ahead.prepare(&walk, &ledger, &waiting);
+        }
         // A skipped step may let others be skipped, or begin, which stand before it in no order.
         if waiting.iter().any(|&id| ledger.turn(&walk.job.plan, id) == Turn::Skip) {
             continue;
@@ -201,6 +215,7 @@ pub async fn run(supervisor: Rc<Supervisor>, job: Job, report: Box<dyn Fn(Event)
             Ok(()) = interrupts.changed(), if !applied.interrupted => applied.interrupted = true,
         }
     }
+    ahead.give_up(&walk.supervisor).await;
     applied.created = walk.created.take();
     applied
 }

@@ -11,6 +11,7 @@ use runtime::exit::ExitStatus;
 use runtime::failure::Failure;
 use runtime::keeper::{Keeper, Reply, Request, Running};
 use runtime::launch::NamespaceKind;
+use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
@@ -34,6 +35,42 @@ pub struct Started {
     pub running: Running,
     /// Its pidfd.
     pub pidfd: OwnedFd,
+}
+
+/// A container on its way, which waits before its program. Dropped, it gives up.
+#[derive(Debug)]
+pub struct Waiting {
+    opener: OwnedFd,
+    answer: Answer,
+}
+
+/// What the keeper says to a request for a process.
+type Answer = oneshot::Receiver<Result<Started, Failure>>;
+
+impl Waiting {
+    /// Whether it is still on its way: it has not failed, and its keeper lives.
+    pub fn is_on_its_way(&mut self) -> bool {
+        matches!(self.answer.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+    }
+
+    /// Lets it execute its program, and returns when it does.
+    ///
+    /// # Errors
+    ///
+    /// [`KeeperError::Failed`] names the step of the set-up that failed.
+    pub async fn go_on(self) -> Result<Started, KeeperError> {
+        // One that has failed does not read it.
+        let _ = rustix::io::write(&self.opener, &[1]);
+        answered(self.answer).await
+    }
+}
+
+async fn answered(answer: Answer) -> Result<Started, KeeperError> {
+    match answer.await {
+        Ok(Ok(started)) => Ok(started),
+        Ok(Err(failure)) => Err(KeeperError::Failed(failure)),
+        Err(_) => Err(KeeperError::Unreachable(io::ErrorKind::ConnectionReset.into())),
+    }
 }
 
 /// The end of a container, as the keeper tells it.
@@ -115,20 +152,25 @@ impl Link {
         self.generation.get()
     }
 
-    /// Starts a container.
+    /// Begins to start a container, which comes up to its program and goes on when it is [told to](Waiting::go_on).
     ///
     /// # Errors
     ///
-    /// [`KeeperError::Failed`] names the step of the set-up that failed.
-    pub async fn start(
+    /// [`KeeperError::Unreachable`].
+    pub fn start(
         &self,
         key: &str,
         joins: Vec<NamespaceKind>,
         descriptors: &[BorrowedFd<'_>],
-    ) -> Result<Started, KeeperError> {
+    ) -> Result<Waiting, KeeperError> {
+        let (gate, opener) = pipe_with(PipeFlags::CLOEXEC)
+            .map_err(|error| KeeperError::Unreachable(error.into()))?;
+        let descriptors: Vec<BorrowedFd<'_>> =
+            descriptors.iter().copied().chain([gate.as_fd()]).collect();
         let ticket = self.ticket();
-        let request = Request::Start { ticket, key: key.to_owned(), joins };
-        self.begin(ticket, &request, descriptors).await
+        let request = Request::Start { ticket, key: key.to_owned(), joins, gated: true };
+        let answer = self.begin(ticket, &request, &descriptors)?;
+        Ok(Waiting { opener, answer })
     }
 
     /// Runs a process in a container; the receiver gets its end.
@@ -145,7 +187,10 @@ impl Link {
         let (sender, end) = oneshot::channel();
         self.ends.borrow_mut().insert(ticket, sender);
         let request = Request::Exec { ticket, key: key.to_owned() };
-        let begun = self.begin(ticket, &request, descriptors).await;
+        let begun = match self.begin(ticket, &request, descriptors) {
+            Ok(answer) => answered(answer).await,
+            Err(error) => Err(error),
+        };
         if begun.is_err() {
             self.ends.borrow_mut().remove(&ticket);
         }
@@ -227,23 +272,19 @@ impl Link {
         ticket
     }
 
-    async fn begin(
+    fn begin(
         &self,
         ticket: u64,
         request: &Request,
         descriptors: &[BorrowedFd<'_>],
-    ) -> Result<Started, KeeperError> {
+    ) -> Result<Answer, KeeperError> {
         let (sender, answer) = oneshot::channel();
         self.starts.borrow_mut().insert(ticket, sender);
         if let Err(error) = self.send(request, descriptors) {
             self.starts.borrow_mut().remove(&ticket);
             return Err(error);
         }
-        match answer.await {
-            Ok(Ok(started)) => Ok(started),
-            Ok(Err(failure)) => Err(KeeperError::Failed(failure)),
-            Err(_) => Err(KeeperError::Unreachable(io::ErrorKind::ConnectionReset.into())),
-        }
+        Ok(answer)
     }
 
     fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<(), KeeperError> {

@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use super::forward::Forwarder;
+use super::keeper::Waiting;
 use super::transition::{self, Effect, Life, Terms};
 use crate::record::start::NetworkStart;
 use crate::record::{
@@ -138,6 +139,8 @@ pub struct Live {
     pub pidfd: RefCell<Option<OwnedFd>>,
     /// Its control groups, once they have been asked for; `launch.json` has them too.
     pub place: RefCell<Option<Place>>,
+    /// It has come up to its program ahead of its turn and waits there: see [`super::start::prepare`].
+    pub waiting: RefCell<Option<Waiting>>,
     /// What serves it while it runs.
     pub tasks: RefCell<Tasks>,
     /// Where it is in its life; what follows from each event is decided by [`super::transition`].
@@ -167,6 +170,7 @@ impl Live {
             descriptors: RefCell::default(),
             pidfd: RefCell::default(),
             place: RefCell::default(),
+            waiting: RefCell::default(),
             tasks: RefCell::default(),
             life: Cell::new(life),
             has_cgroup: Cell::new(true),

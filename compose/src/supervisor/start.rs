@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use super::keeper::{KeeperError, Started};
+use super::keeper::{KeeperError, Started, Waiting};
 use super::live::{Descriptors, Live};
 use super::transition::{Event, Life};
 use super::{Supervisor, forward, hand_over, names, output, probe, publish};
@@ -103,7 +103,10 @@ pub async fn start(
         live.life.set(Life::asked_to_start());
     }
     let generation = supervisor.keeper.generation();
-    let mut started = attempt(supervisor, live).await;
+    let mut started = match prepared(supervisor, live).await {
+        Some(waiting) => waiting.go_on().await.map_err(StartError::from),
+        None => attempt(supervisor, live).await,
+    };
     if let Err(error) = &started
         && is_stale(error)
     {
@@ -130,6 +133,40 @@ pub async fn start(
             Err(error)
         }
     }
+}
+
+/// Brings `live` up to its program ahead of its turn: what takes time is over when [`start`] is asked for. It is not known to run
+/// until then. What fails here is left to `start`, which tries again and tells.
+pub async fn prepare(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+    // What it shares with others is there only when those run.
+    let shares = live.record().joins.iter().any(|join| namespace_kind(join.kind).is_some());
+    let Some(_gate) = at_rest(live).await.filter(|_| !shares) else { return };
+    if live.waiting.borrow().is_some() {
+        return;
+    }
+    match begin(supervisor, live).await {
+        Ok(waiting) => *live.waiting.borrow_mut() = Some(waiting),
+        Err(_) => take_back(supervisor, live).await,
+    }
+}
+
+/// Takes back what [`prepare`] has made of a container whose turn has not come.
+pub async fn unprepare(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+    let _gate = live.gate.lock().await;
+    if live.waiting.take().is_some() {
+        take_back(supervisor, live).await;
+    }
+}
+
+/// What [`prepare`] has made, if that has come to its program.
+async fn prepared(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Option<Waiting> {
+    let mut waiting = live.waiting.take()?;
+    if waiting.is_on_its_way() {
+        return Some(waiting);
+    }
+    drop(waiting);
+    take_back(supervisor, live).await;
+    None
 }
 
 /// Waits until nothing else is done with a container that does not run; `None` if it runs.
@@ -186,6 +223,11 @@ pub fn expect() {
 }
 
 async fn attempt(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<Started, StartError> {
+    Ok(begin(supervisor, live).await?.go_on().await?)
+}
+
+/// Makes everything ready outside of the container, and has the keeper bring it up to its program.
+async fn begin(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<Waiting, StartError> {
     // It closes again within a few starts.
     expect();
     forward::check(live).await?;
@@ -208,7 +250,7 @@ async fn attempt(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<Started
     let mut sent: Vec<BorrowedFd<'_>> = vec![memory.as_fd()];
     sent.extend(inside.iter().map(AsFd::as_fd));
     sent.extend(joins.iter().map(|(_, namespace)| namespace.as_fd()));
-    Ok(supervisor.keeper.start(&live.record().id, kinds, &sent).await?)
+    Ok(supervisor.keeper.start(&live.record().id, kinds, &sent)?)
 }
 
 /// Has the keeper hold what must outlive this process, before the container exists: a supervisor that is killed
@@ -264,18 +306,9 @@ fn running(
     written
 }
 
-/// Takes back what an attempt has made.
+/// Takes back what an attempt has made, and writes down why it failed.
 async fn abandon(supervisor: &Rc<Supervisor>, live: &Rc<Live>, error: &StartError) {
-    live.tasks.borrow_mut().end_services();
-    publish::end(live).await;
-    names::detach(supervisor, live);
-    *live.descriptors.borrow_mut() = Descriptors::default();
-    supervisor.keeper.release(&live.record().id);
-    // A keeper that died before it answered may have brought the process to its program.
-    super::exit::kill(live);
-    // It may run if it was the keeper that failed.
-    super::exit::kill(live);
-    super::exit::remove_cgroup(live);
+    take_back(supervisor, live).await;
     let message = crate::event::Failure::new(error).message;
     let written = live.change(|state| {
         state.phase = Phase::Exited;
@@ -289,6 +322,18 @@ async fn abandon(supervisor: &Rc<Supervisor>, live: &Rc<Live>, error: &StartErro
     if let Err(error) = written {
         tracing::warn!(%error, "state");
     }
+}
+
+/// Takes back what an attempt has made.
+async fn take_back(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+    live.tasks.borrow_mut().end_services();
+    publish::end(live).await;
+    names::detach(supervisor, live);
+    *live.descriptors.borrow_mut() = Descriptors::default();
+    supervisor.keeper.release(&live.record().id);
+    // A keeper that died before it answered may have brought the process to its program.
+    super::exit::kill(live);
+    super::exit::remove_cgroup(live);
 }
 
 /// Fills the control groups of this start into the launch, in memory and on disk (`exec` joins them).

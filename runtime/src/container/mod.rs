@@ -40,12 +40,14 @@ pub(crate) enum Progress {
     Failed(Failure),
 }
 
-/// Clones a container. The caller has one thread. `files` is the limit of open files to give back, if ours is raised.
+/// Clones a container. The caller has one thread. `files` is the limit of open files to give back, if ours is raised;
+/// `gate` is what it waits for before its program.
 pub(crate) fn start(
     launch: OwnedFd,
     standard: Standard,
     files: Option<Rlimit>,
     joins: Vec<(NamespaceKind, OwnedFd)>,
+    gate: Option<OwnedFd>,
 ) -> Result<Starting, Failure> {
     let outline: Outline = init::read(&launch)?;
     let kinds: Vec<NamespaceKind> = joins.iter().map(|(kind, _)| *kind).collect();
@@ -61,7 +63,7 @@ pub(crate) fn start(
         pids.as_ref().map(|namespace| Target::Namespace(namespace.as_fd())),
         || {
             sys::clone::spawn(namespaces, cgroup.as_ref().map(AsFd::as_fd), || {
-                init::start(Setup { launch, standard, files, joins, report: writer })
+                init::start(Setup { launch, standard, files, joins, gate, report: writer })
             })
         },
     )?;

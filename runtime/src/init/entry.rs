@@ -39,6 +39,8 @@ pub(super) struct Entry {
     pub terminal: bool,
     /// The limit of open files, if the parent has another one.
     pub files: Option<Rlimit>,
+    /// A pipe that it waits at, with all that takes time behind it.
+    pub gate: Option<OwnedFd>,
     /// Whether our own reaper is to be PID 1.
     pub init: bool,
     /// Who it is to be, once that was looked up.
@@ -61,6 +63,7 @@ impl Entry {
             standard: standard.into(),
             terminal,
             files: None,
+            gate: None,
             init: false,
             identity: None,
             arrived: false,

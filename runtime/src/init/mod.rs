@@ -59,6 +59,8 @@ pub(crate) struct Setup {
     pub files: Option<Rlimit>,
     /// Namespaces of others to join. That of process numbers is not among them: the parent has cloned into it.
     pub joins: Vec<(NamespaceKind, OwnedFd)>,
+    /// A pipe that it waits at before its program.
+    pub gate: Option<OwnedFd>,
     /// The pipe for the failure; it closes when the program is executed.
     pub report: OwnedFd,
 }
@@ -70,6 +72,7 @@ pub(crate) fn start(setup: Setup) -> i32 {
         let launch: Launch = read(&setup.launch)?;
         let mut stage = stage::Stage::new(launch, setup.standard, setup.joins);
         stage.entry.files = setup.files;
+        stage.entry.gate = setup.gate;
         steps::start(stage)
     };
     reported(build(), &report)

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode};
 use rustix::io::Errno;
 
@@ -59,6 +60,19 @@ pub(super) fn enter_directory(entry: &mut Entry) -> Result<(), StepError> {
         Err(error) => return Err(error).attempt(|| entry.process.cwd.display().to_string()),
     }
     Ok(())
+}
+
+/// Waits until whoever has asked for the start lets it come to its program. What is there to read stays in the pipe: a
+/// reaper and its program wait at the same one.
+pub(super) fn await_turn(entry: &mut Entry) -> Result<(), StepError> {
+    let Some(gate) = entry.gate.take() else { return Ok(()) };
+    let mut polled = [PollFd::new(&gate, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))
+        .attempt(|| "waiting for its turn".to_owned())?;
+    match polled[0].revents().contains(PollFlags::IN) {
+        true => Ok(()),
+        false => Err(StepError::refused(libc::ECANCELED, "the start was given up")),
+    }
 }
 
 /// Enters the working directory as the user, if root could not, and makes sure that it is one of the container

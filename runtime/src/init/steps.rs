@@ -65,6 +65,8 @@ const ENTER: &[Step<Entry>] = &[
     // The one fork: before the filter, which forbids clone3; both processes take all that follows upon them.
     ("reaper", program::fork_reaper),
     (Failure::DIRECTORY, program::enter_directory),
+    // Before the filter, which may not allow the call.
+    ("its turn", program::await_turn),
     // Loading a filter needs CAP_SYS_ADMIN or no_new_privs. Without the latter it is loaded while the former is there, and
     // the few calls that follow have to be allowed by it, as runc has it.
     ("system call filter", capabilities::filter_early),

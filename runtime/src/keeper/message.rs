@@ -14,7 +14,8 @@ pub enum Request {
     /// Start a container.
     ///
     /// Descriptors: the sealed memfd with the [`Launch`](crate::launch::Launch), standard input, output and error (the
-    /// slave of a pseudo-terminal thrice if `process.terminal` is set), then one namespace for each of `joins`.
+    /// slave of a pseudo-terminal thrice if `process.terminal` is set), one namespace for each of `joins`, then, if it is
+    /// `gated`, the reading end of a pipe.
     Start {
         /// Repeated in the answers.
         ticket: u64,
@@ -22,6 +23,9 @@ pub enum Request {
         key: String,
         /// Namespaces of others that it is to share.
         joins: Vec<NamespaceKind>,
+        /// Whether it waits before its program until something can be read from the pipe. It gives up when the pipe is
+        /// closed before.
+        gated: bool,
     },
     /// Run one more process in a running container.
     ///

@@ -225,6 +225,8 @@ impl Loop {
                 self.say(&Reply::Failed { ticket, failure }, &[]);
             }
             Progress::Reached => {
+                // It may have waited before its program.
+                process.running.started = Timestamp::now();
                 let Running { pid, pid_started, started, .. } = process.running;
                 if let Phase::Starting(starting) =
                     std::mem::replace(&mut process.phase, Phase::Failed)
@@ -324,8 +326,9 @@ impl Loop {
 
     fn obey(&mut self, request: Request, descriptors: Vec<OwnedFd>) {
         match request {
-            Request::Start { ticket, key, joins } => {
-                self.track(key, ticket, Purpose::Container, start(&joins, self.files, descriptors));
+            Request::Start { ticket, key, joins, gated } => {
+                let started = start(&joins, gated, self.files, descriptors);
+                self.track(key, ticket, Purpose::Container, started);
             }
             Request::Exec { ticket, key } => {
                 self.track(key, ticket, Purpose::Exec, exec(self.files, descriptors))
@@ -440,6 +443,7 @@ fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
 
 fn start(
     joins: &[NamespaceKind],
+    gated: bool,
     files: Option<Rlimit>,
     descriptors: Vec<OwnedFd>,
 ) -> Result<Starting, Failure> {
@@ -450,7 +454,8 @@ fn start(
         .iter()
         .map(|kind| Ok((*kind, take(&mut descriptors)?)))
         .collect::<Result<_, Failure>>()?;
-    container::start(launch, standard, files, joins)
+    let gate = gated.then(|| take(&mut descriptors)).transpose()?;
+    container::start(launch, standard, files, joins, gate)
 }
 
 fn exec(files: Option<Rlimit>, descriptors: Vec<OwnedFd>) -> Result<Starting, Failure> {

@@ -126,7 +126,7 @@ fn begin(descriptors: Vec<OwnedFd>) -> Result<Starting, Failure> {
     let joins = descriptors.map(|network| (NamespaceKind::Network, network)).collect();
     let preparation: Preparation = init::read(&preparation)?;
     prepare(&preparation).map_err(|(what, error)| Failure::of_call("preparation", &error, what))?;
-    container::start(launch, standard, None, joins)
+    container::start(launch, standard, None, joins, None)
 }
 
 /// Waits for the end of the container, or of the caller, with which the container ends.

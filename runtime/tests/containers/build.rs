@@ -129,7 +129,10 @@ impl Project {
         descriptors.extend(joins.iter().map(|(_, namespace)| *namespace));
         let joins = joins.iter().map(|(kind, _)| *kind).collect();
         self.keeper
-            .send(&Request::Start { ticket, key: launch.id.clone(), joins }, &descriptors)
+            .send(
+                &Request::Start { ticket, key: launch.id.clone(), joins, gated: false },
+                &descriptors,
+            )
             .unwrap();
         let (answer, descriptors) = self.wait(|reply| match reply {
             Reply::Started { ticket: of, pid, pid_started, started } if *of == ticket => {

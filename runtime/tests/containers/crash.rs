@@ -151,7 +151,12 @@ fn killed_mid_start() -> Result<(), Failed> {
         let memory = sys::fds::sealed("launch", &serde_json::to_vec(&launch)?)?;
         let null = File::open("/dev/null")?;
         let descriptors = [memory.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()];
-        let request = Request::Start { ticket: round, key: launch.id.clone(), joins: Vec::new() };
+        let request = Request::Start {
+            ticket: round,
+            key: launch.id.clone(),
+            joins: Vec::new(),
+            gated: false,
+        };
         let keeper = keeper_pid(&project.config);
         project.keeper.send(&request, &descriptors)?;
         let until = Instant::now() + std::time::Duration::from_micros(round * 700);
