@@ -3,6 +3,7 @@
 mod attributes;
 mod broken;
 mod build;
+mod chain;
 mod commands;
 mod conformance;
 mod dev_stack;
@@ -34,6 +35,7 @@ const FILES: &[&str] = &[
     "attributes",
     "broken",
     "build",
+    "chain",
     "commands",
     "conformance",
     "dev_stack",
@@ -68,6 +70,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         attributes::all(),
         broken::all(),
         build::all(),
+        chain::all(),
         commands::all(),
         conformance::all(),
         dev_stack::all(),

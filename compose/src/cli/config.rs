@@ -122,17 +122,14 @@ pub fn run(
     }
     let document =
         Document::read(&options).map_err(|found| mistakes(&found, &options, terminal))?;
-    let (doubts, text) = std::thread::scope(|scope| {
-        let doubts = scope.spawn(|| document.doubts());
-        let text = match &args.explain {
-            _ if args.quiet => Ok(None),
-            Some(path) => {
-                explain::explain(&document, path, args.format, &options.working_dir).map(Some)
-            }
-            None => text(&args, &document, context, terminal).map(Some),
-        };
-        (doubts.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), text)
-    });
+    let doubts = document.doubts();
+    let text = match &args.explain {
+        _ if args.quiet => Ok(None),
+        Some(path) => {
+            explain::explain(&document, path, args.format, &options.working_dir).map(Some)
+        }
+        None => text(&args, &document, context, terminal).map(Some),
+    };
     let mut warnings = document.warnings();
     // Docker compose prints these without a word; here they keep `up` from starting.
     warnings.extend(

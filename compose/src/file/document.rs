@@ -65,7 +65,7 @@ impl Document {
         }
         if let Some(document) = document {
             // What one phase finds does not hide what the next one would.
-            report.doubt(|report| resolve::project(report, &document));
+            report.doubt(|report| resolve::check(report, &document));
         }
         Err(report.into_diagnostics())
     }
@@ -73,7 +73,7 @@ impl Document {
     /// What would keep the project from starting, although the document is well-formed.
     pub fn doubts(&self) -> Vec<Diagnostic> {
         let mut report = self.report().scratch();
-        resolve::project(&mut report, self);
+        resolve::check(&mut report, self);
         report.into_diagnostics()
     }
 

@@ -225,12 +225,15 @@ impl Map {
     /// Puts `node` at `key`, in the place of what is there.
     pub(crate) fn insert(&mut self, key: impl Into<Arc<str>>, key_span: Span, node: Node) {
         let key = key.into();
-        let entry = Entry { key: key_span, node };
-        if let Some(at) = self.position(&key) {
-            self.entries[at].1 = entry;
-            return;
+        match self.position(&key) {
+            Some(at) => self.entries[at].1 = Entry { key: key_span, node },
+            None => self.add(key, key_span, node),
         }
-        self.entries.push((key.clone(), entry));
+    }
+
+    /// Puts `node` at `key`, which is known not to be there.
+    pub(crate) fn add(&mut self, key: Arc<str>, key_span: Span, node: Node) {
+        self.entries.push((key.clone(), Entry { key: key_span, node }));
         match &mut self.index {
             Some(index) => {
                 index.insert(key, self.entries.len() - 1);

@@ -95,8 +95,13 @@ impl Starting {
             Ok(0) => Progress::Reached,
             Err(Errno::AGAIN) => Progress::Underway,
             Ok(length) => {
-                Progress::Failed(serde_json::from_slice(&text[..length]).unwrap_or_else(|error| {
-                    Failure { step: "report".to_owned(), errno: 0, detail: error.to_string() }
+                // A reaper and its program may both have failed, for the same reason.
+                let mut reports = serde_json::Deserializer::from_slice(&text[..length]).into_iter();
+                let first = reports.next().and_then(Result::ok);
+                Progress::Failed(first.unwrap_or_else(|| Failure {
+                    step: "report".to_owned(),
+                    errno: 0,
+                    detail: String::from_utf8_lossy(&text[..length]).into_owned(),
                 }))
             }
             Err(error) => Progress::Failed(failure("report", &error.into())),

@@ -122,18 +122,33 @@ impl Project {
         streams: [BorrowedFd<'_>; 3],
         joins: &[(NamespaceKind, BorrowedFd<'_>)],
     ) -> Result<(Running, OwnedFd), Failure> {
+        let ticket = self.begin(launch, streams, joins, None);
+        self.started(ticket)
+    }
+
+    /// Asks for a container, which may wait at a pipe before its program.
+    pub fn begin(
+        &mut self,
+        launch: &Launch,
+        streams: [BorrowedFd<'_>; 3],
+        joins: &[(NamespaceKind, BorrowedFd<'_>)],
+        gate: Option<BorrowedFd<'_>>,
+    ) -> u64 {
         let ticket = self.ticket();
         let memory = sys::fds::sealed("launch", &serde_json::to_vec(launch).unwrap()).unwrap();
         let mut descriptors = vec![memory.as_fd()];
         descriptors.extend(streams);
         descriptors.extend(joins.iter().map(|(_, namespace)| *namespace));
+        descriptors.extend(gate);
         let joins = joins.iter().map(|(kind, _)| *kind).collect();
-        self.keeper
-            .send(
-                &Request::Start { ticket, key: launch.id.clone(), joins, gated: false },
-                &descriptors,
-            )
-            .unwrap();
+        let gated = gate.is_some();
+        let request = Request::Start { ticket, key: launch.id.clone(), joins, gated };
+        self.keeper.send(&request, &descriptors).unwrap();
+        ticket
+    }
+
+    /// Waits until the container that was asked for with `ticket` executes its program.
+    pub fn started(&mut self, ticket: u64) -> Result<(Running, OwnedFd), Failure> {
         let (answer, descriptors) = self.wait(|reply| match reply {
             Reply::Started { ticket: of, pid, pid_started, started } if *of == ticket => {
                 Some(Ok(Running {

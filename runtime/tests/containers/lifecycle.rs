@@ -1,10 +1,13 @@
 //! Starting, ending, failing to start.
 
+use std::fs::File;
 use std::os::fd::AsFd;
 
 use libtest_mimic::Failed;
 use runtime::exit::ExitStatus;
 use runtime::keeper::read_exits;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -16,6 +19,7 @@ pub const CASES: &[Case] = &[
     ("a_program_that_is_missing_is_told_from_one_that_cannot_run", missing_program),
     ("a_failed_step_names_its_subject", failed_steps),
     ("orphans_are_reaped_by_our_init", reaper),
+    ("a_start_may_wait_before_the_program", gated),
 ];
 
 fn exits() -> Result<(), Failed> {
@@ -88,5 +92,40 @@ fn reaper() -> Result<(), Failed> {
     rustix::process::pidfd_send_signal(started.pidfd.as_fd(), Signal::TERM)?;
     let outcome = project.finish(started);
     assert_eq!((&*outcome.output, outcome.status), ("got it\n", ExitStatus::exited(3)));
+    Ok(())
+}
+
+fn gated() -> Result<(), Failed> {
+    let mut project = Project::new();
+    let null = File::open("/dev/null")?;
+    for init in [false, true] {
+        let mut launch = shell("echo run; exec sleep 1000");
+        launch.init = init;
+        let (gate, opener) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (output, inside) = pipe_with(PipeFlags::CLOEXEC)?;
+        let streams = [null.as_fd(), inside.as_fd(), inside.as_fd()];
+        let ticket = project.begin(&launch, streams, &[], Some(gate.as_fd()));
+        drop((gate, inside));
+        // The keeper sees to other containers meanwhile.
+        assert_eq!(project.run(&shell("exit 5")).status, ExitStatus::exited(5));
+        let mut polled = [PollFd::new(&output, PollFlags::IN)];
+        let instant = Timespec { tv_sec: 0, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut polled, Some(&instant))?, 0, "it has run");
+        let before = jiff::Timestamp::now();
+        rustix::io::write(&opener, &[1])?;
+        let (running, pidfd) = project.started(ticket)?;
+        assert!(running.started >= before, "it is said to run since it waited");
+        assert_eq!(read_line(&output), "run");
+        rustix::process::pidfd_send_signal(&pidfd, Signal::KILL)?;
+        assert_eq!(project.exit_of(ticket), Some(ExitStatus::signaled(9)));
+
+        let mut launch = launch;
+        launch.id.replace_range(..1, if launch.id.starts_with('0') { "1" } else { "0" });
+        let (gate, opener) = pipe_with(PipeFlags::CLOEXEC)?;
+        let ticket = project.begin(&launch, [null.as_fd(); 3], &[], Some(gate.as_fd()));
+        drop((gate, opener));
+        let failure = project.started(ticket).expect_err("a start that was given up");
+        assert_eq!((&*failure.step, failure.errno), ("its turn", libc::ECANCELED), "{failure:?}");
+    }
     Ok(())
 }

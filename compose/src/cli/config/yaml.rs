@@ -37,7 +37,7 @@ impl Writer {
             if index > 0 || !inline {
                 self.pad(depth);
             }
-            if key.len() > 128 || key.contains('\n') {
+            if key.len() > 128 || key.as_bytes().contains(&b'\n') {
                 self.text.push_str("? ");
                 self.string(key, depth + self.indent);
                 self.text.push('\n');
@@ -75,7 +75,7 @@ impl Writer {
             }
             // A dash and as many spaces as make the indent.
             self.text.push('-');
-            self.text.extend(std::iter::repeat_n(' ', self.indent - 1));
+            self.pad(self.indent - 1);
             match item {
                 Printed::Map(entries) if !entries.is_empty() => {
                     self.mapping(entries, depth + self.indent, true);
@@ -92,7 +92,13 @@ impl Writer {
     }
 
     fn pad(&mut self, depth: usize) {
-        self.text.extend(std::iter::repeat_n(' ', depth));
+        const SPACES: &str = "                                ";
+        let mut left = depth;
+        while left > 0 {
+            let now = left.min(SPACES.len());
+            self.text.push_str(&SPACES[..now]);
+            left -= now;
+        }
     }
 
     fn scalar(&mut self, value: &Printed<'_>, depth: usize) {
@@ -155,8 +161,11 @@ enum Style {
 
 impl Style {
     fn of(text: &str) -> Self {
+        if is_a_word(text) {
+            return if reads_as_string(text) { Self::Plain } else { Self::Double };
+        }
         let traits = Traits::of(text);
-        if text.contains('\n') {
+        if text.as_bytes().contains(&b'\n') {
             return if traits.literal { Self::Literal } else { Self::Double };
         }
         if !reads_as_string(text) {
@@ -191,9 +200,6 @@ struct Traits {
 
 impl Traits {
     fn of(text: &str) -> Self {
-        if is_a_word(text) {
-            return Self { plain: true, single: true, literal: true };
-        }
         let mut indicators = text.starts_with("---") || text.starts_with("...");
         let (mut special, mut breaks, mut tabs) = (false, false, false);
         let (mut break_space, mut space_break) = (false, false);
@@ -251,7 +257,7 @@ fn reads_as_string(text: &str) -> bool {
         "OFF",
     ];
     crate::file::is_plain_string(text)
-        && !OLD_BOOLEANS.contains(&text)
+        && !(text.len() <= 3 && OLD_BOOLEANS.contains(&text))
         && text != "<<"
         && !is_base_60(text)
 }

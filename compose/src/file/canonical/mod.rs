@@ -261,20 +261,20 @@ impl Checker<'_> {
         for (key, entry) in entries {
             let Some(field) = object.field(&key) else {
                 if object.allows(&key) {
-                    checked.insert(key, entry.key, entry.node);
+                    checked.add(key, entry.key, entry.node);
                 } else {
                     self.unknown_key(&key, &entry, object);
                 }
                 continue;
             };
             if field.shape.leaves_open(&entry.node) {
-                checked.insert(key, entry.key, entry.node);
+                checked.add(key, entry.key, entry.node);
                 continue;
             }
             let span = entry.node.span;
             let node = self.key(&key, |checker| checker.shape(entry.node, &field.shape));
             // What was refused leaves nothing behind: the key is there, so nobody misses it.
-            checked.insert(key, entry.key, node.unwrap_or_else(|| Node::null(span)));
+            checked.add(key, entry.key, node.unwrap_or_else(|| Node::null(span)));
         }
         Some(Node::map(checked, span))
     }

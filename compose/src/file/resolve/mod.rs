@@ -14,4 +14,4 @@ mod project;
 mod security;
 mod service;
 
-pub(super) use project::project;
+pub(super) use project::{check, project};

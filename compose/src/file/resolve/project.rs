@@ -11,8 +11,8 @@ use crate::file::report::Report;
 use crate::file::schema::{PROJECT, Shape};
 use crate::file::text;
 use crate::model::{
-    Config, FileSource, Ipam, IpamPool, Kept, NameError, Network, Place, Project, Seccomp, Secret,
-    Service, ServiceName, Volume,
+    Config, ConfigKey, FileSource, Ipam, IpamPool, Kept, NameError, Network, NetworkKey, Place,
+    Project, Seccomp, Secret, SecretKey, Service, ServiceName, Volume, VolumeKey,
 };
 
 use super::fields::Fields;
@@ -30,20 +30,12 @@ pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Opti
         working_dir: document.dir.clone(),
         files: document.files.clone(),
         environment: document.environment.clone(),
-        services: services(report, enabled, document),
-        disabled: services(&mut scratch, Some(&document.disabled), document),
+        services: services(report, enabled, document).collect(),
+        disabled: services(&mut scratch, Some(&document.disabled), document).collect(),
         networks: named(report, tree, "networks", network),
         volumes: named(report, tree, "volumes", volume),
-        secrets: named(report, tree, "secrets", |fields, place| {
-            let (source, digest) = source(fields, document);
-            let name = fields.text("name").unwrap_or_default();
-            Secret { name, source, digest, labels: fields.pairs("labels"), place }
-        }),
-        configs: named(report, tree, "configs", |fields, place| {
-            let (source, digest) = source(fields, document);
-            let name = fields.text("name").unwrap_or_default();
-            Config { name, source, digest, labels: fields.pairs("labels"), place }
-        }),
+        secrets: named(report, tree, "secrets", |fields, place| secret(fields, place, document)),
+        configs: named(report, tree, "configs", |fields, place| config(fields, place, document)),
         kept: kept(report, tree),
         compatibility: false,
     };
@@ -52,22 +44,35 @@ pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Opti
     Some(project)
 }
 
-fn services(
+/// Tells what keeps [`project`] from being whole, piece by piece: nobody needs the whole, which would be as large as the
+/// document.
+pub(in crate::file) fn check(report: &mut Report, document: &Document) {
+    let tree = &document.tree;
+    services(report, tree.get("services").and_then(Node::as_map), document).for_each(drop);
+    drop(named::<NetworkKey, _>(report, tree, "networks", network));
+    drop(named::<VolumeKey, _>(report, tree, "volumes", volume));
+    drop(named::<SecretKey, _>(report, tree, "secrets", |fields, place| {
+        secret(fields, place, document)
+    }));
+    drop(named::<ConfigKey, _>(report, tree, "configs", |fields, place| {
+        config(fields, place, document)
+    }));
+}
+
+fn services<'d>(
     report: &mut Report,
-    map: Option<&Map>,
-    document: &Document,
-) -> BTreeMap<ServiceName, Service> {
-    let mut services = BTreeMap::new();
-    for (name, entry) in map.into_iter().flat_map(Map::iter) {
-        let Ok(name) = name.parse::<ServiceName>() else { continue };
+    map: Option<&'d Map>,
+    document: &'d Document,
+) -> impl Iterator<Item = (ServiceName, Service)> {
+    map.into_iter().flat_map(Map::iter).filter_map(move |(name, entry)| {
+        let name: ServiceName = name.parse().ok()?;
         let mut service = service::service(report, name.clone(), entry);
         // `config` shows this path as it is written, so the document has it so.
         if let Seccomp::Profile(profile) = &mut service.security.seccomp {
             *profile = absolute(&document.dir, profile);
         }
-        services.insert(name, service);
-    }
-    services
+        Some((name, service))
+    })
 }
 
 /// All entries of a top-level mapping.
@@ -135,6 +140,18 @@ fn volume(fields: &mut Fields<'_, '_>, place: Option<Place>) -> Volume {
         labels: fields.pairs("labels"),
         place,
     }
+}
+
+fn secret(fields: &mut Fields<'_, '_>, place: Option<Place>, document: &Document) -> Secret {
+    let (source, digest) = source(fields, document);
+    let name = fields.text("name").unwrap_or_default();
+    Secret { name, source, digest, labels: fields.pairs("labels"), place }
+}
+
+fn config(fields: &mut Fields<'_, '_>, place: Option<Place>, document: &Document) -> Config {
+    let (source, digest) = source(fields, document);
+    let name = fields.text("name").unwrap_or_default();
+    Config { name, source, digest, labels: fields.pairs("labels"), place }
 }
 
 /// Where the bytes come from; for a file with its digest.

@@ -255,7 +255,10 @@ impl Object {
 
     /// Where the key is among [`Object::fields`].
     pub(crate) fn place(&self, name: &str) -> Option<usize> {
-        self.fields.iter().position(|field| field.name == name)
+        // Most names differ in their first letter.
+        let first = name.as_bytes().first();
+        let is_it = |field: &Field| field.name.as_bytes().first() == first && field.name == name;
+        self.fields.iter().position(is_it)
     }
 
     /// True if `key` is one that users may add.
