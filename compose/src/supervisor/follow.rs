@@ -26,7 +26,7 @@ use crate::record::{RECORD_VERSION, check_version, read_record, replace_record};
 use crate::watch::batch::Batch;
 use crate::watch::context::{Contexts, built_otherwise};
 use crate::watch::inputs::Inputs;
-use crate::watch::source::{Source, WatchError};
+use crate::watch::source::{Source, Touch, WatchError};
 
 /// What is followed, as it is written down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -191,12 +191,11 @@ impl Follower {
             }
             let contexts = &self.contexts;
             let changes = self.source.take(&|path| contexts.looks_into(path))?;
-            let now = Instant::now();
-            for (path, stage) in changes.touched {
+            for Touch { path, stage, at } in changes.touched {
                 let builds = contexts.built_from(&path).next().is_some();
                 if changes.lost || builds || self.inputs.concern(&path) {
                     self.batch.be_patient();
-                    self.batch.add(path, stage, now);
+                    self.batch.add(path, stage, at);
                 }
             }
         }

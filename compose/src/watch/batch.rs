@@ -41,8 +41,8 @@ pub struct Batch {
 impl Batch {
     /// Takes in a change.
     pub fn add(&mut self, path: PathBuf, stage: Stage, now: Instant) {
-        let begun = self.times.map_or(now, |(begun, _)| begun);
-        self.times = Some((begun, now));
+        let (begun, last) = self.times.unwrap_or((now, now));
+        self.times = Some((begun, last.max(now)));
         match stage {
             Stage::Writing => self.writing.insert(path.clone()),
             Stage::Whole => self.writing.remove(&path),
@@ -55,14 +55,20 @@ impl Batch {
         self.patient = true;
     }
 
+    /// Whether so many files were touched that it is worth while to begin before it is over.
+    #[must_use]
+    pub fn is_burst(&self) -> bool {
+        self.touched.len() >= BURST
+    }
+
     /// How long it still is to be waited for; none if nothing has happened.
     #[must_use]
     pub fn wait(&self, now: Instant) -> Option<Duration> {
         let (begun, last) = self.times?;
-        let quiet = match (self.writing.is_empty(), self.touched.len()) {
-            (false, _) => WRITING,
-            (true, count) if count >= BURST || self.patient => QUIET_BURST,
-            _ => QUIET,
+        let quiet = match self.writing.is_empty() {
+            false => WRITING,
+            true if self.is_burst() || self.patient => QUIET_BURST,
+            true => QUIET,
         };
         let over = (last + quiet).min(begun + LONGEST);
         Some(over.saturating_duration_since(now))

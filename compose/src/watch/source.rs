@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
 use notify::{Config, ErrorKind, INotifyWatcher, RecursiveMode, Watcher};
@@ -76,10 +77,21 @@ fn value_of(limit: &str) -> u64 {
     text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default()
 }
 
+/// Something that was touched.
+#[derive(Debug)]
+pub struct Touch {
+    /// Its path.
+    pub path: PathBuf,
+    /// What is known of it.
+    pub stage: Stage,
+    /// When it was told.
+    pub at: Instant,
+}
+
 /// What has come since it was last asked for.
 #[derive(Debug, Default)]
 struct Inbox {
-    touched: Vec<(PathBuf, Stage)>,
+    touched: Vec<Touch>,
     /// Events were lost.
     lost: bool,
 }
@@ -105,8 +117,8 @@ enum Extent {
 /// What has changed.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// The paths.
-    pub touched: Vec<(PathBuf, Stage)>,
+    /// In the order in which it was told.
+    pub touched: Vec<Touch>,
     /// More may have changed than was told.
     pub lost: bool,
 }
@@ -184,9 +196,10 @@ impl Source {
         let Inbox { touched, lost } =
             self.inbox.lock().map(|mut inbox| std::mem::take(&mut *inbox)).unwrap_or_default();
         let mut changes = Changes { touched: Vec::new(), lost };
-        for (path, stage) in touched {
+        for Touch { path, stage, at } in touched {
             let is_file = self.look_at(&path, wanted, &mut changes)?;
-            changes.touched.push((path, if is_file { stage } else { Stage::Whole }));
+            let stage = if is_file { stage } else { Stage::Whole };
+            changes.touched.push(Touch { path, stage, at });
         }
         if lost {
             let trees = self.watched.iter().filter(|(_, extent)| **extent == Extent::Tree);
@@ -222,9 +235,7 @@ impl Source {
         wanted: &dyn Fn(&Path) -> bool,
         changes: &mut Changes,
     ) -> Result<(), WatchError> {
-        self.descend(path, wanted, &mut |found| {
-            changes.touched.push((found.to_owned(), Stage::Whole));
-        })
+        self.descend(path, wanted, &mut |found| changes.touched.push(Touch::whole(found)))
     }
 
     /// Watches what is below `path`, and tells `found` of every entry.
@@ -282,6 +293,14 @@ impl Source {
     }
 }
 
+impl Touch {
+    /// What is as it is to be, seen now.
+    #[must_use]
+    pub fn whole(path: &Path) -> Self {
+        Self { path: path.to_owned(), stage: Stage::Whole, at: Instant::now() }
+    }
+}
+
 fn is_gone(error: &notify::Error) -> bool {
     match &error.kind {
         ErrorKind::PathNotFound => true,
@@ -311,7 +330,8 @@ impl Inbox {
             }
             _ => Stage::Whole,
         };
-        self.touched.extend(event.paths.into_iter().map(|path| (path, stage)));
+        let at = Instant::now();
+        self.touched.extend(event.paths.into_iter().map(|path| Touch { path, stage, at }));
         true
     }
 }
@@ -344,7 +364,7 @@ mod tests {
     ) {
         loop {
             let changes = source.take(wanted).unwrap();
-            if changes.touched.iter().any(|(touched, _)| touched == path) {
+            if changes.touched.iter().any(|touch| touch.path == path) {
                 return;
             }
             awake.recv_timeout(Duration::from_secs(60)).unwrap();

@@ -1,21 +1,26 @@
 //! Files from the host into the file system of a container, from outside.
 //!
 //! The container needs no `tar`, no `sh` and no rights: whoever holds its root writes into it. All files of one save
-//! appear together: each is written under another name beside its place first, and all get their names at the end.
+//! appear together: each is written under another name beside its place first, and all get their names at the end. What
+//! is known to be saved before the rest is can be written ahead ([`Staging::prepare`]), so that only names are left to give.
 //!
 //! What is in the container is hostile: a path is resolved below its root, and the last name of it is never followed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use sys::root::{Place, Root};
+
+/// Files up to this size are copied by one read and one write.
+const SMALL: u64 = 64 * 1024;
 
 /// A copy that failed.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +32,12 @@ pub struct SyncError {
     pub to: PathBuf,
     /// Why not.
     pub source: io::Error,
+}
+
+impl SyncError {
+    fn new((from, to): (&Path, &Path), source: io::Error) -> Self {
+        Self { from: from.to_owned(), to: to.to_owned(), source }
+    }
 }
 
 /// What was done.
@@ -42,115 +53,220 @@ pub struct Synced {
 pub type Owner = (u32, u32);
 
 /// A file that waits for its name.
+#[derive(Debug)]
 struct Staged {
-    from: PathBuf,
-    to: PathBuf,
     waiting: Place,
     place: Place,
 }
 
-/// Makes the container look at the places `changes` as the host does at the paths there: what is on the host is written,
-/// what is not is removed. Directories are made, but not filled: what is in them is listed by itself.
-///
-/// # Errors
-///
-/// The first file that could not be written; what was not given its name by then is taken away again.
-pub fn sync(
-    root: &Root,
+/// Files on their way into one container. Those that have not got their names are taken away when it is dropped.
+#[derive(Debug)]
+pub struct Staging {
+    root: Root,
     owner: Owner,
-    changes: &BTreeMap<PathBuf, PathBuf>,
-) -> Result<Synced, SyncError> {
-    let mut staged: Vec<Staged> = Vec::new();
-    let mut gone: Vec<(&PathBuf, &PathBuf)> = Vec::new();
-    let mut synced = Synced::default();
-    // By path, so that a directory comes before what is in it.
-    for (from, to) in changes {
-        let failed = |source| SyncError { from: from.clone(), to: to.clone(), source };
-        let one = match stage(root, owner, from, to) {
-            Ok(one) => one,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !exists(from) => {
-                gone.push((from, to));
-                continue;
+    /// What waits, by its path on the host and in the container.
+    staged: BTreeMap<(PathBuf, PathBuf), Staged>,
+    /// The directory that was written to last: the next file mostly is for the same one.
+    directory: Option<(PathBuf, Arc<OwnedFd>)>,
+    /// Names that nothing else has: something random, and a number.
+    random: u64,
+    count: u64,
+    buffer: Vec<u8>,
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        for one in self.staged.values() {
+            // Nobody is left to tell of what stays.
+            let _ = one.waiting.remove_file();
+        }
+    }
+}
+
+impl Staging {
+    /// Nothing, for the container with this root; what is written there belongs to `owner`.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no random bytes.
+    pub fn new(root: Root, owner: Owner) -> io::Result<Self> {
+        let mut bytes = [0; 8];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        Ok(Self {
+            root,
+            owner,
+            staged: BTreeMap::new(),
+            directory: None,
+            random: u64::from_ne_bytes(bytes),
+            count: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Whom copies belong to.
+    #[must_use]
+    pub const fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Writes the file `from` beside `to` before its save is over. Anything but a file whose directory is there is left
+    /// to [`Self::finish`], and so is what cannot be written.
+    pub fn prepare(&mut self, from: &Path, to: &Path) {
+        let is_file = fs::symlink_metadata(from).is_ok_and(|found| found.is_file());
+        let is_ready = is_file && to.parent().is_some_and(|parent| self.open(parent).is_ok());
+        if is_ready && let Ok(Some(one)) = self.stage(from, to) {
+            self.keep(from, to, one);
+        }
+    }
+
+    /// Takes back what was prepared of `from`: it was touched again.
+    pub fn forget(&mut self, from: &Path) {
+        let of_it = (from.to_owned(), PathBuf::new())..;
+        let keys = self.staged.range(of_it).map(|(key, _)| key.clone());
+        let keys: Vec<_> = keys.take_while(|(of, _)| of == from).collect();
+        for key in keys {
+            if let Some(one) = self.staged.remove(&key) {
+                // Its name is nobody else's; a file that stays does no harm.
+                let _ = one.waiting.remove_file();
             }
-            Err(error) => {
-                withdraw(&staged);
-                return Err(failed(error));
+        }
+    }
+
+    /// Makes the container look at the places `changes` as the host does at the paths there: what is on the host is
+    /// written, what is not is removed. Directories are made, but not filled: what is in them is listed by itself.
+    ///
+    /// # Errors
+    ///
+    /// The first file that could not be written; what was not given its name by then is taken away again.
+    pub fn finish(mut self, changes: &BTreeMap<PathBuf, PathBuf>) -> Result<Synced, SyncError> {
+        let mut gone: Vec<(&PathBuf, &PathBuf)> = Vec::new();
+        let mut synced = Synced::default();
+        // By path, so that a directory comes before what is in it.
+        for (from, to) in changes {
+            if !self.staged.contains_key(&(from.clone(), to.clone())) {
+                match self.stage(from, to) {
+                    Ok(None) => {}
+                    Ok(Some(one)) => self.keep(from, to, one),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && !exists(from) => {
+                        gone.push((from, to));
+                        continue;
+                    }
+                    Err(error) => return Err(SyncError::new((from, to), error)),
+                }
             }
+            synced.written += 1;
+        }
+        for (from, to) in changes {
+            let Some(one) = self.staged.remove(&(from.clone(), to.clone())) else { continue };
+            self.name(from, to, &one).map_err(|error| SyncError::new((from, to), error))?;
+        }
+        for (from, to) in gone.into_iter().rev() {
+            let removed =
+                remove(&self.root, to).map_err(|error| SyncError::new((from, to), error))?;
+            synced.removed += usize::from(removed);
+        }
+        Ok(synced)
+    }
+
+    fn keep(&mut self, from: &Path, to: &Path, one: Staged) {
+        self.staged.insert((from.to_owned(), to.to_owned()), one);
+    }
+
+    /// Gives a file its name. One whose directory has gone since it was written is written again.
+    fn name(&mut self, from: &Path, to: &Path, one: &Staged) -> io::Result<()> {
+        let Err(error) = put(from, one) else { return Ok(()) };
+        // The error that is told is the one that led here.
+        let _ = one.waiting.remove_file();
+        if error.kind() != io::ErrorKind::NotFound {
+            return Err(error);
+        }
+        self.directory = None;
+        let Some(again) = self.stage(from, to)? else { return Ok(()) };
+        put(from, &again).inspect_err(|_| {
+            let _ = again.waiting.remove_file();
+        })
+    }
+
+    /// Writes what is at `from` beside `to`; a directory is made at once.
+    fn stage(&mut self, from: &Path, to: &Path) -> io::Result<Option<Staged>> {
+        let found = fs::symlink_metadata(from)?;
+        let kind = found.file_type();
+        if !(kind.is_dir() || kind.is_file() || kind.is_symlink()) {
+            // A socket or a fifo is of use only to whoever made it.
+            return Ok(None);
+        }
+        let (place, waiting) = self.places(to)?;
+        if kind.is_dir() {
+            make_directory(&place, self.owner, &found)?;
+            return Ok(None);
+        }
+        let written = if kind.is_symlink() {
+            let target = fs::read_link(from)?;
+            let made = waiting.create_symlink(target.as_os_str());
+            made.and_then(|()| own(&waiting, self.owner))
+        } else {
+            let source = File::open(from)?;
+            waiting.create_file(Mode::from_raw_mode(0o600)).and_then(|mut file| {
+                self.fill(&source, &mut file, found.len())?;
+                dress(&file, self.owner, &found)
+            })
         };
-        synced.written += 1;
-        if let Some((waiting, place)) = one {
-            staged.push(Staged { from: from.clone(), to: to.clone(), waiting, place });
+        if let Err(error) = written {
+            // What is there of it is of no use; the error is told.
+            let _ = waiting.remove_file();
+            return Err(error);
         }
+        Ok(Some(Staged { waiting, place }))
     }
-    for (at, one) in staged.iter().enumerate() {
-        if let Err(source) = put(one) {
-            withdraw(&staged[at..]);
-            return Err(SyncError { from: one.from.clone(), to: one.to.clone(), source });
+
+    fn fill(&mut self, mut source: &File, file: &mut File, size: u64) -> io::Result<()> {
+        if size > SMALL {
+            return io::copy(&mut source, file).map(drop);
         }
+        self.buffer.clear();
+        source.read_to_end(&mut self.buffer)?;
+        if let Ok(room @ 1..) = u64::try_from(self.buffer.len()) {
+            // Without room of its own, ext4 writes the file to the disk when it takes the place of another one
+            // (`auto_da_alloc`, ext4(5)). Elsewhere it may be refused, and is not needed.
+            let _ = rustix::fs::fallocate(&*file, FallocateFlags::empty(), 0, room);
+        }
+        file.write_all(&self.buffer)
     }
-    for (from, to) in gone.into_iter().rev() {
-        let removed = remove(root, to);
-        let removed =
-            removed.map_err(|source| SyncError { from: from.clone(), to: to.clone(), source })?;
-        synced.removed += usize::from(removed);
+
+    /// The place `to`, and one beside it with a name that nothing has.
+    fn places(&mut self, to: &Path) -> io::Result<(Place, Place)> {
+        let name = to.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let parent = to.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let directory = match self.open(parent) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                place(&self.root, self.owner, to)?;
+                self.open(parent)?
+            }
+            opened => opened?,
+        };
+        self.count += 1;
+        let beside = OsString::from(format!(".compose-sync-{:016x}-{}", self.random, self.count));
+        Ok((Place::new(Arc::clone(&directory), name)?, Place::new(directory, &beside)?))
     }
-    Ok(synced)
+
+    fn open(&mut self, parent: &Path) -> io::Result<Arc<OwnedFd>> {
+        if let Some((path, directory)) = &self.directory
+            && path == parent
+        {
+            return Ok(Arc::clone(directory));
+        }
+        let directory = Arc::new(self.root.open_dir(parent)?);
+        self.directory = Some((parent.to_owned(), Arc::clone(&directory)));
+        Ok(directory)
+    }
 }
 
 fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
-fn withdraw(staged: &[Staged]) {
-    for one in staged {
-        // The error that is told is the one that led here.
-        let _ = one.waiting.remove_file();
-    }
-}
-
-/// Writes what is at `from` beside `to`; a directory is made at once. Returns where it waits, and for which place.
-fn stage(root: &Root, owner: Owner, from: &Path, to: &Path) -> io::Result<Option<(Place, Place)>> {
-    let found = fs::symlink_metadata(from)?;
-    let kind = found.file_type();
-    if !(kind.is_dir() || kind.is_file() || kind.is_symlink()) {
-        // A socket or a fifo is of use only to whoever made it.
-        return Ok(None);
-    }
-    let place = place(root, owner, to)?;
-    if kind.is_dir() {
-        make_directory(&place, owner, &found)?;
-        return Ok(None);
-    }
-    let waiting = beside(&place)?;
-    let written = if kind.is_symlink() {
-        let target = fs::read_link(from)?;
-        waiting.create_symlink(target.as_os_str()).and_then(|()| own(&waiting, owner))
-    } else {
-        let source = File::open(from)?;
-        waiting.create_file(Mode::from_raw_mode(0o600)).and_then(|mut file| {
-            io::copy(&mut &source, &mut file)?;
-            dress(&file, owner, &found)
-        })
-    };
-    if let Err(error) = written {
-        // What is there of it is of no use; the error is told.
-        let _ = waiting.remove_file();
-        return Err(error);
-    }
-    Ok(Some((waiting, place)))
-}
-
-/// A name that nothing has, in the directory of `place`.
-fn beside(place: &Place) -> io::Result<Place> {
-    let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    let name = format!(".compose-sync-{:016x}", u64::from_ne_bytes(bytes));
-    let directory = place.directory().try_clone_to_owned()?;
-    Place::new(std::sync::Arc::new(directory), &OsString::from(name))
-}
-
 /// Gives a file its name.
-fn put(Staged { from, waiting, place, .. }: &Staged) -> io::Result<()> {
+fn put(from: &Path, Staged { waiting, place }: &Staged) -> io::Result<()> {
     let renamed = waiting.rename(place);
     let errno =
         renamed.as_ref().err().and_then(io::Error::raw_os_error).map(Errno::from_raw_os_error);
@@ -257,7 +373,6 @@ mod tests {
 
     struct World {
         folder: tempfile::TempDir,
-        root: Root,
     }
 
     impl World {
@@ -265,8 +380,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             fs::create_dir(folder.path().join("host")).unwrap();
             fs::create_dir(folder.path().join("root")).unwrap();
-            let root = Root::open(&folder.path().join("root")).unwrap();
-            Self { folder, root }
+            Self { folder }
         }
 
         fn host(&self, path: &str) -> PathBuf {
@@ -277,10 +391,22 @@ mod tests {
             self.folder.path().join("root").join(path)
         }
 
-        fn sync(&self, paths: &[&str]) -> Result<Synced, SyncError> {
-            let changes = paths.iter().map(|path| (self.host(path), Path::new("/app").join(path)));
+        fn staging(&self) -> Staging {
+            let root = Root::open(&self.folder.path().join("root")).unwrap();
             let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-            sync(&self.root, owner, &changes.collect())
+            Staging::new(root, owner).unwrap()
+        }
+
+        fn changes(&self, paths: &[&str]) -> BTreeMap<PathBuf, PathBuf> {
+            paths.iter().map(|path| (self.host(path), Path::new("/app").join(path))).collect()
+        }
+
+        fn sync(&self, paths: &[&str]) -> Result<Synced, SyncError> {
+            self.staging().finish(&self.changes(paths))
+        }
+
+        fn prepare(&self, staging: &mut Staging, path: &str) {
+            staging.prepare(&self.host(path), &Path::new("/app").join(path));
         }
 
         fn nothing_is_left_over(&self) {
@@ -347,6 +473,59 @@ mod tests {
         fs::remove_file(world.host("dir/file")).unwrap();
         let _ = world.sync(&["dir/file"]);
         assert!(victim.join("file").exists());
+    }
+
+    #[test]
+    fn what_was_written_ahead_has_no_name_before_the_end() {
+        let world = World::new();
+        fs::create_dir(world.inside("app")).unwrap();
+        let files = ["changed", "removed", "written"];
+        for name in files {
+            fs::write(world.host(name), "ahead").unwrap();
+        }
+        let mut staging = world.staging();
+        for name in files {
+            world.prepare(&mut staging, name);
+        }
+        assert_eq!(staging.staged.len(), 3);
+        assert!(files.iter().all(|name| !world.inside("app").join(name).exists()));
+        fs::write(world.host("changed"), "at the end").unwrap();
+        fs::remove_file(world.host("removed")).unwrap();
+        for name in ["changed", "removed"] {
+            staging.forget(&world.host(name));
+        }
+        let done = staging.finish(&world.changes(&files)).unwrap();
+        assert_eq!(done, Synced { written: 2, removed: 0 });
+        assert_eq!(fs::read_to_string(world.inside("app/written")).unwrap(), "ahead");
+        assert_eq!(fs::read_to_string(world.inside("app/changed")).unwrap(), "at the end");
+        assert!(!world.inside("app/removed").exists());
+        world.nothing_is_left_over();
+    }
+
+    #[test]
+    fn what_was_written_ahead_in_vain_leaves_nothing() {
+        let world = World::new();
+        fs::create_dir_all(world.inside("app/gone")).unwrap();
+        fs::create_dir(world.host("gone")).unwrap();
+        fs::write(world.host("file"), "new").unwrap();
+        fs::write(world.host("gone/file"), "new").unwrap();
+        let mut staging = world.staging();
+        world.prepare(&mut staging, "file");
+        drop(staging);
+        world.nothing_is_left_over();
+        // The container takes a directory away meanwhile.
+        let mut staging = world.staging();
+        world.prepare(&mut staging, "gone/file");
+        fs::remove_dir_all(world.inside("app/gone")).unwrap();
+        let done = staging.finish(&world.changes(&["gone/file"])).unwrap();
+        assert_eq!(done, Synced { written: 1, removed: 0 });
+        assert_eq!(fs::read_to_string(world.inside("app/gone/file")).unwrap(), "new");
+        // A directory is not made before the save is over.
+        fs::create_dir(world.host("later")).unwrap();
+        fs::write(world.host("later/file"), "new").unwrap();
+        let mut staging = world.staging();
+        world.prepare(&mut staging, "later/file");
+        assert!(staging.staged.is_empty() && !world.inside("app/later").exists());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use serde::Serialize;
 
-use super::containers::{self, Owners, copy};
+use super::containers::{self, Ahead, Owners, copy};
 use super::rules;
 use crate::api::{
     BuildOptions, BuildWhen, HookRequest, RestartOptions, RestartRequest, RmOptions, RmRequest,
@@ -27,11 +27,11 @@ use crate::cli::session::{Interrupt, Outcome, Session};
 use crate::cli::terminal::Terminal;
 use crate::file::Loaded;
 use crate::model::{Project, ServiceName, WatchAction};
-use crate::watch::batch::{Batch, Stage};
+use crate::watch::batch::{Batch, QUIET, Stage};
 use crate::watch::context::{Contexts, built_otherwise};
 use crate::watch::inputs::Inputs;
 use crate::watch::rule::Rule;
-use crate::watch::source::{Source, WatchError};
+use crate::watch::source::{Source, Touch, WatchError};
 
 /// What the command line says about a watch.
 #[derive(Debug, Clone)]
@@ -58,6 +58,9 @@ pub struct Engine {
     source: Source,
     awake: Arc<OwnedFd>,
     batch: Batch,
+    /// Files of the batch that are whole and were not looked at since.
+    fresh: BTreeSet<PathBuf>,
+    ahead: Ahead,
     owners: Owners,
     /// Containers that have all that was copied so far.
     known: BTreeSet<String>,
@@ -142,6 +145,8 @@ impl Engine {
             source,
             awake,
             batch: Batch::default(),
+            fresh: BTreeSet::new(),
+            ahead: Ahead::default(),
             owners: Owners::default(),
             known: BTreeSet::new(),
             copied: BTreeMap::new(),
@@ -185,9 +190,13 @@ impl Engine {
         loop {
             match self.wait(stop)? {
                 Woken::Stopped => return Ok(0),
-                Woken::Touched => self.take_in()?,
+                Woken::Touched => {
+                    self.take_in()?;
+                    self.prepare();
+                }
                 Woken::Over => {
                     let touched = self.batch.take();
+                    self.fresh.clear();
                     if let Err(error) = self.follow(&touched, stop, terminal) {
                         terminal.fail(&error);
                     }
@@ -219,20 +228,24 @@ impl Engine {
         Ok(())
     }
 
+    /// Waits for the first change; then for the end of the batch, with a look at it now and then: what comes tells by
+    /// itself when it came, and whoever saves hundreds of files is not slowed down by one look for each.
     fn wait(&self, stop: Option<BorrowedFd<'_>>) -> Result<Woken, CommandError> {
         let wait = self.batch.wait(Instant::now());
         if wait.is_some_and(|wait| wait.is_zero()) {
             return Ok(Woken::Over);
         }
-        let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
-        let mut descriptors = vec![PollFd::new(&*self.awake, PollFlags::IN)];
-        descriptors.extend(stop.map(|stop| PollFd::from_borrowed_fd(stop, PollFlags::IN)));
+        let bell = wait.is_none().then(|| PollFd::new(&*self.awake, PollFlags::IN));
+        let wait = wait.and_then(|wait| Timespec::try_from(wait.min(QUIET)).ok());
+        let stop = stop.map(|stop| PollFd::from_borrowed_fd(stop, PollFlags::IN));
+        let has_stop = stop.is_some();
+        let mut descriptors: Vec<PollFd<'_>> = stop.into_iter().chain(bell).collect();
         match poll(&mut descriptors, wait.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(CommandError::failed(format!("poll: {error}"))),
         }
-        let ready = |at: usize| descriptors.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        Ok(if ready(1) { Woken::Stopped } else { Woken::Touched })
+        let stopped = has_stop && descriptors.first().is_some_and(|fd| !fd.revents().is_empty());
+        Ok(if stopped { Woken::Stopped } else { Woken::Touched })
     }
 
     /// Takes what has happened into the batch, as far as it is of interest.
@@ -244,37 +257,58 @@ impl Engine {
         let mut changes = self.source.take(&wanted)?;
         for rule in rules {
             // The directory of a rule is not seen by its tree when it comes.
-            let came = changes.touched.iter().any(|(path, _)| *path == rule.path);
+            let came = changes.touched.iter().any(|touch| touch.path == rule.path);
             if came && rule.path.is_dir() {
                 let found = self.source.add_and_list(&rule.path, &wanted)?;
-                changes.touched.extend(found.into_iter().map(|path| (path, Stage::Whole)));
+                changes.touched.extend(found.iter().map(|path| Touch::whole(path)));
             }
         }
         let is_ignore_file =
             |path: &Path| path.file_name().is_some_and(|name| name == ".gitignore");
-        if changes.lost || changes.touched.iter().any(|(path, _)| is_ignore_file(path)) {
+        if changes.lost || changes.touched.iter().any(|touch| is_ignore_file(&touch.path)) {
             self.rules.iter().for_each(Rule::forget_git);
             self.contexts.forget_git();
             // What was ignored may be looked into.
             self.watch()?;
         }
         let (rules, contexts) = (&self.rules, &self.contexts);
-        let now = Instant::now();
         if changes.lost {
-            let inputs = self.project.files.iter().map(|file| (file.clone(), Stage::Whole));
-            changes.touched.extend(inputs);
+            self.ahead = Ahead::default();
+            changes.touched.extend(self.project.files.iter().map(|file| Touch::whole(file)));
         }
-        for (path, stage) in changes.touched {
+        for Touch { path, stage, at } in changes.touched {
             if self.inputs.concern(&path) {
                 self.batch.be_patient();
-                self.batch.add(path, stage, now);
-            } else if rules.iter().any(|rule| rule.covers(&path))
-                || contexts.built_from(&path).next().is_some()
-            {
-                self.batch.add(path, stage, now);
+            } else if rules.iter().any(|rule| rule.covers(&path)) {
+                self.ahead.forget(&path);
+                match stage {
+                    Stage::Writing => self.fresh.remove(&path),
+                    Stage::Whole => self.fresh.insert(path.clone()),
+                };
+            } else if contexts.built_from(&path).next().is_none() {
+                continue;
             }
+            self.batch.add(path, stage, at);
         }
         Ok(())
+    }
+
+    /// Writes the files of a burst beside their places while the rest of it is waited for.
+    fn prepare(&mut self) {
+        if !self.batch.is_burst() || self.fresh.is_empty() {
+            return;
+        }
+        let fresh = std::mem::take(&mut self.fresh);
+        // Whatever fails here is done, and told, when the batch is over.
+        let Ok(all) = self.context.containers(self.project.name.as_str()) else { return };
+        for rule in self.rules.iter().filter(|rule| rule.copies()) {
+            for from in fresh.iter().filter(|from| rule.covers(from)) {
+                let Some(to) = rule.target_of(from) else { continue };
+                for container in containers::of(&all, &rule.service) {
+                    self.ahead.prepare(container, (from, &to), &self.owners, &self.context);
+                }
+            }
+        }
     }
 
     fn follow(
@@ -284,6 +318,8 @@ impl Engine {
         terminal: &mut Terminal,
     ) -> Result<(), CommandError> {
         if touched.iter().any(|path| self.inputs.concern(path)) {
+            // Its containers may go.
+            self.ahead = Ahead::default();
             self.reconcile(stop, terminal)?;
         }
         let built = touched.iter().flat_map(|path| self.contexts.built_from(path));
@@ -312,8 +348,14 @@ impl Engine {
                 work.copies.extend(pairs);
             }
         }
-        self.rebuild(&rebuild, stop, terminal)?;
-        self.carry_out(work, stop, terminal)
+        if !rebuild.is_empty() {
+            self.ahead = Ahead::default();
+            self.rebuild(&rebuild, stop, terminal)?;
+        }
+        let carried_out = self.carry_out(work, stop, terminal);
+        // What was meant for a container that has gone.
+        self.ahead = Ahead::default();
+        carried_out
     }
 
     /// Copies, restarts and runs commands, each for all services before the next.
@@ -337,7 +379,7 @@ impl Engine {
         for (service, Work { copies, .. }) in work.iter().filter(|(_, one)| !one.copies.is_empty())
         {
             for container in containers::of(&all, service) {
-                keep(copy(container, copies, &mut self.owners, &self.context));
+                keep(copy(container, copies, &mut self.ahead, &mut self.owners, &self.context));
             }
             let count = copies.len();
             let files = if count == 1 { "file" } else { "files" };
@@ -397,7 +439,7 @@ impl Engine {
                 copies.extend(paths.filter_map(|from| Some((from.clone(), rule.target_of(from)?))));
             }
             if !copies.is_empty() {
-                copy(container, &copies, &mut self.owners, &self.context)?;
+                copy(container, &copies, &mut Ahead::default(), &mut self.owners, &self.context)?;
             }
         }
         Ok(())
@@ -463,9 +505,6 @@ impl Engine {
         stop: Option<BorrowedFd<'_>>,
         terminal: &mut Terminal,
     ) -> Result<(), CommandError> {
-        if services.is_empty() {
-            return Ok(());
-        }
         let names: Vec<&str> = services.iter().map(ServiceName::as_str).collect();
         terminal.note(&format!("Rebuilding {}", names.join(", ")));
         let store = Store::open(&self.context.roots().images())?;
