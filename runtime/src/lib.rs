@@ -23,4 +23,4 @@ pub mod pty;
 pub mod seccomp;
 pub mod spec;
 
-pub use init::{owner, view};
+pub use init::{owner, renew, view};

@@ -19,6 +19,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("live_limits_and_manners_are_changed_without_a_restart", manners),
         Scenario::plain("live_ports_are_published_and_taken_back_without_a_restart", ports),
         Scenario::plain("live_networks_are_joined_and_left_without_a_restart", networks),
+        Scenario::plain("live_configs_and_secrets_are_replaced_without_a_restart", granted),
         Scenario::plain("live_changes_that_are_cut_off_are_made_again", cut_off),
     ]
 }
@@ -126,6 +127,58 @@ fn manners(stage: &Stage) -> Verdict {
     stage.compose(["up", "--detach", "--force-recreate", "--timeout", "0"]).success()?;
     assert_ne!(stage.field("web", "ID")?, before);
     stage.compose(["down", "--timeout", "0"]).success()?;
+    Ok(())
+}
+
+fn granted(stage: &Stage) -> Verdict {
+    base(stage)?;
+    let file = |content: &str, how: &str| {
+        let text = format!(
+            "services:\n  web:\n    image: base\n    init: false\n    command: sleep 600\n    stop_grace_period: 0s\n    \
+             configs: [{{source: app, target: /etc/app.conf{how}}}]\n    secrets: [key]\n\
+             configs: {{app: {{content: {content}}}}}\nsecrets: {{key: {{file: key}}}}\n"
+        );
+        stage.file("compose.yaml", &text)
+    };
+    let is = |conf: &str, key: &str, look: &str| -> Verdict {
+        let words = "cat /etc/app.conf /run/secrets/key; stat -c '%u %a' /etc/app.conf";
+        let said = stage.compose(["exec", "-T", "web", "sh", "-c", words]).success()?.stdout;
+        assert_eq!(said, format!("{conf}{key}{look}\n"));
+        Ok(())
+    };
+    file("one", "")?;
+    stage.file("key", "KEY")?;
+    up(stage)?;
+    is("one", "KEY", "0 444")?;
+    file("two", "")?;
+    up_live(stage, "web", "configs.app")?;
+    is("two", "KEY", "0 444")?;
+    // Another file in the place of the secret: the container has the old one until it is given the new one.
+    stage.file("saved", "NEW")?;
+    fs::rename(stage.folder.join("saved"), stage.folder.join("key"))?;
+    up_live(stage, "web", "secrets.key.content")?;
+    is("two", "NEW", "0 444")?;
+    file("three", ", uid: '1000', mode: 0440")?;
+    up_live(stage, "web", "configs, configs.app")?;
+    is("three", "NEW", "1000 440")?;
+    // The next start finds the same, and what does not run is changed as well.
+    stage.compose(["restart"]).success()?;
+    is("three", "NEW", "1000 440")?;
+    stage.compose(["stop"]).success()?;
+    let before = stage.field("web", "ID")?;
+    file("four", ", mode: 0400")?;
+    up(stage)?;
+    assert_eq!(stage.field("web", "ID")?, before);
+    is("four", "NEW", "0 400")?;
+    // A container that has moved the place keeps what it has, and is told of.
+    let moves = "mv /run/secrets /run/moved && mkdir /run/secrets";
+    stage.compose(["exec", "-T", "web", "sh", "-c", moves]).success()?;
+    stage.file("key", "LAST")?;
+    stage.compose(["up", "--detach"]).code(1)?.complains("/run/secrets/key")?;
+    stage.compose(["up", "--detach", "--force-recreate"]).success()?;
+    assert_ne!(stage.field("web", "ID")?, before);
+    is("four", "LAST", "0 400")?;
+    stage.compose(["down"]).success()?;
     Ok(())
 }
 

@@ -15,6 +15,8 @@ const BOUND: Duration = Duration::from_secs(60);
 pub(super) fn all() -> Vec<Scenario> {
     vec![
         Scenario::plain("watch_syncs_into_an_image_with_nothing_in_it", syncs),
+        Scenario::plain("watch_takes_in_a_burst_of_files", bursts),
+        Scenario::plain("watch_reads_the_old_name_of_develop", reads_old_names),
         Scenario::plain("watch_restarts_runs_and_rebuilds", acts),
         Scenario::plain("watch_corrects_what_a_mistake_has_ended", corrects),
         Scenario::plain("watch_follows_the_compose_file", follows),
@@ -106,6 +108,59 @@ fn syncs(stage: &Stage) -> Verdict {
     end(watch)?;
     stage.compose(["down"]).success()?;
     stage.check_nothing_left()
+}
+
+/// Hundreds of files, some of them written again or taken away while the first are under way.
+fn bursts(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  web:\n    image: base\n    command: sleep 600\n    stop_grace_period: 0s\n    \
+         develop: {watch: [{action: sync, path: src, target: /app}]}\n",
+    )?;
+    stage.file("src/first", "")?;
+    let watch = begin(stage, &["watch"], "web")?;
+    for turn in ["one", "two"] {
+        save(stage, "src/first", turn)?;
+        expect(stage, "web", &["cat", "/app/first"], turn)?;
+        for file in 0..300 {
+            stage.file(&format!("src/file{file}"), turn)?;
+            if file % 50 == 49 {
+                stage.file("src/file0", &format!("{turn} {file}"))?;
+                fs::remove_file(stage.folder.join(format!("src/file{file}")))?;
+            }
+        }
+        let count = ["sh", "-c", &format!("grep -l '^{turn}' /app/file* | wc -l")];
+        expect(stage, "web", &count, "294")?;
+        expect(stage, "web", &["cat", "/app/file0"], &format!("{turn} 299"))?;
+    }
+    expect(stage, "web", &["find", "/app", "-name", ".*"], "")?;
+    end(watch)?;
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn reads_old_names(stage: &Stage) -> Verdict {
+    base(stage)?;
+    let rule = |rule: &str| {
+        let text = format!(
+            "services:\n  web:\n    image: base\n    command: sleep 600\n    stop_grace_period: 0s\n    x-develop: {{watch: [{rule}]}}\n"
+        );
+        stage.file("compose.yaml", &text)
+    };
+    rule("{path: src, action: sync}")?;
+    stage.compose(["up", "--detach"]).code(1)?.complains("the rule has no `target`")?;
+    rule("{path: src, action: sync, target: /app, x-initialSync: true}")?;
+    stage.file("src/page", "one")?;
+    let printed = stage.compose(["config"]).success()?.says("x-develop:")?;
+    printed.complains("`x-develop` is the old name of `develop`")?;
+    let watch = begin(stage, &["watch"], "web")?;
+    expect(stage, "web", &["cat", "/app/page"], "one")?;
+    save(stage, "src/page", "two")?;
+    expect(stage, "web", &["cat", "/app/page"], "two")?;
+    end(watch)?;
+    stage.compose(["down"]).success()?;
+    Ok(())
 }
 
 fn acts(stage: &Stage) -> Verdict {
@@ -215,8 +270,9 @@ fn follows(stage: &Stage) -> Verdict {
     expect(stage, "web", &["sh", "-c", "echo $COLOUR"], "green")?;
     stage.file("site.new", "two")?;
     fs::rename(stage.folder.join("site.new"), stage.folder.join("site.conf"))?;
-    anew("the content of a config")?;
+    // A config is replaced while it runs.
     expect(stage, "web", &["cat", "/site"], "two")?;
+    assert_eq!(stage.field("web", "ID")?, web);
     // A service comes and goes; the others stay.
     let more = "  extra:\n    image: base\n    command: sleep 600\n    stop_grace_period: 0s\n";
     stage.file("compose.yaml", &text("    labels: {a: b}\n", more))?;

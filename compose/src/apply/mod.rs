@@ -20,6 +20,7 @@ mod mounts;
 mod network;
 mod pre_start;
 mod ready;
+mod regrant;
 mod removal;
 mod run;
 mod step;

@@ -162,19 +162,29 @@ impl Sources<'_> {
         for tmpfs in &self.service.tmpfs {
             add_tmpfs(&tmpfs.target, false, &tmpfs.options, &mut mounts);
         }
-        for grant in &self.service.secrets {
-            let secret = &self.project.secrets[&grant.source];
-            self.grant(grant, &secret.source, &mut mounts)?;
-        }
-        for grant in &self.service.configs {
-            let config = &self.project.configs[&grant.source];
-            self.grant(grant, &config.source, &mut mounts)?;
-        }
+        self.granted(&mut mounts)?;
         for (from, other) in self.others {
             self.taken_over(from, other, &mut mounts)?;
         }
         self.volumes_of_image(&mut mounts)?;
         Ok(mounts)
+    }
+
+    /// Makes the secrets and configs ready.
+    ///
+    /// # Errors
+    ///
+    /// The first one that cannot be.
+    pub fn granted(&self, mounts: &mut Mounts) -> Result<(), MountError> {
+        for grant in &self.service.secrets {
+            let secret = &self.project.secrets[&grant.source];
+            self.grant(grant, &secret.source, mounts)?;
+        }
+        for grant in &self.service.configs {
+            let config = &self.project.configs[&grant.source];
+            self.grant(grant, &config.source, mounts)?;
+        }
+        Ok(())
     }
 
     /// The three files that say who and where the container is; not in the record, like Docker's.
@@ -340,8 +350,11 @@ impl Sources<'_> {
         };
         let file = self.copied(grant, mounts)?;
         let failed = |source| MountError::Grant { target: target.clone(), source };
-        fs::write(&file, content).map_err(failed)?;
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).map_err(failed)?;
+        // Beside its place first: a container that exists may be started at any time, and reads it whole.
+        let beside = file.with_extension("new");
+        fs::write(&beside, content).map_err(failed)?;
+        fs::set_permissions(&beside, fs::Permissions::from_mode(0o400)).map_err(failed)?;
+        fs::rename(&beside, &file).map_err(failed)?;
         // Not in the record: it is the container's own, and nobody's with `volumes_from`.
         mounts.wishes.push(MountWish::Bind(bind_grant(target, &file)));
         Ok(())

@@ -11,6 +11,7 @@ use runtime::launch::Launch;
 
 use super::container::{self, CreateError, Parts};
 use super::endpoint::{self, EndpointError};
+use super::regrant::{self, Regrant, RegrantError};
 use super::run::Walk;
 use super::wishes;
 use crate::event::Change;
@@ -38,6 +39,9 @@ pub enum UpdateError {
     /// What is wanted cannot be.
     #[error(transparent)]
     Wish(#[from] CreateError),
+    /// Its secrets and configs.
+    #[error(transparent)]
+    Regrant(#[from] RegrantError),
     /// Its limits.
     #[error("cannot set its limits")]
     Limits(#[from] CgroupError),
@@ -80,6 +84,9 @@ pub async fn update(
     if wanted.start.limits != start.limits && live.is_running() {
         limit(live, &wanted.start.limits, start.oom_kill_disable)?;
     }
+    if let Some(regrant) = &wanted.regrant {
+        regrant.carry_out(live)?;
+    }
     move_networks(walk, live, update, &wanted.start.network)?;
     if wanted.record.ports != record.ports {
         publish::change(supervisor, live, &wanted.record.ports).await?;
@@ -99,6 +106,8 @@ pub async fn update(
 struct Wanted {
     record: ContainerRecord,
     start: StartRecord,
+    /// Its secrets and configs, if they are others.
+    regrant: Option<Regrant>,
 }
 
 fn wanted(
@@ -123,6 +132,10 @@ fn wanted(
         joins: Vec::new(),
     };
     let network = container::network_start(walk, project, &create, &record.id, &record.joins)?;
+    let regrant = regrant::is_asked_for(&update.keys)
+        .then(|| regrant::prepare(walk, live, (project, service), &image, &update.keys))
+        .transpose()?;
+    let mounts = regrant.as_ref().map_or(&record.mounts, |regrant| &regrant.records);
     let renewed = container::record(Parts {
         project,
         service,
@@ -130,7 +143,7 @@ fn wanted(
         create: &create,
         id: &record.id,
         command: record.command.clone(),
-        mounts: record.mounts.clone(),
+        mounts: mounts.clone(),
         joins: record.joins.clone(),
         network: &network,
     });
@@ -146,6 +159,7 @@ fn wanted(
             network,
             ..(*start).clone()
         },
+        regrant,
     })
 }
 
@@ -242,7 +256,7 @@ fn rename(supervisor: &Supervisor, live: &Live, wanted: &Place) -> Result<(), Up
 
 /// Writes down what the container is, with its networks as they have become.
 fn write_down(supervisor: &Supervisor, live: &Live, wanted: Wanted) -> Result<(), UpdateError> {
-    let Wanted { mut record, mut start } = wanted;
+    let Wanted { mut record, mut start, regrant: _ } = wanted;
     start.network = live.network.borrow().clone();
     let known = live.record();
     let is_wanted = |network: &str| record.networks.iter().any(|one| one.network == network);

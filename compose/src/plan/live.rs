@@ -1,15 +1,18 @@
 //! What of a container is changed while it runs, and what makes it anew.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use super::resource::{Need, Resources};
 use super::service::Wish;
 use super::{Cause, Named};
 use crate::hash::{Change, Definition};
-use crate::model::{Attachment, DEFAULT_STOP_GRACE, Expose, Networking, Port, Service};
+use crate::model::{
+    Attachment, ConfigKey, DEFAULT_STOP_GRACE, Expose, Grant, Networking, Port, SecretKey, Service,
+};
 use crate::observe::Observed;
-use crate::record::{Container, ContainerRecord};
+use crate::record::{Container, ContainerRecord, Join, JoinKind};
 
 /// The port on which names are answered inside of a container.
 const DNS_PORT: u16 = 53;
@@ -128,8 +131,26 @@ impl<'c> Comparison<'c> {
             "expose" => !self.answers_names_itself(),
             "ports" => !self.answers_names_itself() && self.ports_are_free(),
             "networks" => self.moves(),
+            _ if of_grants(key) => self.grants_stay(),
             _ => false,
         }
+    }
+
+    /// Whether its secrets and configs are at the places at which they were: what is mounted there can be replaced, unless
+    /// another container has it as well (`volumes_from`).
+    fn grants_stay(&self) -> bool {
+        let service = self.wish.service;
+        let (secrets, configs): (Vec<Grant<SecretKey>>, Vec<Grant<ConfigKey>>) =
+            (self.before.value("secrets"), self.before.value("configs"));
+        let before = granted_places(&secrets, &configs);
+        let after = granted_places(&service.secrets, &service.configs);
+        let is_alone = |place: &&Path| !service.mounts.iter().any(|mount| mount.target == *place);
+        let id = &self.have.record.id;
+        let takes = |join: &Join| join.kind == JoinKind::Volumes && join.container == *id;
+        after.len() == service.secrets.len() + service.configs.len()
+            && before == after
+            && after.iter().all(is_alone)
+            && !self.others().any(|other| other.record.joins.iter().any(takes))
     }
 
     /// Whether the container listens, now or then, where its names are answered.
@@ -211,6 +232,21 @@ impl<'c> Comparison<'c> {
         let key = "stop_grace_period".to_owned();
         (old != new).then(|| Change { key, old: words(old), new: words(new) })
     }
+}
+
+/// Whether `key` is about secrets or configs, or about one of them.
+fn of_grants(key: &str) -> bool {
+    let kind = key.split('.').next();
+    matches!(kind, Some("secrets" | "configs"))
+}
+
+/// Where secrets and configs are in the container.
+fn granted_places<'g>(
+    secrets: &'g [Grant<SecretKey>],
+    configs: &'g [Grant<ConfigKey>],
+) -> BTreeSet<&'g Path> {
+    let secrets = secrets.iter().map(|grant| grant.target.as_path());
+    secrets.chain(configs.iter().map(|grant| grant.target.as_path())).collect()
 }
 
 /// Whether labels of the container are written with its log lines.

@@ -87,7 +87,8 @@ impl Rule {
         let bad = |source| RuleError::Pattern { service: service.name.clone(), source };
         let WatchRule { path, action, target, ignore, include, exec, initial_sync } = rule;
         let patterns = PASSING.into_iter().chain(ignore.iter().map(String::as_str));
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        let path = project.join(path);
+        let path = fs::canonicalize(&path).unwrap_or(path);
         let project = fs::canonicalize(project).unwrap_or_else(|_| project.to_owned());
         let git = GitIgnore::around(&path, &project);
         Ok(Self {

@@ -48,7 +48,8 @@ pub(super) fn copy(stage: &mut Stage) -> Result<(), StepError> {
     Ok(())
 }
 
-fn copy_one(
+/// Copies one file into `memory`.
+pub(super) fn copy_one(
     source: &OwnedFd,
     memory: &OwnedFd,
     name: &str,
@@ -73,12 +74,21 @@ pub(super) fn give(stage: &mut Stage) -> Result<(), StepError> {
     }
     let user = identity::look_up_in(root_of(stage)?, &stage.entry.process)?;
     for (granted, copy) in stage.launch.grants.files.iter().zip(copies) {
-        let owner = Uid::from_raw(granted.uid.unwrap_or(user.user));
-        let group = Gid::from_raw(granted.gid.unwrap_or(user.group));
-        let what = || format!("the owner of {}", granted.target.display());
-        rustix::fs::fchown(&copy, Some(owner), Some(group)).attempt(what)?;
-        // A change of the owner takes set-user-id bits away.
-        rustix::fs::fchmod(&copy, Mode::from_raw_mode(granted.mode)).attempt(what)?;
+        own(&copy, granted, (user.user, user.group))?;
     }
     Ok(())
+}
+
+/// Gives a copy to its owner: the user of the container where nothing else is said.
+pub(super) fn own(
+    copy: &OwnedFd,
+    granted: &GrantedFile,
+    (user, group): (u32, u32),
+) -> Result<(), StepError> {
+    let owner = Uid::from_raw(granted.uid.unwrap_or(user));
+    let group = Gid::from_raw(granted.gid.unwrap_or(group));
+    let what = || format!("the owner of {}", granted.target.display());
+    rustix::fs::fchown(copy, Some(owner), Some(group)).attempt(what)?;
+    // A change of the owner takes set-user-id bits away.
+    rustix::fs::fchmod(copy, Mode::from_raw_mode(granted.mode)).attempt(what)
 }

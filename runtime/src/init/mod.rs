@@ -21,6 +21,7 @@ mod mounts;
 mod options;
 mod paths;
 mod program;
+mod renew;
 mod rootfs;
 mod session;
 mod stage;
@@ -38,6 +39,7 @@ use crate::launch::{Launch, NamespaceKind, Upper};
 
 pub(crate) use entry::Standard;
 pub use identity::owner;
+pub use renew::renew;
 pub use view::view;
 
 /// What the exit code of a child is that has reported its failure; nobody looks at it.

@@ -368,8 +368,41 @@ fn rest(fields: &mut Fields<'_, '_>, service: &mut Service) {
             ExternalLink { container: container.to_owned(), alias }
         })
         .collect();
-    let rules = fields.inner("develop").items("watch");
-    service.watch = rules.iter().map(|node| watch(fields, node)).collect();
+    service.watch = watch_rules(fields);
+}
+
+/// The rules of `develop`, or of its old name where that is the only one.
+///
+/// An extension is not checked with the rest of the file, so what a rule must have is looked at here.
+fn watch_rules(fields: &mut Fields<'_, '_>) -> Vec<WatchRule> {
+    let legacy = match fields.get("develop") {
+        Some(_) => None,
+        None => fields.get("x-develop"),
+    };
+    let Some(node) = legacy else {
+        let rules = fields.inner("develop").items("watch");
+        return rules.iter().map(|node| watch(fields, node)).collect();
+    };
+    fields
+        .report
+        .warning(node.span, "`x-develop` is the old name of `develop`")
+        .help("call it `develop`");
+    let rules = node.get("watch").map(Node::items).unwrap_or_default();
+    for rule in rules {
+        let text = |key| rule.get(key).and_then(Node::as_str).unwrap_or_default();
+        let missing = match text("action") {
+            "rebuild" | "restart" => ["path"].iter().find(|key| text(key).is_empty()),
+            "sync" | "sync+restart" | "sync+exec" => {
+                ["path", "target"].iter().find(|key| text(key).is_empty())
+            }
+            _ => Some(&"action"),
+        };
+        if let Some(key) = missing {
+            let message = format!("the rule has no `{key}` that can be used");
+            fields.refuse(rule.span, message, "write it as one of `develop.watch`");
+        }
+    }
+    rules.iter().map(|node| watch(fields, node)).collect()
 }
 
 fn split_alias(text: &str) -> (&str, Option<String>) {
@@ -439,7 +472,7 @@ fn watch(fields: &mut Fields<'_, '_>, node: &Node) -> WatchRule {
         target: rule.path("target"),
         ignore: rule.texts("ignore"),
         include: rule.texts("include"),
-        initial_sync: rule.flag("initial_sync"),
+        initial_sync: rule.flag("initial_sync") || rule.flag("x-initialSync"),
         exec: exec.map(|node| hook(fields, node)),
     }
 }

@@ -36,6 +36,7 @@ fn service(position: usize) -> impl Strategy<Value = String> {
             "label=1",
             "memory=64",
             "grace=1",
+            "config=a",
             "always",
             "check",
             "first",

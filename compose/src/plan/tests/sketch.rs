@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    Attachment, Dependency, DependencyCondition, Deploy, Mount, MountKind, Network, Networking,
-    Port, PortMode, PortRange, PreStart, Project, Protocol, Published, RestartPolicy,
+    Attachment, Dependency, DependencyCondition, Deploy, Grant, Mount, MountKind, Network,
+    Networking, Port, PortMode, PortRange, PreStart, Project, Protocol, Published, RestartPolicy,
     RolloutConfig, RolloutOrder, Service, ServiceName, Volume, VolumeSource,
 };
 
@@ -32,6 +32,7 @@ use crate::model::{
 /// | `alias=name` | is found by this name on all of its networks named before |
 /// | `at=10.0.0.7` | has this address on all of them |
 /// | `first` | starts its new containers before the old ones stop |
+/// | `config=a`, `secret=a` | has the file `/config`, `/secret` from this one |
 /// | `always` | `restart: always` |
 /// | `hook`, `each` | has a `pre_start` hook, one for each replica |
 pub(super) fn project(text: &str) -> Project {
@@ -106,6 +107,8 @@ fn describe(service: &mut Service, word: &str) {
                 place.ipv4 = Some(address.parse().unwrap());
             }
         }
+        Some(("config", source)) => service.configs.push(grant(source, "/config")),
+        Some(("secret", source)) => service.secrets.push(grant(source, "/secret")),
         Some(("env", value)) => {
             service.environment.insert("VALUE".to_owned(), Some(value.to_owned()));
         }
@@ -132,6 +135,10 @@ fn describe(service: &mut Service, word: &str) {
             None => depend(service, word),
         },
     }
+}
+
+fn grant<K: FromStr>(source: &str, target: &str) -> Grant<K> {
+    Grant { source: name(source), target: target.into(), uid: None, gid: None, mode: None }
 }
 
 fn attach(service: &mut Service, network: &str) {

@@ -48,7 +48,7 @@ fn check(case: &str, before: &str, after: &str, options: &UpOptions, expected: &
 #[test]
 fn up_changes_what_the_file_changes() {
     #[rustfmt::skip]
-    let table: [(&str, &str, &str, &[&str]); 25] = [
+    let table: [(&str, &str, &str, &[&str]); 27] = [
         ("hooks run before the first start, and before each", "", "web x2 hook each", &[
             "#1 create network default (missing) after {}",
             "#2 create web-1 (missing) after {}",
@@ -163,6 +163,15 @@ fn up_changes_what_the_file_changes() {
             "#2 stop web-1 (environment.VALUE changed) after {1}",
             "#3 remove web-1 (environment.VALUE changed) after {2}",
             "#4 start web-1 (environment.VALUE changed) after {1, 2}",
+        ]),
+        ("configs and secrets are replaced at their places", "web config=a secret=a", "web config=b secret=a", &[
+            "#1 update configs of web-1 live (configs changed) after {}",
+        ]),
+        ("at other places they are those of a new container", "web config=a", "web config=a secret=a", &[
+            "#1 create web-1 (secrets changed) after {}",
+            "#2 stop web-1 (secrets changed) after {1}",
+            "#3 remove web-1 (secrets changed) after {2}",
+            "#4 start web-1 (secrets changed) after {1, 2}",
         ]),
         ("networks are joined when they are there and left before they go", "web net=front", "web net=back alias=x", &[
             "#1 create network back (missing) after {}",
