@@ -1,8 +1,9 @@
 //! The merged document: everything that the files say, in the long form, before it is typed.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::rc::Rc;
 
 use serde_json::Value as Json;
 
@@ -26,7 +27,7 @@ use super::{LoadOptions, Loaded, Skip, check, complete, env_file, normalize, res
 /// Everything that the files of a project say, merged and in the long form.
 #[derive(Debug)]
 pub struct Document {
-    report: Mutex<Report>,
+    pub(super) report: RefCell<Report>,
     pub(super) tree: Node,
     pub(super) disabled: Map,
     pub(super) name: String,
@@ -61,7 +62,7 @@ impl Document {
         if !report.has_errors()
             && let Some(document) = document
         {
-            return Ok(Self { report: Mutex::new(report), ..document });
+            return Ok(Self { report: RefCell::new(report), ..document });
         }
         if let Some(document) = document {
             // What one phase finds does not hide what the next one would.
@@ -72,21 +73,15 @@ impl Document {
 
     /// What would keep the project from starting, although the document is well-formed.
     pub fn doubts(&self) -> Vec<Diagnostic> {
-        let mut report = self.report().scratch();
+        let mut report = self.report.borrow().scratch();
         resolve::check(&mut report, self);
         report.into_diagnostics()
     }
 
     /// What is odd about the files.
     pub fn warnings(&self) -> Vec<Diagnostic> {
-        let mut report = self.report();
-        let kept = report.scratch();
-        std::mem::replace(&mut *report, kept).into_diagnostics()
-    }
-
-    /// What is known about the files. Whoever panicked with it in hand has only added to it.
-    pub(super) fn report(&self) -> MutexGuard<'_, Report> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+        let kept = self.report.borrow().scratch();
+        self.report.replace(kept).into_diagnostics()
     }
 
     /// The name of the project.
@@ -239,7 +234,7 @@ fn read(report: &mut Report, options: &LoadOptions) -> Option<Document> {
     let Located { files, project_dir, environment, .. } = &located;
     let scope = Scope {
         dir: project_dir.clone(),
-        environment: Arc::new(environment.clone()),
+        environment: Rc::new(environment.clone()),
         chain: Vec::new(),
     };
     let mut reader = reader(report, options, &located);
@@ -264,7 +259,7 @@ fn read(report: &mut Report, options: &LoadOptions) -> Option<Document> {
     check::values(report, &tree);
     let disabled = finish(report, options, &mut tree, &located, &name);
     Some(Document {
-        report: Mutex::default(),
+        report: RefCell::default(),
         tree,
         disabled,
         name,

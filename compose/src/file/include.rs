@@ -1,7 +1,7 @@
 //! `include`: whole compose applications inside of another one.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::canonical;
 use super::complete;
@@ -142,7 +142,7 @@ fn environment(
     files: &[(String, Span)],
     dir: &Path,
     scope: &Scope,
-) -> Arc<Environment> {
+) -> Rc<Environment> {
     let mut found = Environment::default();
     let own = dir.join(".env");
     if item.get("env_file").is_none() && own.is_file() {
@@ -170,7 +170,7 @@ fn environment(
     }
     let mut environment = (*scope.environment).clone();
     environment.complete(found);
-    Arc::new(environment)
+    Rc::new(environment)
 }
 
 /// Two applications may name the same thing only if they say the same about it.

@@ -1,7 +1,7 @@
 //! A compose file as a tree in which everything knows where it was written.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::source::Span;
 
@@ -20,9 +20,9 @@ pub(crate) enum Value {
     Bool(bool),
     Int(i128),
     Float(f64),
-    Text(Arc<str>),
+    Text(Rc<str>),
     /// A date, which no attribute of a compose file may be.
-    Time(Arc<str>),
+    Time(Rc<str>),
     List(Vec<Node>),
     Map(Map),
 }
@@ -45,10 +45,10 @@ pub(crate) enum Tag {
 /// at each; only large ones (thousands of services) have an index.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Map {
-    entries: Vec<(Arc<str>, Entry)>,
+    entries: Vec<(Rc<str>, Entry)>,
     /// The places of the keys, once there are more than [`Map::SMALL`].
     #[expect(clippy::box_collection, reason = "every node has room for a map, few maps are large")]
-    index: Option<Box<HashMap<Arc<str>, usize>>>,
+    index: Option<Box<HashMap<Rc<str>, usize>>>,
 }
 
 /// The value of a key, and where the key was written.
@@ -63,7 +63,7 @@ impl Node {
         Self { value, span, tag: Tag::None }
     }
 
-    pub(crate) fn text(text: impl Into<Arc<str>>, span: Span) -> Self {
+    pub(crate) fn text(text: impl Into<Rc<str>>, span: Span) -> Self {
         Self::new(Value::Text(text.into()), span)
     }
 
@@ -138,7 +138,7 @@ impl Node {
     }
 
     /// The entries of a mapping; nothing for everything else.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Rc<str>, &Entry)> {
         self.as_map().into_iter().flat_map(Map::iter)
     }
 
@@ -223,7 +223,7 @@ impl Map {
     }
 
     /// Puts `node` at `key`, in the place of what is there.
-    pub(crate) fn insert(&mut self, key: impl Into<Arc<str>>, key_span: Span, node: Node) {
+    pub(crate) fn insert(&mut self, key: impl Into<Rc<str>>, key_span: Span, node: Node) {
         let key = key.into();
         match self.position(&key) {
             Some(at) => self.entries[at].1 = Entry { key: key_span, node },
@@ -232,7 +232,7 @@ impl Map {
     }
 
     /// Puts `node` at `key`, which is known not to be there.
-    pub(crate) fn add(&mut self, key: Arc<str>, key_span: Span, node: Node) {
+    pub(crate) fn add(&mut self, key: Rc<str>, key_span: Span, node: Node) {
         self.entries.push((key.clone(), Entry { key: key_span, node }));
         match &mut self.index {
             Some(index) => {
@@ -255,11 +255,11 @@ impl Map {
         Some(entry)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Rc<str>, &Entry)> {
         self.entries.iter().map(|(key, entry)| (key, entry))
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&Arc<str>, &mut Entry)> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&Rc<str>, &mut Entry)> {
         self.entries.iter_mut().map(|(key, entry)| (&*key, entry))
     }
 
@@ -277,8 +277,8 @@ impl Map {
 }
 
 impl IntoIterator for Map {
-    type Item = (Arc<str>, Entry);
-    type IntoIter = std::vec::IntoIter<(Arc<str>, Entry)>;
+    type Item = (Rc<str>, Entry);
+    type IntoIter = std::vec::IntoIter<(Rc<str>, Entry)>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.entries.into_iter()

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::canonical::{self, Variables};
 use super::environment::Environment;
@@ -26,9 +26,9 @@ pub(super) struct Reader<'r> {
     pub(super) home: Option<PathBuf>,
     pub(super) remotes: Remotes,
     /// The services of files that are extended, as they were written.
-    pub(super) extended: HashMap<PathBuf, Option<Arc<Extended>>>,
+    pub(super) extended: HashMap<PathBuf, Option<Rc<Extended>>>,
     /// Services whose `extends` goes in a circle.
-    pub(super) circular: HashSet<(PathBuf, Arc<str>)>,
+    pub(super) circular: HashSet<(PathBuf, Rc<str>)>,
     /// Documents that were read before they were needed.
     pub(super) ahead: HashMap<PathBuf, Vec<Node>>,
 }
@@ -47,7 +47,7 @@ pub(super) struct Scope {
     /// Against this directory paths are resolved.
     pub(super) dir: PathBuf,
     /// The variables.
-    pub(super) environment: Arc<Environment>,
+    pub(super) environment: Rc<Environment>,
     /// The files that led here through `include`, the first first.
     pub(super) chain: Vec<PathBuf>,
 }

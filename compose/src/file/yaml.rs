@@ -1,7 +1,7 @@
 //! YAML text to trees: anchors, merge keys, tags, duplicate keys and limits.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use base64::Engine as _;
 use granit_parser::{Event, Parser, ScalarStyle, StructureStyle, Tag as YamlTag};
@@ -68,7 +68,7 @@ enum Content {
     Map {
         map: Map,
         /// The key that waits for its value.
-        key: Option<(Arc<str>, Span)>,
+        key: Option<(Rc<str>, Span)>,
         /// Maps named by `<<`, in order, and where.
         merged: Vec<Map>,
         merge_key: Option<Span>,
@@ -90,7 +90,7 @@ struct Reader<'r> {
     report: &'r mut Report,
     file: FileId,
     /// Finished anchors with their number of nodes.
-    anchors: HashMap<usize, (Arc<Node>, usize)>,
+    anchors: HashMap<usize, (Rc<Node>, usize)>,
     open: Vec<Open>,
     documents: Vec<Node>,
     /// Nodes that aliases of this document have stood for.
@@ -259,7 +259,7 @@ impl Reader<'_> {
         let span = node.span;
         if anchor != 0 {
             let count = node.count();
-            self.anchors.insert(anchor, (Arc::new(node.clone()), count));
+            self.anchors.insert(anchor, (Rc::new(node.clone()), count));
         }
         self.place_node(node, span, style);
     }
@@ -277,7 +277,7 @@ impl Reader<'_> {
 
     fn key(&mut self, node: Node, span: Span, style: ScalarStyle) {
         let merge = style == ScalarStyle::Plain && node.as_str() == Some("<<");
-        let name: Arc<str> = match &node.value {
+        let name: Rc<str> = match &node.value {
             Value::Text(text) => text.clone(),
             Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Time(_) => {
                 let written = self.report.sources.slice(span).to_owned();
@@ -309,7 +309,7 @@ impl Reader<'_> {
         }
     }
 
-    fn entry(&mut self, name: Arc<str>, key_span: Span, node: Node, span: Span) {
+    fn entry(&mut self, name: Rc<str>, key_span: Span, node: Node, span: Span) {
         let Some(Open { content: Content::Map { map, merged, merge_key, .. }, .. }) =
             self.open.last_mut()
         else {

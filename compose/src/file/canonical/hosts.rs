@@ -1,6 +1,6 @@
 //! `extra_hosts` and `build.ssh`.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crate::file::node::{Map, Node, Value};
 use crate::file::schema::Shape;
@@ -56,7 +56,7 @@ impl Checker<'_> {
         Some(Node::list(lines, span))
     }
 
-    fn addresses(&mut self, host: &Arc<str>, addresses: Vec<Node>) -> Vec<Node> {
+    fn addresses(&mut self, host: &Rc<str>, addresses: Vec<Node>) -> Vec<Node> {
         let addresses = self.items(addresses, &Shape::Text);
         addresses
             .into_iter()
