@@ -368,7 +368,7 @@ fn deploy(report: &mut Report, service: &Node) {
 #[expect(clippy::cast_precision_loss, reason = "compared with one another only")]
 fn number(node: &Node) -> Option<f64> {
     match node.value {
-        Value::Int(number) => Some(number as f64),
+        Value::Int(number) => Some(number.get() as f64),
         Value::Float(number) => Some(number),
         _ => None,
     }

@@ -102,7 +102,7 @@ pub(super) fn defaults(project: &mut Node, variables: Variables) {
 
 fn service_defaults(service: &mut Map, variables: Variables) {
     let all = match variables {
-        Variables::FilledIn => Value::Int(-1),
+        Variables::FilledIn => Value::int(-1),
         Variables::Kept => Value::Text("all".into()),
     };
     let count_default = |request: &mut Node| count_default(request, all.clone());

@@ -79,9 +79,9 @@ impl Renderer {
             }
             (Shape::Ssh, Value::Map(keys)) => ssh(keys),
             (Shape::Bytes | Shape::BytesText, Value::Int(bytes)) => {
-                Printed::from(bytes.to_string())
+                Printed::from(bytes.get().to_string())
             }
-            (Shape::Mode, Value::Int(mode)) => Printed::from(format!("0{mode:03o}")),
+            (Shape::Mode, Value::Int(mode)) => Printed::from(format!("0{:03o}", mode.get())),
             (Shape::Number, Value::Int(_) | Value::Float(_)) => self.number(node),
             (Shape::Ulimit, Value::Map(entries)) => {
                 let keys = ["soft", "hard"].into_iter();
@@ -159,7 +159,7 @@ impl Renderer {
         match &node.value {
             Value::Null => Printed::Null,
             Value::Bool(flag) => Printed::Bool(*flag),
-            Value::Int(number) => integer(*number),
+            Value::Int(number) => integer(number.get()),
             Value::Float(number) => {
                 Number::from_f64(*number).map_or(Printed::Null, Printed::Number)
             }

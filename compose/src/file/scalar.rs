@@ -32,7 +32,7 @@ fn special(text: &str) -> Option<Value> {
             _ if is_timestamp(text) => Some(Value::Time(text.into())),
             _ => {
                 let digits = text.replace('_', "");
-                integer(&digits).map(Value::Int).or_else(|| float(&digits).map(Value::Float))
+                integer(&digits).map(Value::int).or_else(|| float(&digits).map(Value::Float))
             }
         },
         _ => None,
@@ -141,7 +141,7 @@ mod tests {
         match resolve(text) {
             Value::Null => "null".into(),
             Value::Bool(flag) => format!("bool {flag}"),
-            Value::Int(number) => format!("int {number}"),
+            Value::Int(number) => format!("int {}", number.get()),
             Value::Float(number) => format!("float {}", go_float(number)),
             Value::Text(text) => format!("text {text}"),
             Value::Time(text) => format!("time {text}"),

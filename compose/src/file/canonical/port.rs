@@ -62,7 +62,7 @@ impl Checker<'_> {
                 return;
             }
             Value::Text(text) => text.to_string(),
-            Value::Int(number) => number.to_string(),
+            Value::Int(number) => number.get().to_string(),
             Value::Float(_) => self.report.sources.slice(item.span).to_owned(),
             _ => {
                 self.wrong_type(&item, "a number, a string like `8080:80`, or a mapping");
@@ -192,7 +192,7 @@ impl ShortPort {
         if let Some(ip) = &self.host_ip {
             port.set("host_ip", Node::text(ip.as_str(), span));
         }
-        port.set("target", Node::new(Value::Int(i128::from(target)), span));
+        port.set("target", Node::int(i128::from(target), span));
         if let Some(published) = self.published {
             let text = if self.target.first == self.target.last {
                 published.to_string()
@@ -210,7 +210,7 @@ impl ShortPort {
 pub(crate) fn key(port: &Node) -> String {
     let text = |name: &str, default: &str| match port.get(name).map(|node| &node.value) {
         Some(Value::Text(text)) => text.to_string(),
-        Some(Value::Int(number)) => number.to_string(),
+        Some(Value::Int(number)) => number.get().to_string(),
         _ => default.to_owned(),
     };
     if let Some(text) = port.as_str() {

@@ -30,14 +30,14 @@ impl Checker<'_> {
             (Shape::Bounded(least, most), value) => {
                 let number = self.integer(&node, value, shape)?;
                 self.bounds(&node, number, (*least, *most));
-                Value::Int(number)
+                Value::int(number)
             }
             (Shape::Flag | Shape::External, Value::Bool(_)) => return Some(node),
             (Shape::Flag | Shape::External, Value::Text(text)) => {
                 Value::Bool(self.flag(&node, text)?)
             }
             (Shape::Integer | Shape::Ulimit, value) => {
-                Value::Int(self.integer(&node, value, shape)?)
+                Value::int(self.integer(&node, value, shape)?)
             }
             (Shape::Number, Value::Int(_) | Value::Float(_)) => return Some(node),
             (Shape::Number, Value::Text(text)) => self.number(&node, text)?,
@@ -45,15 +45,15 @@ impl Checker<'_> {
             (Shape::Bytes, Value::Float(number)) if number.fract() == 0.0 =>
             {
                 #[expect(clippy::cast_possible_truncation, reason = "the fraction is zero")]
-                Value::Int(*number as i128)
+                Value::int(*number as i128)
             }
             (Shape::Bytes | Shape::BytesText, Value::Text(text)) => {
-                Value::Int(self.bytes(&node, text)?)
+                Value::int(self.bytes(&node, text)?)
             }
             (Shape::Duration, Value::Text(text)) => self.duration(&node, text)?,
             (Shape::Mode | Shape::ModeNumber, Value::Int(_)) => return Some(node),
             (Shape::Mode | Shape::ModeNumber, Value::Text(text)) => {
-                Value::Int(self.mode(&node, text)?)
+                Value::int(self.mode(&node, text)?)
             }
             (Shape::Choice(words), Value::Text(text)) if words.contains(&&**text) => {
                 return Some(node);
@@ -63,9 +63,9 @@ impl Checker<'_> {
                 return None;
             }
             (Shape::Count, Value::Int(_)) => return Some(node),
-            (Shape::Count, Value::Text(text)) if &**text == "all" => Value::Int(-1),
+            (Shape::Count, Value::Text(text)) if &**text == "all" => Value::int(-1),
             (Shape::Count, value @ Value::Text(_)) => {
-                Value::Int(self.integer(&node, value, shape)?)
+                Value::int(self.integer(&node, value, shape)?)
             }
             _ => {
                 self.wrong_type(&node, shape.expected());
@@ -104,7 +104,7 @@ impl Checker<'_> {
         let number = match value {
             Value::Int(number) => {
                 self.octal(node);
-                Some(*number)
+                Some(number.get())
             }
             #[expect(clippy::cast_possible_truncation, reason = "the fraction is zero")]
             Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e18 => {
@@ -294,7 +294,7 @@ pub(crate) fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::Text(text) => Some((**text).to_owned()),
         Value::Bool(flag) => Some(flag.to_string()),
-        Value::Int(number) => Some(number.to_string()),
+        Value::Int(number) => Some(number.get().to_string()),
         Value::Float(number) => Some(go_float(*number)),
         _ => None,
     }

@@ -26,7 +26,7 @@ impl Checker<'_> {
 
     /// Says so if the integer at `node` is not the decimal number that it seems to be.
     pub(super) fn octal(&mut self, node: &Node) {
-        let Value::Int(number) = node.value else { return };
+        let Some(number) = node.as_int() else { return };
         let written = self.report.sources.slice(node.span).trim().to_owned();
         if is_octal(&written) {
             self.report

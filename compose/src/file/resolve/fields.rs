@@ -76,7 +76,7 @@ impl<'n, 'r> Fields<'n, 'r> {
         let node = self.get(key)?;
         #[expect(clippy::cast_precision_loss, reason = "numbers of CPUs are small")]
         let number = match node.value {
-            Value::Int(number) => number as f64,
+            Value::Int(number) => number.get() as f64,
             Value::Float(number) => number,
             _ => return None,
         };

@@ -183,7 +183,7 @@ pub(super) fn ulimits(fields: &mut Fields<'_, '_>, key: &str) -> BTreeMap<String
             continue;
         }
         let (soft, hard) = match &entry.node.value {
-            Value::Int(number) => (Some(*number), Some(*number)),
+            Value::Int(number) => (Some(number.get()), Some(number.get())),
             _ => {
                 let part = |key: &str| entry.node.get(key).and_then(Node::as_int);
                 (part("soft"), part("hard"))

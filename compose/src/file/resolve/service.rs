@@ -311,7 +311,7 @@ fn rollout(deploy: &mut Fields<'_, '_>, key: &str) -> Option<RolloutConfig> {
     #[expect(clippy::cast_precision_loss, reason = "ratios are small")]
     let max_failure_ratio = match ratio {
         Some(Value::Float(ratio)) => Some(*ratio),
-        Some(Value::Int(ratio)) => Some(*ratio as f64),
+        Some(Value::Int(ratio)) => Some(ratio.get() as f64),
         _ => None,
     };
     Some(RolloutConfig {
