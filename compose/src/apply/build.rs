@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use images::build::{self as steps, BuildError, FailedStep, Halt, Recipe};
 use images::{Image, Reference, Store};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::explain;
 use super::image::Fetching;
@@ -21,8 +19,19 @@ use crate::model::{Project, ServiceName};
 use crate::plan::{Action, Plan};
 use crate::record::Roots;
 
-/// How often a build that is to stop is told so until it has.
-const AGAIN: Duration = Duration::from_millis(100);
+/// A step of a plan that builds an image cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The walk is not one that builds.
+    #[error("nothing was made ready to build the image {0}")]
+    Unprepared(String),
+    /// The plan is of another project.
+    #[error("the project has no service {0} that could be built")]
+    Service(ServiceName),
+    /// The thread that built it is gone.
+    #[error("what built the image of service {0} did not end")]
+    Lost(ServiceName),
+}
 
 /// What the builds of one plan share.
 #[derive(Debug)]
@@ -153,14 +162,16 @@ pub async fn build(
     let (Some(project), Some(fetching), Some(building)) =
         (walk.job.project.as_ref(), walk.job.fetching.clone(), walk.job.building.clone())
     else {
-        return Ok(());
+        return Err(failed(&OrderError::Unprepared(image.to_owned()), 1));
     };
-    let Some(declared) = project.declared(service) else { return Ok(()) };
     let at_build = |failure: Failure| StepFailure { failure, code: 1 };
-    let recipe = recipe(project, declared).map_err(|error| {
+    let recipe = project.declared(service).map(|declared| recipe(project, declared)).transpose();
+    let recipe = recipe.map_err(|error| {
         at_build(explain::recipe(&error, service)).at(place_of(walk, service, "build"))
     })?;
-    let Some(recipe) = recipe else { return Ok(()) };
+    let Some(recipe) = recipe.flatten() else {
+        return Err(failed(&OrderError::Service(service.clone()), 1));
+    };
     let store = walk.supervisor.images.clone();
     let (events, mut heard) = mpsc::unbounded_channel();
     let (done, mut result) = oneshot::channel();
@@ -182,15 +193,12 @@ pub async fn build(
         }
     };
     say(Event::step(Kind::Image, image, Status::Building));
-    let mut again = interval(AGAIN);
-    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let built = loop {
         tokio::select! {
             biased;
             Some(event) = heard.recv() => walk.report_event(event),
             built = &mut result => break built,
             () = cancel.cancelled(), if !halt.is_stopped() => halt.stop(),
-            _ = again.tick(), if halt.is_stopped() && cancel.is_cancelled() => halt.stop(),
         }
     };
     match built {
@@ -202,9 +210,9 @@ pub async fn build(
             say(Event::step(Kind::Image, image, Status::Error));
             Err(at_build(explain::building(&error, service)))
         }
-        Err(error) => {
+        Err(_) => {
             say(Event::step(Kind::Image, image, Status::Error));
-            Err(failed(&error, 1))
+            Err(failed(&OrderError::Lost(service.clone()), 1))
         }
     }
 }

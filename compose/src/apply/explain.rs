@@ -86,7 +86,7 @@ pub fn fetching(error: &FetchError, image: &str) -> Failure {
     let help = of_disk(error).or_else(|| match error {
         FetchError::Pull(error) => registry::of_pull(error),
         FetchError::Platform(_) => Some("write it as in `platform: linux/arm64`".to_owned()),
-        FetchError::Name(_) | FetchError::Lost => None,
+        FetchError::Name(_) | FetchError::Unprepared | FetchError::Lost => None,
     });
     Failure { message, help, ..failure }
 }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::explain;
 use super::run::{StepFailure, Walk};
+use super::step::place_of;
 use crate::event::{Amount, Event, Failure, Kind, Status, Step, Subject};
 use crate::model::ServiceName;
 use crate::plan::Need;
@@ -37,6 +38,9 @@ pub enum FetchError {
     /// The registry or the store.
     #[error(transparent)]
     Pull(#[from] PullError),
+    /// The walk is not one that fetches.
+    #[error("nothing was made ready to fetch it")]
+    Unprepared,
     /// The thread that fetched it is gone.
     #[error("what fetched the image did not end")]
     Lost,
@@ -91,7 +95,14 @@ pub async fn pull(
     platform: Option<&str>,
     need: Need,
 ) -> Result<(), StepFailure> {
-    let Some(fetching) = walk.job.fetching.clone() else { return Ok(()) };
+    let at_image = |error: &FetchError| {
+        let mut failure = explain::fetching(error, image);
+        failure.place = place_of(walk, service, "image").map(Into::into);
+        StepFailure { failure, code: 1 }
+    };
+    let Some(fetching) = walk.job.fetching.clone() else {
+        return Err(at_image(&FetchError::Unprepared));
+    };
     let store = walk.supervisor.images.clone();
     let (events, mut heard) = mpsc::unbounded_channel();
     let (done, mut result) = tokio::sync::oneshot::channel();
@@ -122,9 +133,7 @@ pub async fn pull(
         return Ok(());
     }
     walk.report(Kind::Image, image, Status::Error);
-    let mut failure = explain::fetching(&error, image);
-    failure.place = super::step::place_of(walk, service, "image").map(Into::into);
-    Err(StepFailure { failure, code: 1 })
+    Err(at_image(&error))
 }
 
 /// Whether nobody wants it any more.

@@ -4,7 +4,7 @@
 //! cell to the next one of the build: no process of it is left in there, and it had no right to change the network.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use runtime::cgroup;
 use runtime::once::Attendant;
@@ -22,7 +22,7 @@ pub(super) struct Kind {
 /// A place for one command at a time. When it is dropped, what runs in it is killed.
 pub(super) struct Cell {
     kind: Kind,
-    pub(super) attendant: Attendant,
+    pub(super) attendant: Arc<Attendant>,
     sandbox: Option<Box<dyn Sandbox>>,
 }
 
@@ -39,7 +39,7 @@ pub(super) enum CellError {
 impl Cell {
     fn new(kind: Kind, surroundings: &dyn Surroundings) -> Result<Self, CellError> {
         // The attendant enters the control groups while the network is made.
-        let attendant = attendant(&kind.limits)?;
+        let attendant = Arc::new(attendant(&kind.limits)?);
         let sandbox = match kind.network {
             RunNetwork::Host => None,
             network => Some(surroundings.network(network).map_err(CellError::Network)?),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use runtime::cgroup::Place;
+use runtime::once::Attendant;
 
 /// Stops a build: whoever has a copy may. Copies are one and the same, and are for one build.
 #[derive(Debug, Clone, Default)]
@@ -11,20 +11,16 @@ pub struct Halt(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     stopped: bool,
-    /// Of the commands that run.
-    places: Vec<Place>,
+    /// Those of the commands that run.
+    attendants: Vec<Arc<Attendant>>,
 }
 
 impl Halt {
-    /// Kills the commands that run, and has nothing new begin. One that is on its way at this very moment may be missed:
-    /// whoever waits for the end says it again until that has come.
+    /// Kills the commands that run, those that are on their way as well, and has nothing new begin.
     pub fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;
-        for place in &state.places {
-            // One that has ended is gone.
-            let _ = place.kill();
-        }
+        state.attendants.iter().for_each(|attendant| attendant.end());
     }
 
     /// Whether anybody has.
@@ -32,14 +28,18 @@ impl Halt {
         self.state().stopped
     }
 
-    /// A command is about to run in `place`.
-    pub(super) fn enter(&self, place: &Place) {
-        self.state().places.push(place.clone());
+    /// A command is about to be started by `attendant`, which does so only if nobody has stopped the build.
+    pub(super) fn enter(&self, attendant: &Arc<Attendant>) {
+        let mut state = self.state();
+        if state.stopped {
+            attendant.end();
+        }
+        state.attendants.push(Arc::clone(attendant));
     }
 
-    /// The command in `place` has ended.
-    pub(super) fn leave(&self, place: &Place) {
-        self.state().places.retain(|known| known != place);
+    /// The command of `attendant` has ended.
+    pub(super) fn leave(&self, attendant: &Arc<Attendant>) {
+        self.state().attendants.retain(|known| !Arc::ptr_eq(known, attendant));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

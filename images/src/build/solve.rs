@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
 
-use runtime::cgroup::Place;
+use runtime::once::Attendant;
 
 use self::args::{EPOCH, globals, platform_args};
 pub(super) use self::args::{PROXIES, expand};
@@ -295,14 +295,14 @@ impl Builder<'_> {
         self.halt.stop();
     }
 
-    /// Notes that a command is about to run in `place`: it is killed if something else fails.
-    pub(super) fn enter(&self, place: &Place) {
-        self.halt.enter(place);
+    /// Notes that `attendant` is about to start a command: it is killed if something else fails.
+    pub(super) fn enter(&self, attendant: &Arc<Attendant>) {
+        self.halt.enter(attendant);
     }
 
-    /// Notes that the command in `place` has ended.
-    pub(super) fn leave(&self, place: &Place) {
-        self.halt.leave(place);
+    /// Notes that the command of `attendant` has ended.
+    pub(super) fn leave(&self, attendant: &Arc<Attendant>) {
+        self.halt.leave(attendant);
     }
 
     /// Ends the stage if another one has failed.

@@ -11,6 +11,7 @@ mod cache;
 mod copying;
 mod crash;
 mod full;
+mod halting;
 mod hostile;
 mod language;
 mod running;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         cache::CASES,
         bases::CASES,
         hostile::CASES,
+        halting::CASES,
         crash::CASES,
         full::CASES,
     ]

@@ -183,6 +183,12 @@ impl Attendant {
         }
     }
 
+    /// Ends it, without waiting for that: what runs is killed, and nothing starts any more, not even what is on its way.
+    pub fn end(&self) {
+        // Whoever waits within sees it, kills what runs, and ends too.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+    }
+
     /// Where its containers are.
     pub fn place(&self) -> &Place {
         &self.place
@@ -247,8 +253,7 @@ impl Attendant {
 
 impl Drop for Attendant {
     fn drop(&mut self) {
-        // Whoever waits within sees the end, kills what runs, and ends too.
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        self.end();
         let _ = sys::process::wait_word(self.process.pidfd.as_fd());
         // An attendant that was killed has left them.
         let _ = self.place.kill();

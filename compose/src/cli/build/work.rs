@@ -41,8 +41,8 @@ pub(super) struct Work<'a> {
 /// How often signals and the clock are looked at.
 const PACE: Duration = Duration::from_millis(100);
 
-/// Shows what happens until all builds have ended; `give_up` is called again and again when the user does not want them any
-/// more. Returns whether that was so.
+/// Shows what happens until all builds have ended; `give_up` is called when the user does not want them any more. Returns
+/// whether that was so.
 fn follow(
     receiver: &Receiver<Event>,
     signals: &Signals,
@@ -56,8 +56,8 @@ fn follow(
             Err(RecvTimeoutError::Timeout) => terminal.tick(),
             Err(RecvTimeoutError::Disconnected) => return Ok(given_up),
         }
-        given_up |= signals.take()?.is_some();
-        if given_up {
+        if signals.take()?.is_some() {
+            given_up = true;
             give_up();
         }
     }

@@ -123,9 +123,9 @@ impl Stage<'_, '_> {
                     builder.surroundings.on_failure(step);
                 }
             };
-            builder.enter(cell.attendant.place());
+            builder.enter(&cell.attendant);
             let ended = container.run(&cell, say_line, &on_failure);
-            builder.leave(cell.attendant.place());
+            builder.leave(&cell.attendant);
             // One with all rights may have changed its network.
             if ended.is_ok() && !plan.insecure {
                 builder.cells.give(cell);

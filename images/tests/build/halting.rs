@@ -1,0 +1,91 @@
+//! Builds that are stopped from outside.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use images::build::{
+    BuildError, Event, FailedStep, Foreign, Halt, RunNetwork, Sandbox, Surroundings,
+};
+use images::{Platform, Reference};
+use libtest_mimic::Failed;
+
+use super::Case;
+use super::world::World;
+
+pub const CASES: &[Case] = &[
+    ("nothing_begins_when_nobody_wants_the_build_any_more", before),
+    ("a_build_that_is_stopped_once_ends", underway),
+];
+
+/// Somebody who changes his mind when the network of a command is made, which is just before it runs.
+struct Fickle<'a> {
+    world: &'a World,
+    halt: Halt,
+    stop: &'a (dyn Fn(Halt) + Sync),
+}
+
+impl Surroundings for Fickle<'_> {
+    fn network(&self, kind: RunNetwork) -> Result<Box<dyn Sandbox>, Foreign> {
+        let network = self.world.network(kind);
+        (self.stop)(self.halt.clone());
+        network
+    }
+    fn fetch(
+        &self,
+        image: &Reference,
+        platform: &Platform,
+        say: &(dyn Fn(String) + Sync),
+    ) -> Result<(), Foreign> {
+        self.world.fetch(image, platform, say)
+    }
+    fn download(&self, url: &str, to: &Path) -> Result<(), Foreign> {
+        self.world.download(url, to)
+    }
+    fn tell(&self, event: Event) {
+        self.world.tell(event);
+    }
+    fn filters(&self) -> &Path {
+        self.world.filters()
+    }
+    fn on_failure(&self, step: &FailedStep) {
+        panic!("{step:?} is looked into, and nobody wants to");
+    }
+    fn halt(&self) -> Halt {
+        self.halt.clone()
+    }
+}
+
+/// Builds until `stop` has its way; returns what the commands have said until then.
+fn build(world: &World, dockerfile: &str, stop: &(dyn Fn(Halt) + Sync)) -> Vec<String> {
+    world.events.lock().unwrap().clear();
+    let fickle = Fickle { world, halt: Halt::default(), stop };
+    let stopped = world.store.build(&world.recipe(dockerfile), &fickle);
+    assert!(matches!(stopped, Err(BuildError::Cancelled)), "{stopped:?}");
+    world.said()
+}
+
+fn before() -> Result<(), Failed> {
+    let world = World::new();
+    let stop = |halt: Halt| halt.stop();
+    for dockerfile in ["FROM base\nRUN echo ran", "FROM base\nRUN --network=none echo ran"] {
+        assert_eq!(build(&world, dockerfile, &stop), [""; 0]);
+    }
+    Ok(())
+}
+
+/// Wherever the command is at that moment, it comes to no end of its own.
+fn underway() -> Result<(), Failed> {
+    let world = World::new();
+    for milliseconds in 0..30 {
+        let stop = |halt: Halt| {
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(milliseconds));
+                halt.stop();
+            });
+        };
+        let said = build(&world, "FROM base\nRUN echo begun; sleep 30; echo late", &stop);
+        assert!(!said.contains(&"late".to_owned()), "after {milliseconds} ms");
+    }
+    Ok(())
+}
