@@ -124,6 +124,21 @@ pub fn recipe(project: &Project, service: &Service) -> Result<Option<Recipe>, Re
     Ok(Some(recipe))
 }
 
+/// The images that building that of `service` would fetch, as far as can be said before: not what the same build makes
+/// under a name of `own`.
+pub fn bases(
+    project: &Project,
+    service: &Service,
+    store: &Store,
+    own: &BTreeSet<Reference>,
+) -> BTreeSet<String> {
+    // Whatever is wrong is told by whoever builds it.
+    let Ok(Some(recipe)) = recipe(project, service) else { return BTreeSet::new() };
+    let mut bases = images::build::bases(&recipe, store).unwrap_or_default();
+    bases.retain(|name| name.parse().is_ok_and(|name| !own.contains(&name)));
+    bases
+}
+
 /// What the image of `service` is called when it is built.
 ///
 /// # Errors

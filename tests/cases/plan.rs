@@ -164,6 +164,13 @@ fn builds(stage: &Stage) -> Verdict {
     let plan = stage.compose(["plan"]).code(2)?;
     plan.says(&format!("build image {web}: missing\nbuild image {top}: missing\n"))?
         .says("web-1: missing")?;
+    // Only the Dockerfile says what is fetched for a build.
+    let text = "ARG OF=elsewhere\nFROM absent AS unused\nFROM $OF:1 AS made\nFROM base\nCOPY --from=made / /\nCOPY --from=other:2 / /\n";
+    stage.file("Dockerfile", text)?;
+    let plan = stage.compose(["plan"]).code(2)?;
+    plan.says(&format!("build image {web} after fetching elsewhere:1, other:2: missing\n"))?
+        .says(&format!("build image {top}: missing\n"))?;
+    stage.file("Dockerfile", "FROM base\nCOPY page /page\nCMD sleep 600\n")?;
     assert_eq!(files(&stage.roots.join("data")), before);
 
     stage.compose(["plan", "-o", "plan.json"]).code(2)?;

@@ -56,19 +56,22 @@ impl Building {
         plan: &Plan,
         quiet: bool,
     ) -> io::Result<Option<Self>> {
-        let services = plan.steps.iter().filter_map(|step| match &step.action {
-            Action::BuildImage { service, .. } => project.declared(service),
-            _ => None,
-        });
-        let services: Vec<_> = services.collect();
-        if services.is_empty() {
+        if !plan.steps.iter().any(|step| matches!(step.action, Action::BuildImage { .. })) {
             return Ok(None);
         }
-        // A name that is none is told by whoever builds it.
-        let own = services.into_iter().flat_map(|one| names(project, one).unwrap_or_default());
-        let (own, network) = (own.collect(), BuildNetwork::begin(roots)?);
+        let (own, network) = (built(project, plan), BuildNetwork::begin(roots)?);
         Ok(Some(Self { roots: roots.clone(), network, own, quiet }))
     }
+}
+
+/// The names of all images that `plan` builds.
+pub fn built(project: &Project, plan: &Plan) -> BTreeSet<Reference> {
+    let services = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::BuildImage { service, .. } => project.declared(service),
+        _ => None,
+    });
+    // A name that is none is told by whoever builds it.
+    services.flat_map(|one| names(project, one).unwrap_or_default()).collect()
 }
 
 /// One image to be built.

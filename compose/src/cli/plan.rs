@@ -13,8 +13,10 @@ use super::session::Session;
 use super::terminal::Terminal;
 use super::up::ChangeArgs;
 use crate::api::{SavedPlan, UpRequest, path};
-use crate::model::ServiceName;
-use crate::plan::Plan;
+use crate::apply::build::built;
+use crate::build;
+use crate::model::{Project, ServiceName};
+use crate::plan::{Action, Plan};
 use crate::supervisor::provider;
 
 /// What a plan that changes something ends with.
@@ -72,14 +74,16 @@ pub fn run(args: PlanArgs, context: &Context, terminal: &mut Terminal) -> Result
     if args.format == "json" {
         terminal.print_json(&saved.plans)?;
     } else {
-        terminal.print(text(&saved.request.providers(), &saved.plans))?;
+        let store = images::Store::look(&context.roots().images());
+        terminal.print(text(&saved, &store))?;
     }
     let nothing = saved.plans.iter().all(Plan::is_empty);
     Ok(if nothing { 0 } else { CHANGES })
 }
 
 /// A line for each step: what, and why.
-fn text(providers: &[&ServiceName], plans: &[Plan]) -> String {
+fn text(saved: &SavedPlan, store: &images::Store) -> String {
+    let SavedPlan { request, plans, .. } = saved;
     let mut text = String::new();
     // Files are named as they are from here.
     let here = std::env::current_dir().map(|here| format!("{}/", here.display()));
@@ -87,14 +91,17 @@ fn text(providers: &[&ServiceName], plans: &[Plan]) -> String {
     for warning in plans.iter().flat_map(|plan| &plan.warnings) {
         text.push_str(&format!("warning: {warning}\n"));
     }
-    for service in providers {
+    for service in request.providers() {
         text.push_str(&format!("{}\n", dry_run::asking(service)));
     }
     let mut count = 0;
-    for (_, step) in plans.iter().flat_map(Plan::numbered) {
-        let because = step.because.to_string().replace(&here, "");
-        text.push_str(&format!("{}: {because}\n", step.action));
-        count += 1;
+    for plan in plans {
+        for (_, step) in plan.numbered() {
+            let because = step.because.to_string().replace(&here, "");
+            let bases = bases(&step.action, plan, &request.project, store);
+            text.push_str(&format!("{}{bases}: {because}\n", step.action));
+            count += 1;
+        }
     }
     match count {
         0 => text.push_str("nothing to do\n"),
@@ -102,6 +109,17 @@ fn text(providers: &[&ServiceName], plans: &[Plan]) -> String {
         _ => text.push_str(&format!("{count} steps\n")),
     }
     text
+}
+
+/// What is fetched within a step that builds: only the Dockerfile says it.
+fn bases(action: &Action, plan: &Plan, project: &Project, store: &images::Store) -> String {
+    let Action::BuildImage { service, .. } = action else { return String::new() };
+    let Some(service) = project.declared(service) else { return String::new() };
+    let bases = build::bases(project, service, store, &built(project, plan));
+    if bases.is_empty() {
+        return String::new();
+    }
+    format!(" after fetching {}", Vec::from_iter(bases).join(", "))
 }
 
 /// Only for the eyes of its owner: it holds the environment of services.
@@ -138,7 +156,8 @@ pub fn carry_out(
         return Err(failed(&"it was made by another version of compose"));
     }
     if context.global().dry_run {
-        terminal.print(text(&[], &saved.plans))?;
+        let store = images::Store::look(&context.roots().images());
+        terminal.print(text(&saved, &store))?;
         return Ok(0);
     }
     let session = Session::new(context, saved.request.project.name.as_str());

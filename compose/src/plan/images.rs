@@ -1,6 +1,7 @@
 //! Which images are fetched and built before anything else, so that everything after that knows their ids.
 //!
-//! What a `FROM` names is no step of its own: only the Dockerfile says it, and planning reads nothing.
+//! What a `FROM` names is no step of its own: only the Dockerfile says it, and planning reads nothing. `compose plan` names
+//! it beside the step that builds ([`crate::build::bases`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 

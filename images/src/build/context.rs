@@ -362,6 +362,25 @@ fn ignore(root: &Root, path: &Path, dockerfile: Option<&Path>) -> Result<Pattern
     Ok(Patterns::default())
 }
 
+/// The Dockerfile, if nothing has to be fetched or unpacked to read it.
+pub(super) fn at_hand(recipe: &Recipe) -> Result<Option<Text>, ContextError> {
+    match (&recipe.dockerfile, &recipe.context) {
+        (DockerfileSource::Inline(text), _) => Ok(Some(inline(text))),
+        (DockerfileSource::File(file), Source::Directory(path)) => {
+            let path = path.join(file);
+            match fs::read_to_string(&path) {
+                Ok(text) => Ok(Some(Text { name: path.display().to_string(), text })),
+                Err(source) => Err(ContextError::Dockerfile { path, source }),
+            }
+        }
+        (DockerfileSource::File(_), _) => Ok(None),
+    }
+}
+
+fn inline(text: &str) -> Text {
+    Text { name: "dockerfile_inline".to_owned(), text: text.to_owned() }
+}
+
 /// Opens the main context with its Dockerfile.
 pub(super) fn main(
     recipe: &Recipe,
@@ -378,9 +397,7 @@ pub(super) fn main(
     };
     let context = open_located(&recipe.context, path, workspace, file)?;
     let text = match (&recipe.dockerfile, file) {
-        (DockerfileSource::Inline(text), _) => {
-            Text { name: "dockerfile_inline".to_owned(), text: text.clone() }
-        }
+        (DockerfileSource::Inline(text), _) => inline(text),
         (DockerfileSource::File(_), file) => {
             let path = file.expect("a file was meant");
             let whole = context.path.join(path);

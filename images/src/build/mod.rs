@@ -22,7 +22,7 @@ mod error;
 mod event;
 mod export;
 mod halt;
-mod ignore;
+pub(crate) mod ignore;
 mod mode;
 mod mounts;
 mod pack;
@@ -259,6 +259,17 @@ impl Store {
     ) -> Result<Image, BuildError> {
         solve::build(self, recipe, surroundings)
     }
+}
+
+/// The images that a build would fetch, as far as its Dockerfile says: those that the wanted stages begin with or take
+/// files from, and that are not in the store. None, if the Dockerfile itself has to be fetched first; and what a base
+/// image asks for with `ONBUILD` is not known before it is there.
+///
+/// # Errors
+///
+/// [`BuildError`]: what is wrong with the Dockerfile.
+pub fn bases(recipe: &Recipe, store: &Store) -> Result<BTreeSet<String>, BuildError> {
+    solve::bases(store, recipe)
 }
 
 /// What is wrong with a Dockerfile, without building anything.

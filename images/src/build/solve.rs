@@ -2,9 +2,10 @@
 
 mod args;
 mod base;
+mod outline;
 mod slots;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
@@ -13,16 +14,16 @@ use runtime::once::Attendant;
 
 use self::args::{EPOCH, globals, platform_args};
 pub(super) use self::args::{PROXIES, expand};
-use self::base::Base;
+use self::outline::{Base, Named, Outline};
+pub(super) use self::outline::{Meant, bases};
 use self::slots::{Slot, Slots};
 use super::cell::Cells;
 use super::context::{self, Context, Source, Text};
-use super::dockerfile::{Copy, Dockerfile, Kind, Problem, Run};
+use super::dockerfile::{Dockerfile, Problem};
 use super::error::{BuildError, Failed, Mistakes};
 use super::event::Event;
 use super::export;
 use super::halt::Halt;
-use super::mounts::Mount;
 use super::ssh::Agent;
 use super::state::State;
 use super::{Fresh, Recipe, Surroundings};
@@ -39,9 +40,7 @@ pub(super) struct Builder<'a> {
     pub(super) surroundings: &'a dyn Surroundings,
     pub(super) workspace: Workspace<'a>,
     pub(super) context: Context,
-    pub(super) contexts: BTreeMap<String, Named>,
-    pub(super) file: Dockerfile,
-    globals: HashMap<String, String>,
+    pub(super) outline: Outline,
     platform_args: HashMap<String, String>,
     stages: Vec<OnceLock<Option<Arc<State>>>>,
     /// Each with a lock of its own, which is held while it is fetched.
@@ -61,12 +60,6 @@ pub(super) struct Builder<'a> {
 
 /// An image, once it is here.
 type LoadedImage = Mutex<Option<Arc<State>>>;
-
-/// A further context.
-pub(super) enum Named {
-    Files(Context),
-    Image(String),
-}
 
 /// Reads the Dockerfile and finds what is wrong with it.
 pub(super) fn check(store: &Store, recipe: &Recipe) -> Result<(), BuildError> {
@@ -158,10 +151,8 @@ pub(super) fn build(
         surroundings,
         workspace,
         context,
-        contexts,
         stages: file.stages.iter().map(|_| OnceLock::new()).collect(),
-        file,
-        globals,
+        outline: Outline { file, globals, contexts },
         platform_args,
         images: Mutex::default(),
         failure: Mutex::default(),
@@ -176,24 +167,9 @@ pub(super) fn build(
     builder.finish(target, &text)
 }
 
-/// The names that an instruction takes files from.
-fn origins(kind: &Kind) -> Vec<String> {
-    let flags = match kind {
-        Kind::Copy(Copy { flags, .. }) => flags,
-        Kind::Run(Run { flags, .. }) => flags,
-        _ => return Vec::new(),
-    };
-    let named = flags.iter().filter_map(|flag| match flag.name {
-        "from" => Some(flag.value.text.clone()),
-        "mount" => Mount::parse(&flag.value.text).ok()?.from,
-        _ => None,
-    });
-    named.collect()
-}
-
 impl Builder<'_> {
     fn finish(self, target: usize, text: &Text) -> Result<Image, BuildError> {
-        let needed = self.needed(target);
+        let needed = self.outline.needed(target);
         let outcome = thread::scope(|scope| {
             for index in needed.into_iter().filter(|index| *index != target) {
                 let builder = &self;
@@ -236,38 +212,13 @@ impl Builder<'_> {
     }
 
     fn save_stats(&self) {
-        let files = self.contexts.values().filter_map(|context| match context {
+        let files = self.outline.contexts.values().filter_map(|context| match context {
             Named::Files(context) => Some(context),
             Named::Image(_) => None,
         });
         for context in files.chain([&self.context]) {
             context.tree.stats.iter().for_each(super::stats::Stats::save);
         }
-    }
-
-    /// The stages that `target` needs, itself included, as far as the file alone says.
-    fn needed(&self, target: usize) -> BTreeSet<usize> {
-        let mut needed = BTreeSet::from([target]);
-        for index in (0..=target).rev() {
-            if !needed.contains(&index) {
-                continue;
-            }
-            let stage = &self.file.stages[index];
-            if let Ok(Base::Stage(base)) = self.base(index) {
-                needed.insert(base);
-            }
-            let origins = stage.instructions.iter().flat_map(|one| origins(&one.kind));
-            needed.extend(origins.filter_map(|name| self.origin_stage(&name, index)));
-        }
-        needed
-    }
-
-    /// The stage that `name` means in stage number `before`, unless it is a context.
-    pub(super) fn origin_stage(&self, name: &str, before: usize) -> Option<usize> {
-        if self.contexts.contains_key(&name.to_ascii_lowercase()) {
-            return None;
-        }
-        self.file.stage(name, before)
     }
 
     /// The finished stage with this number; the first who asks builds it, the others wait.
@@ -324,7 +275,7 @@ impl Builder<'_> {
             Fresh::Nothing => false,
             Fresh::Everything => true,
             Fresh::Stages(names) => names.iter().any(|name| {
-                let stage = &self.file.stages[index];
+                let stage = &self.outline.file.stages[index];
                 stage.name.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(name))
                     || name.parse() == Ok(index)
             }),
@@ -333,8 +284,8 @@ impl Builder<'_> {
 
     fn run_stage(&self, index: usize) -> Result<State, Failed> {
         self.go_on()?;
-        let stage = &self.file.stages[index];
-        let mut state = match self.base(index)? {
+        let stage = &self.outline.file.stages[index];
+        let mut state = match self.outline.base(index)? {
             Base::Stage(base) => {
                 let base = self.stage(base)?;
                 State { args: HashMap::new(), has_command: false, ..State::clone(&base) }

@@ -19,7 +19,7 @@ use super::copy::{Wishes, Writer};
 use super::dockerfile::{Instruction, Kind, Problem, Word};
 use super::error::{Failed, whole};
 use super::ignore::Patterns;
-use super::solve::{Builder, Named, PROXIES, expand};
+use super::solve::{Builder, Meant, PROXIES, expand};
 use super::state::{State, join, ports};
 use super::tree::{Tree, below, field};
 use crate::change::check_signal;
@@ -92,8 +92,8 @@ impl Builder<'_> {
         let changes_files = |one: &&Instruction| {
             matches!(one.kind, Kind::Add(_) | Kind::Copy(_) | Kind::Run(_) | Kind::Workdir(_))
         };
-        let name = self.file.stages[index].name.clone();
-        let label = name.unwrap_or_else(|| match self.file.stages.len() {
+        let name = self.outline.file.stages[index].name.clone();
+        let label = name.unwrap_or_else(|| match self.outline.file.stages.len() {
             1 => String::new(),
             _ => format!("stage-{index}"),
         });
@@ -218,7 +218,7 @@ impl<'b> Stage<'b, '_> {
     }
 
     fn word(&self, word: &Word, variables: &HashMap<String, String>) -> Result<String, Problem> {
-        expand(self.builder.file.escape, word, variables)
+        expand(self.builder.outline.file.escape, word, variables)
     }
 
     fn work_directory(
@@ -269,17 +269,12 @@ impl<'b> Stage<'b, '_> {
         let Some(from) = from else {
             return Ok(Origin::Context(&self.builder.context.tree));
         };
-        let state = match self.builder.contexts.get(&from.to_ascii_lowercase()) {
-            Some(Named::Files(context)) => {
-                return Ok(Origin::Context(&context.tree));
+        let state = match self.builder.outline.origin(from, self.index) {
+            Meant::Files(context) => return Ok(Origin::Context(&context.tree)),
+            Meant::Stage(stage) => self.builder.stage(stage)?,
+            Meant::Image(image) => {
+                self.builder.image(&image, &self.builder.recipe.platform, word)?
             }
-            Some(Named::Image(image)) => {
-                self.builder.image(image, &self.builder.recipe.platform, word)?
-            }
-            None => match self.builder.origin_stage(from, self.index) {
-                Some(stage) => self.builder.stage(stage)?,
-                None => self.builder.image(from, &self.builder.recipe.platform, word)?,
-            },
         };
         let layers =
             [state.directories.clone(), self.lower()?.pop().into_iter().collect()].concat();

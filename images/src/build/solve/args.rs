@@ -83,13 +83,16 @@ impl Builder<'_> {
     pub(super) fn warn_of_unused_args(&self) {
         let mut known: BTreeSet<&str> = PROXIES.into_iter().chain([EPOCH]).collect();
         known.extend(self.platform_args.keys().map(String::as_str));
-        let stages = self.file.stages.iter().flat_map(|stage| &stage.instructions);
+        let stages = self.outline.file.stages.iter().flat_map(|stage| &stage.instructions);
         let arguments = stages.filter_map(|one| match &one.kind {
             Kind::Arg(arguments) => Some(arguments),
             _ => None,
         });
         known.extend(
-            arguments.flatten().chain(&self.file.arguments).map(|one| one.name.text.as_str()),
+            arguments
+                .flatten()
+                .chain(&self.outline.file.arguments)
+                .map(|one| one.name.text.as_str()),
         );
         let unused = self
             .recipe
@@ -113,8 +116,8 @@ impl Builder<'_> {
             return Ok(Some(given.clone()));
         }
         match default {
-            Some(default) => expand(self.file.escape, default, variables).map(Some),
-            None => Ok(self.globals.get(&name.text).cloned()),
+            Some(default) => expand(self.outline.file.escape, default, variables).map(Some),
+            None => Ok(self.outline.globals.get(&name.text).cloned()),
         }
     }
 }

@@ -11,59 +11,18 @@ use super::super::dockerfile::{Instruction, Problem, Word, parse_trigger};
 use super::super::error::{Failed, whole};
 use super::super::event::Event;
 use super::super::state::State;
-use super::{Builder, Named, expand};
+use super::{Builder, expand};
 use crate::image::{Image, Origin};
 use crate::platform::Platform;
 use crate::reference::{Reference, ReferenceError};
 use crate::store::StoreError;
 
-/// What a stage begins with.
-pub(super) enum Base {
-    Scratch,
-    Stage(usize),
-    Image(String),
-}
-
 impl Builder<'_> {
-    pub(super) fn base(&self, index: usize) -> Result<Base, Problem> {
-        let stage = &self.file.stages[index];
-        let name = expand(self.file.escape, &stage.base, &self.globals)?;
-        if name.is_empty() {
-            return Err(Problem::new(
-                stage.base.place.clone(),
-                format!("`{}` is empty", stage.base.text),
-                "give the ARG that it is made of a value",
-            ));
-        }
-        match self.contexts.get(&name.to_ascii_lowercase()) {
-            Some(Named::Image(image)) => return Ok(Base::Image(image.clone())),
-            Some(Named::Files(_)) => {
-                return Err(Problem::new(
-                    stage.base.place.clone(),
-                    format!("`{name}` is a context of files, and no image"),
-                    "begin with scratch and COPY --from it",
-                ));
-            }
-            None => {}
-        }
-        Ok(match self.named_stage(&name, index) {
-            Some(base) => Base::Stage(base),
-            None if name == "scratch" => Base::Scratch,
-            None => Base::Image(name),
-        })
-    }
-
-    /// `FROM` takes names of stages, and no numbers.
-    fn named_stage(&self, name: &str, before: usize) -> Option<usize> {
-        let name = name.to_ascii_lowercase();
-        self.file.stages[..before].iter().rposition(|stage| stage.name.as_ref() == Some(&name))
-    }
-
     pub(super) fn stage_platform(&self, index: usize) -> Result<Platform, Failed> {
-        let Some(word) = &self.file.stages[index].platform else {
+        let Some(word) = &self.outline.file.stages[index].platform else {
             return Ok(self.recipe.platform.clone());
         };
-        let text = expand(self.file.escape, word, &self.globals)?;
+        let text = expand(self.outline.file.escape, word, &self.outline.globals)?;
         let platform = text.parse::<Platform>().map_err(|error| {
             Problem::new(
                 word.place.clone(),
@@ -93,7 +52,7 @@ impl Builder<'_> {
     ) -> Result<Vec<Instruction>, Failed> {
         let kept = state.list("OnBuild");
         state.config.remove("OnBuild");
-        let span = &self.file.stages[index].span;
+        let span = &self.outline.file.stages[index].span;
         let parse = |text: &String| {
             let parsed = parse_trigger(text).map_err(|problem| Problem {
                 span: span.clone(),

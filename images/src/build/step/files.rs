@@ -126,7 +126,7 @@ impl Stage<'_, '_> {
         {
             let Heredoc { content, expand, .. } = heredoc;
             let content = if *expand {
-                let expansion = Expansion { variables, escape: self.builder.file.escape };
+                let expansion = Expansion { variables, escape: self.builder.outline.file.escape };
                 expansion.body(content).map_err(|error| {
                     Problem::new(
                         word.place.clone(),
