@@ -12,7 +12,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +36,12 @@ const WHITEOUT: &[u8] = b".wh.";
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 /// Makes its directory hide everything in lower layers.
 const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Bytes that may stand behind the end of an archive, which is filled up to some round number. A few bytes that stand for
+/// zeros without end are a compressed archive as well.
+const LONGEST_END: u64 = 64 << 20;
+/// From this size on a file is asked for room before anything of it is written.
+const LARGE: u64 = 1 << 20;
 
 /// Mode of directories that have no entry of their own. Source: moby `pkg/archive`, `ImpliedDirectoryMode`.
 const IMPLIED: Mode = Mode::from_bits_retain(0o755);
@@ -111,11 +117,18 @@ impl Writer {
         }
         self.set_times()?;
         let has_ended = archive.has_ended();
-        let rest = io::copy(&mut archive.into_source(), &mut io::sink());
-        rest.map_err(|error| LayerError::Archive {
+        let mut rest = archive.into_source().take(LONGEST_END + 1);
+        let length = io::copy(&mut rest, &mut io::sink());
+        let length = length.map_err(|error| LayerError::Archive {
             after: last,
             source: ArchiveError::from_read(error),
         })?;
+        if length > LONGEST_END {
+            return Err(LayerError::TooMuch {
+                what: "bytes behind the end of the archive",
+                limit: LONGEST_END,
+            });
+        }
         Ok((self.size, has_ended))
     }
 
@@ -239,6 +252,9 @@ impl Writer {
         let place = self.place(path)?;
         match &entry.kind {
             Kind::File(map) => {
+                if map.is_none() {
+                    self.find_room(entry.size)?;
+                }
                 let mut file =
                     self.replacing(&place, |place| place.create_file(Mode::from(0o600)))?;
                 copy(&mut file, map.as_ref(), data)?;
@@ -272,6 +288,16 @@ impl Writer {
             Kind::HardLink { .. } => {}
         }
         Ok(())
+    }
+
+    /// Refuses a file that cannot fit, instead of filling the disk with the zeros that a few bytes stand for.
+    fn find_room(&self, size: u64) -> io::Result<()> {
+        if size < LARGE {
+            return Ok(());
+        }
+        let found = rustix::fs::fstatvfs(&self.root)?;
+        let free = found.f_bfree.saturating_mul(found.f_frsize);
+        if size > free { Err(Errno::NOSPC.into()) } else { Ok(()) }
     }
 
     fn create_node(

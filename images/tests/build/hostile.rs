@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use images::Import;
 use libtest_mimic::Failed;
-use tar::EntryType::{Link, Regular, Symlink};
+use tar::EntryType::{Char, Link, Regular, Symlink};
 
 use super::Case;
 use super::world::{Files, World};
@@ -14,6 +15,8 @@ pub const CASES: &[Case] = &[
     ("links_in_a_stage_stay_in_it", stage_links),
     ("targets_stay_in_the_stage", targets),
     ("archives_stay_in_their_target", archives),
+    ("mounts_stay_in_the_stage", mounts),
+    ("devices_of_an_image_are_out_of_reach", devices),
 ];
 
 /// A file of the host that no build may see.
@@ -118,5 +121,62 @@ fn archives() -> Result<(), Failed> {
     let whole = fs::read(world.context().join("a.tar"))?;
     fs::write(world.context().join("a.tar"), &whole[..700])?;
     world.fail(add);
+    Ok(())
+}
+
+fn mounts() -> Result<(), Failed> {
+    let world = World::new();
+    let outside = outside(&world);
+    let host = world.dir.path().display().to_string();
+    world.write("file", "from the context");
+    world.write("dir/file", "from the context");
+    let names = || -> Vec<_> {
+        let mut names: Vec<_> =
+            fs::read_dir(world.dir.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let base = format!(
+        "FROM base AS s\nRUN ln -s {host} /host && ln -s {host}/outside /over && ln -s /../../../.. /up\n"
+    );
+    for line in [
+        "--mount=type=tmpfs,target=/host/made touch /host/made/x".to_owned(),
+        format!("--mount=type=cache,target=/up{host}/made touch /up{host}/made/x"),
+        format!("--mount=source=dir,target=../../../..{host}/made,rw touch {host}/made/x"),
+        "--mount=source=file,target=/host/outside,rw echo evil > /host/outside".to_owned(),
+        "--mount=source=file,target=/over,rw echo evil > /over".to_owned(),
+        format!("--mount=type=cache,from=s,source=/up{host},target=/c echo evil > /c/outside"),
+        format!("--mount=type=cache,from=s,source=/host,target=/c,id=../../{host} touch /c/made"),
+        format!("--mount=from=s,source=/host,target=/c,rw touch /c/made"),
+    ] {
+        // It is carried out below the root of the stage, or refused.
+        let _ = world.try_build(&world.recipe(&format!("{base}RUN {line}")));
+        assert_eq!(fs::read_to_string(&outside)?, "host", "{line}");
+        assert_eq!(names(), before, "{line}");
+    }
+    Ok(())
+}
+
+/// A node in a layer is one, and no container can open it.
+fn devices() -> Result<(), Failed> {
+    let world = World::new();
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(Char);
+    header.set_path("kmsg")?;
+    header.set_mode(0o666);
+    header.set_size(0);
+    header.set_device_major(1)?;
+    header.set_device_minor(11)?;
+    header.set_cksum();
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append(&header, &b""[..])?;
+    let import = Import { reference: Some("evil".parse()?), ..Import::default() };
+    world.store.import(&archive.into_inner()?[..], &import)?;
+    let image = world.build(
+        "FROM base\nRUN --mount=from=evil,target=/e test -c /e/kmsg && ! head -c 1 /e/kmsg 2> /said",
+    );
+    let said = Files::of(&image).read("said").unwrap();
+    assert!(said.contains("not permitted") || said.contains("denied"), "{said}");
     Ok(())
 }

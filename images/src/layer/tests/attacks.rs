@@ -1,5 +1,28 @@
 //! One test for each attack on readers of layers that is known (reference/runtime.md, 3.4).
+//!
+//! What it is, and the tests that show that it leads nowhere, here or in the file that is named:
+//!
+//! | attack | tests |
+//! |---|---|
+//! | traversal by `..` and by absolute names | `dots_that_lead_out_are_refused`, `absolute_names_are_inside` |
+//! | links among the parents of an entry | `a_link_among_the_parents_is_followed_inside_only`, `a_loop_of_links_is_refused`, `a_parent_that_was_replaced_is_not_used_again` |
+//! | an entry over a link | `a_file_over_a_link_replaces_the_link`, `a_directory_over_a_link_replaces_the_link` |
+//! | hard links out | `a_hard_link_never_reaches_the_host`, `writing_through_a_hard_link_to_a_link_replaces_it` |
+//! | whiteouts through links, and of no name | `a_whiteout_through_a_link_stays_inside`, `a_whiteout_of_no_name_is_refused` |
+//! | sizes and names that readers see differently (CVE-2025-62518) | `sizes_that_contradict_are_seen_by_all_readers_alike`, `names_that_contradict_are_refused` |
+//! | attributes that overlayfs obeys | `attributes_of_overlayfs_and_of_the_host_are_dropped` |
+//! | device nodes, setuid programs | `devices_of_an_image_are_out_of_reach` in `tests/build/hostile.rs`; `an_import_becomes_an_image` in `tests/store.rs`: only root gets at layers |
+//! | too many entries, bytes, names too long | `counts_sizes_and_lengths_are_limited` |
+//! | bombs: a disk, a memory full, zeros without end | `a_file_that_does_not_fit_is_refused_before_it_is_written`, `an_extension_that_would_fill_the_memory_is_refused`, `an_end_that_never_comes_is_refused`, `xz_may_not_ask_for_as_much_memory_as_it_likes` in `src/layer/stream.rs` |
+//! | an archive after whose failure somebody waits for ever (CVE-2021-20291) | `a_failed_read_reaches_all_and_a_lost_receiver_stops_it` in `src/layer/stream.rs` |
+//! | a full disk | `a_full_disk_is_said_and_leaves_nothing` in `tests/full.rs` |
+//! | half an archive, or none | `what_is_no_archive_or_half_of_one_is_said` |
+//! | a registry that lies: digest, length, media type, silence | `lies_are_found_out`, `lies_in_documents_are_found_out` in `tests/pull.rs` |
+//! | an archive of images that lies | `what_lies_is_refused` in `tests/load.rs` |
+//! | a document that is a manifest and an index (CVE-2021-41190) | `a_manifest_is_only_a_manifest` in `src/manifest.rs` |
+//! | contexts, stages, mounts and archives of builds (CVE-2024-23651, 23652, 9675) | `links_in_a_context_stay_in_it`, `links_in_a_stage_stay_in_it`, `targets_stay_in_the_stage`, `mounts_stay_in_the_stage`, `archives_stay_in_their_target` in `tests/build/hostile.rs` |
 
+use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use super::*;
@@ -207,6 +230,28 @@ fn counts_sizes_and_lengths_are_limited() {
 }
 
 #[test]
+fn a_file_that_does_not_fit_is_refused_before_it_is_written() {
+    // Larger than any disk, and within what a layer may have.
+    let mut header = TestArchive::header(EntryType::Regular, "zeros", 0);
+    header.set_size(1 << 59);
+    let bytes = TestArchive::new().file("small", "x").raw(header, &[]).bytes;
+    let scratch = Scratch::new();
+    let endless = (&bytes[..]).chain(io::repeat(0));
+    let limits = Limits { bytes: u64::MAX, ..Limits::default() };
+    let refused = unpack_within(endless, &scratch.layer(), limits);
+    assert!(matches!(refused, Err(LayerError::Full { .. })), "{refused:?}");
+    assert!(scratch.path("small").exists() && !scratch.path("zeros").exists());
+}
+
+#[test]
+fn an_end_that_never_comes_is_refused() {
+    let scratch = Scratch::new();
+    let endless = io::Cursor::new(TestArchive::new().file("f", "x").end()).chain(io::repeat(0));
+    let refused = unpack_within(endless, &scratch.layer(), Limits::default());
+    assert!(matches!(refused, Err(LayerError::TooMuch { .. })), "{refused:?}");
+}
+
+#[test]
 fn an_extension_that_would_fill_the_memory_is_refused() {
     for kind in [EntryType::XHeader, EntryType::GNULongName, EntryType::XGlobalHeader] {
         let mut header = TestArchive::header(kind, "x", 0);
@@ -334,4 +379,30 @@ fn what_is_no_archive_or_half_of_one_is_said() {
     let refused = Scratch::new().unpack(&damaged).unwrap_err();
     assert_eq!(refused.to_string(), "the archive cannot be used, after entry `first`");
     malformed(Err(refused));
+}
+
+/// The table above names tests that there are.
+#[test]
+fn every_attack_has_its_test() {
+    let crate_root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = include_str!("attacks.rs");
+    let rows = here.lines().filter_map(|line| line.strip_prefix("//! |"));
+    let cells = rows.skip(2).map(|row| row.split('|').nth(1).unwrap());
+    let mut count = 0;
+    for part in cells.flat_map(|cell| cell.split(';')) {
+        let words: Vec<&str> = part.split('`').skip(1).step_by(2).collect();
+        let (files, tests): (Vec<_>, Vec<_>) =
+            words.into_iter().partition(|word| word.ends_with(".rs"));
+        let found = files.first().map(|file| fs::read_to_string(crate_root.join(file)).unwrap());
+        for test in tests {
+            // Those with a harness of their own are rows of a list.
+            let is_there = |text: &str| {
+                text.contains(&format!("fn {test}(")) || text.contains(&format!("(\"{test}\","))
+            };
+            let is_found = is_there(here) || found.as_deref().is_some_and(is_there);
+            assert!(is_found, "{test} in {files:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
 }
