@@ -2,7 +2,8 @@
 //!
 //! The steps are those of the plan of `up --build`, and what carries one out is the same. But they are carried out here,
 //! a thread for each service, and not in the supervisor: only this process has the terminal that a failed step is
-//! looked into with, and nothing needs to run for a build.
+//! looked into with, and nothing needs to run for a build. So `--debug-on-failure` is here alone: where `up`, `create` or
+//! `run` fails to build, it says which command that is.
 
 mod jobs;
 mod work;

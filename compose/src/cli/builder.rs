@@ -26,7 +26,7 @@ enum Command {
 ///
 /// When the words are wrong, or the store resists.
 pub fn run(
-    args: &BuilderArgs,
+    args: BuilderArgs,
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {

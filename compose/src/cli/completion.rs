@@ -41,11 +41,7 @@ const VARIABLE: &str = "COMPLETE";
 /// # Errors
 ///
 /// When standard output does not take it.
-pub fn run(
-    args: &CompletionArgs,
-    _: &Context,
-    terminal: &mut Terminal,
-) -> Result<u8, CommandError> {
+pub fn run(args: CompletionArgs, _: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     let shell: &dyn EnvCompleter = match args.shell {
         Shell::Bash => &Bash,
         Shell::Zsh => &Zsh,

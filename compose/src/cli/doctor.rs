@@ -56,7 +56,7 @@ const COLUMNS: [Column; 4] = [
 ///
 /// When standard output does not take them.
 pub fn run(
-    args: &DoctorArgs,
+    args: DoctorArgs,
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {

@@ -49,6 +49,17 @@ pub fn truth(word: &str) -> Option<bool> {
     }
 }
 
+/// What `image prune` and `system prune` are asked beside what goes.
+#[derive(Debug, clap::Args)]
+pub struct PruneFlags {
+    /// Only what is older, `until=TIME`, or has a label, `label=KEY[=VALUE]`, or has it not, `label!=…`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub filter: Vec<PruneFilter>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub force: bool,
+}
+
 /// One `--filter` of `image prune` and `system prune`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PruneFilter {

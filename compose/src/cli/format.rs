@@ -34,6 +34,15 @@ pub enum Format {
     Usual,
 }
 
+/// `--format` of the lists that have no templates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Shape {
+    /// Columns below titles
+    Table,
+    /// JSON
+    Json,
+}
+
 /// A value of `--format` that means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {

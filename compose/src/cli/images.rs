@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::error::CommandError;
+use super::format::Shape;
 use super::size::size;
 use super::terminal::Terminal;
-use super::terminal::table::{Table, since};
+use super::terminal::table::{Table, ago};
 use crate::model::ServiceName;
 use crate::record::Container;
 
@@ -22,16 +23,10 @@ pub struct ImagesArgs {
     services: Vec<ServiceName>,
     /// How to show them
     #[arg(long, value_enum, value_name = "HOW", default_value = "table")]
-    format: Format,
+    format: Shape,
     /// Show ids only
     #[arg(long, short)]
     quiet: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// One container and its image, as docker compose shows it.
@@ -57,7 +52,7 @@ struct Row {
 ///
 /// When the records or the store cannot be read.
 pub fn run(
-    args: &ImagesArgs,
+    args: ImagesArgs,
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
@@ -91,7 +86,7 @@ pub fn run(
         let lines: String =
             ids.iter().map(|id| format!("{}\n", id.trim_start_matches("sha256:"))).collect();
         terminal.print(lines)?;
-    } else if args.format == Format::Json {
+    } else if args.format == Shape::Json {
         terminal.print_json(&rows)?;
     } else {
         terminal.print(table(&rows, Timestamp::now()))?;
@@ -120,9 +115,6 @@ fn table(rows: &[Row], now: Timestamp) -> String {
         Table::new(&["CONTAINER", "REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "SIZE", "CREATED"]);
     for row in rows {
         let short: String = row.id.trim_start_matches("sha256:").chars().take(12).collect();
-        let age = row
-            .created
-            .map_or_else(|| "N/A".to_owned(), |created| format!("{} ago", since(created, now)));
         table.row([
             row.container_name.clone(),
             row.repository.clone(),
@@ -130,7 +122,7 @@ fn table(rows: &[Row], now: Timestamp) -> String {
             row.platform.clone(),
             short,
             size(row.size),
-            age,
+            ago(row.created, now),
         ]);
     }
     table.render()

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read, stdin};
 
 use images::registry::{Cancel, Credentials, Environment, Kept, forget, keep};
 
+use super::context::Context;
 use super::error::{CommandError, USAGE};
 use super::terminal::Terminal;
 use crate::apply::image::registries;
@@ -56,7 +57,7 @@ fn registry(text: &str) -> Result<String, String> {
 /// # Errors
 ///
 /// When they are wrong, or cannot be kept.
-pub fn login(args: LoginArgs, terminal: &mut Terminal) -> Result<u8, CommandError> {
+pub fn login(args: LoginArgs, _: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     let registry = args.registry.unwrap_or_else(|| HUB.to_owned());
     let user = match args.username {
         Some(user) => user,
@@ -108,7 +109,7 @@ pub fn login(args: LoginArgs, terminal: &mut Terminal) -> Result<u8, CommandErro
 /// # Errors
 ///
 /// When it cannot be forgotten.
-pub fn logout(args: LogoutArgs, terminal: &mut Terminal) -> Result<u8, CommandError> {
+pub fn logout(args: LogoutArgs, _: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     let registry = args.registry.unwrap_or_else(|| HUB.to_owned());
     let known = forget(&Environment::of_process(), &registry).map_err(|error| {
         CommandError::new(&error).help("correct the file, or remove the entry in it by hand")

@@ -48,7 +48,7 @@ struct Project {
 /// # Errors
 ///
 /// When the records cannot be read.
-pub fn run(args: &LsArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
+pub fn run(args: LsArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     context.require_root()?;
     let mut projects: BTreeMap<String, Vec<Container>> = BTreeMap::new();
     for container in list::all_containers(context.roots())?.containers {
@@ -67,7 +67,7 @@ pub fn run(args: &LsArgs, context: &Context, terminal: &mut Terminal) -> Result<
             rows.push(Project { status: status(&containers), name, config_files: files });
         }
     }
-    print(&rows, args, terminal)?;
+    print(&rows, &args, terminal)?;
     Ok(0)
 }
 

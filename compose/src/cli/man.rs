@@ -19,7 +19,7 @@ pub struct ManArgs {
 /// # Errors
 ///
 /// When a page cannot be written.
-pub fn run(args: &ManArgs, _: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
+pub fn run(args: ManArgs, _: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     write(&args.folder).map_err(|error| {
         CommandError::failed(format!("cannot write to {}: {error}", args.folder.display()))
             .help("make the folder first, or choose one that you may write to")

@@ -58,7 +58,7 @@ struct BootRecord {
 ///
 /// When the unit cannot be written, or a container does not start or stop.
 pub fn run(
-    args: &ServiceArgs,
+    args: ServiceArgs,
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {

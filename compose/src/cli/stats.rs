@@ -84,7 +84,7 @@ struct View<'a> {
 ///
 /// When a service is not known, or a record cannot be read.
 pub fn run(
-    args: &StatsArgs,
+    args: StatsArgs,
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
@@ -93,13 +93,13 @@ pub fn run(
     let project = target.name.as_str();
     target.check(&args.services, &context.containers(project)?)?;
     let signals = Signals::catch()?;
-    let mut before = samples(args, context, project)?.1;
+    let mut before = samples(&args, context, project)?.1;
     let mut drawn = 0;
     loop {
         if !before.is_empty() && pause(&signals)? {
             return Err(CommandError::silent(INTERRUPTED));
         }
-        let (containers, now) = samples(args, context, project)?;
+        let (containers, now) = samples(&args, context, project)?;
         let text = args.render(&containers, &before, &now)?;
         if args.no_stream {
             terminal.print(text)?;

@@ -88,7 +88,7 @@ const HELP: Style = AnsiColor::Cyan.on_default();
 
 impl Terminal {
     /// The terminal of this process. `NO_COLOR` and `TERM=dumb` are respected.
-    pub fn new(progress: ProgressMode, ansi: Ansi, title: &'static str, dry_run: bool) -> Self {
+    pub fn new(progress: ProgressMode, ansi: Ansi, title: &str, dry_run: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = |terminal: bool| match ansi {

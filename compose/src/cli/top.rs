@@ -22,7 +22,7 @@ pub struct TopArgs {
 /// # Errors
 ///
 /// When a service is not known or a record cannot be read.
-pub fn run(args: &TopArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
+pub fn run(args: TopArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     let (_, containers) = context.containers_of(&args.services, terminal)?;
     let clock = Clock::read();
     let titles = ["SERVICE", "#", "UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];

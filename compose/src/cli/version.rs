@@ -29,7 +29,7 @@ enum Format {
 /// # Errors
 ///
 /// When it cannot be printed.
-pub fn run(args: &VersionArgs, _: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
+pub fn run(args: VersionArgs, _: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     let version = env!("CARGO_PKG_VERSION");
     match (args.short, args.format) {
         (true, _) => terminal.print(format!("{version}\n"))?,

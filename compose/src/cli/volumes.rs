@@ -32,7 +32,7 @@ pub struct VolumesArgs {
 ///
 /// When a service is not known, or the store cannot be read.
 pub fn run(
-    args: &VolumesArgs,
+    args: VolumesArgs,
     context: &Context,
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {

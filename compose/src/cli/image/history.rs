@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use super::error::not_found;
 use crate::cli::error::CommandError;
+use crate::cli::format::Shape;
 use crate::cli::size::size;
 use crate::cli::terminal::Terminal;
-use crate::cli::terminal::table::{Table, since};
+use crate::cli::terminal::table::{Table, ago, shortened};
 
 /// Show how an image was made
 #[derive(Debug, clap::Args)]
@@ -18,16 +19,10 @@ pub struct HistoryArgs {
     image: String,
     /// How to show it
     #[arg(long, value_enum, value_name = "HOW", default_value = "table")]
-    format: Format,
+    format: Shape,
     /// Do not shorten anything
     #[arg(long)]
     no_trunc: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// One step, in the words of docker.
@@ -60,8 +55,7 @@ pub fn run(args: &HistoryArgs, store: &Store, terminal: &mut Terminal) -> Result
         rows.push(Row {
             id: "<missing>".to_owned(),
             created_at: created.map_or_else(String::new, |at| at.to_string()),
-            created_since: created
-                .map_or_else(|| "N/A".to_owned(), |at| format!("{} ago", since(at, now))),
+            created_since: ago(created, now),
             created_by: step.created_by().clone().unwrap_or_default(),
             size: size(made),
             comment: step.comment().clone().unwrap_or_default(),
@@ -71,7 +65,7 @@ pub fn run(args: &HistoryArgs, store: &Store, terminal: &mut Terminal) -> Result
     if let Some(last) = rows.first_mut() {
         last.id = if args.no_trunc { image.id.to_string() } else { image.id.short() };
     }
-    if args.format == Format::Json {
+    if args.format == Shape::Json {
         terminal.print_json(&rows)?;
     } else {
         terminal.print(table(rows, args.no_trunc))?;
@@ -84,11 +78,7 @@ fn table(rows: Vec<Row>, whole: bool) -> String {
     let mut table = Table::new(&["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
     for row in rows {
         let words = row.created_by.split_whitespace().collect::<Vec<_>>().join(" ");
-        let words = if whole || words.chars().count() <= LONGEST {
-            words
-        } else {
-            words.chars().take(LONGEST - 1).chain(['…']).collect()
-        };
+        let words = if whole { words } else { shortened(&words, LONGEST) };
         table.row([row.id, row.created_since, words, row.size, row.comment]);
     }
     table.render()

@@ -8,7 +8,7 @@ use crate::cli::error::CommandError;
 use crate::cli::ps::Format;
 use crate::cli::size::size;
 use crate::cli::terminal::Terminal;
-use crate::cli::terminal::table::{Table, since};
+use crate::cli::terminal::table::{Table, ago};
 use crate::event::Failure;
 
 /// List images
@@ -104,9 +104,7 @@ fn row(image: &Image, whole: bool, now: Timestamp) -> Row {
         tag: name.and_then(Reference::tag).map_or_else(none, str::to_owned),
         id: if whole { image.id.to_string() } else { image.id.short() },
         created_at: image.created.map_or_else(String::new, |created| created.to_string()),
-        created_since: image
-            .created
-            .map_or_else(|| "N/A".to_owned(), |created| format!("{} ago", since(created, now))),
+        created_since: ago(image.created, now),
         digest: image.manifest.to_string(),
         size: size(image.size),
     }

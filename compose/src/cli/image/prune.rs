@@ -6,7 +6,7 @@ use images::{Force, Image, Store};
 
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
-use crate::cli::filter::PruneFilter;
+use crate::cli::filter::{PruneFilter, PruneFlags};
 use crate::cli::size::size;
 use crate::cli::terminal::Terminal;
 use crate::event::Failure;
@@ -18,12 +18,8 @@ pub struct PruneArgs {
     /// All that no container uses, also those with a name
     #[arg(long, short)]
     all: bool,
-    /// Only what is older, `until=TIME`, or has a label, `label=KEY[=VALUE]`, or has it not, `label!=…`
-    #[arg(long, value_name = "KEY=VALUE")]
-    filter: Vec<PruneFilter>,
-    /// Do not ask
-    #[arg(long, short)]
-    force: bool,
+    #[command(flatten)]
+    flags: PruneFlags,
 }
 
 /// Removes the images, and what pulls that were cut off have left.
@@ -42,11 +38,11 @@ pub fn run(
         Which::All => "Going to remove all images that no container has",
         Which::Nameless => "Going to remove all images without a name",
     };
-    if !args.force && !terminal.confirm(question, "`compose image prune -f`")? {
+    if !args.flags.force && !terminal.confirm(question, "`compose image prune -f`")? {
         return Ok(0);
     }
     let before = store.usage()?;
-    let Pruned { lines, failures } = prune(which, &args.filter, context, store)?;
+    let Pruned { lines, failures } = prune(which, &args.flags.filter, context, store)?;
     let freed = before.saturating_sub(store.usage()?);
     let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
     terminal.print(format!("{lines}Total reclaimed space: {}\n", size(freed)))?;

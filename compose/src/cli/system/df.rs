@@ -18,7 +18,7 @@ use crate::cli::format::{Column, Format, Json, List, Row, column, render_value};
 use crate::cli::ps::view::View;
 use crate::cli::size::size;
 use crate::cli::terminal::Terminal;
-use crate::cli::terminal::table::since;
+use crate::cli::terminal::table::ago;
 use crate::cli::users::Users;
 use crate::cli::volume;
 use crate::record::{Container, list};
@@ -204,13 +204,12 @@ impl World {
         let none = || "<none>".to_owned();
         let name = image.reference.as_ref();
         let (whole, shared) = self.usage.of(image.id);
-        let ago = |created| format!("{} ago", since(created, self.now));
         let count = counts.get(image.id.to_string().as_str()).copied().unwrap_or_default();
         ImageView {
             repository: name.map_or_else(none, Reference::familiar_repository),
             tag: name.and_then(Reference::tag).map_or_else(none, str::to_owned),
             id: image.id.short(),
-            created_since: image.created.map_or_else(|| "N/A".to_owned(), ago),
+            created_since: ago(image.created, self.now),
             size: size(whole),
             shared_size: size(shared),
             unique_size: size(whole - shared),
@@ -219,8 +218,8 @@ impl World {
     }
 
     fn record(&self, record: &CacheRecord) -> CacheView {
-        let ago = |time: Option<Timestamp>| match time {
-            Some(time) => format!("{} ago", since(time, self.now)),
+        let age = |time: Option<Timestamp>| match time {
+            Some(_) => ago(time, self.now),
             None => String::new(),
         };
         CacheView {
@@ -231,8 +230,8 @@ impl World {
                 CacheKind::Digests => "source.local",
             },
             size: size(record.size),
-            created_since: ago(record.created),
-            last_used_since: ago(record.used),
+            created_since: age(record.created),
+            last_used_since: age(record.used),
             shared: record.shared,
         }
     }

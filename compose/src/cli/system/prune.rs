@@ -11,7 +11,7 @@ use volumes::PruneScope;
 use crate::api::{RmOptions, RmRequest, path};
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
-use crate::cli::filter::PruneFilter;
+use crate::cli::filter::{PruneFilter, PruneFlags};
 use crate::cli::image::prune::{self as image, Which};
 use crate::cli::session::Session;
 use crate::cli::size::size;
@@ -29,12 +29,8 @@ pub struct PruneArgs {
     /// Volumes that nobody named and no container has as well
     #[arg(long)]
     volumes: bool,
-    /// Only what is older, `until=TIME`, or has a label, `label=KEY[=VALUE]`, or has it not, `label!=…`
-    #[arg(long, value_name = "KEY=VALUE")]
-    filter: Vec<PruneFilter>,
-    /// Do not ask
-    #[arg(long, short)]
-    force: bool,
+    #[command(flatten)]
+    flags: PruneFlags,
 }
 
 /// Asks the user, removes, and says what went and how much room that made.
@@ -48,7 +44,7 @@ pub fn run(
     terminal: &mut Terminal,
 ) -> Result<u8, CommandError> {
     let is_until = |filter: &PruneFilter| matches!(filter, PruneFilter::Until(_));
-    if args.volumes && args.filter.iter().any(is_until) {
+    if args.volumes && args.flags.filter.iter().any(is_until) {
         return Err(CommandError::usage("--filter until=TIME is not for volumes").help(
             "volumes are used long after they were made: leave --volumes or the filter out",
         ));
@@ -57,7 +53,7 @@ pub fn run(
         return Err(CommandError::usage("--dry-run is for projects, not for the whole machine")
             .help("`compose system df` shows what there is to be freed"));
     }
-    if !args.force && !terminal.confirm(&args.warning(), "`compose system prune -f`")? {
+    if !args.flags.force && !terminal.confirm(&args.warning(), "`compose system prune -f`")? {
         return Ok(0);
     }
     let mut work = Work { args, context, terminal, bytes: 0, failures: Vec::new() };
@@ -123,7 +119,7 @@ impl Work<'_> {
             let Container { record, state } = container;
             let keeps =
                 |one: &PruneFilter| one.keeps(Some(record.created), |key| record.labels.get(key));
-            !state.phase.is_up() && self.args.filter.iter().all(keeps)
+            !state.phase.is_up() && self.args.flags.filter.iter().all(keeps)
         };
         let mut projects: BTreeMap<String, Vec<Container>> = BTreeMap::new();
         for container in list::all_containers(roots)?.containers.into_iter().filter(goes) {
@@ -161,7 +157,7 @@ impl Work<'_> {
         let keeps = |record: &::network::Record| {
             let created = record.created.try_into().ok();
             let labels = &record.wanted.labels;
-            self.args.filter.iter().all(|one| one.keeps(created, |key| labels.get(key)))
+            self.args.flags.filter.iter().all(|one| one.keeps(created, |key| labels.get(key)))
         };
         let unused = |record: &::network::Record| {
             users.of(record.name().as_str()).is_empty() && keeps(record)
@@ -176,7 +172,7 @@ impl Work<'_> {
         let used = |name: &volumes::VolumeName| !users.of(name.as_str()).is_empty();
         let wanted = |volume: &volumes::Volume| {
             let labels = &volume.labels;
-            self.args.filter.iter().all(|one| one.keeps(None, |key| labels.get(key)))
+            self.args.flags.filter.iter().all(|one| one.keeps(None, |key| labels.get(key)))
         };
         let (pruned, failures) = store.prune(PruneScope::Anonymous, used, wanted)?;
         self.bytes += pruned.iter().map(|one| one.bytes).sum::<u64>();
@@ -187,19 +183,19 @@ impl Work<'_> {
 
     fn images(&mut self, store: &Store) -> Result<(), CommandError> {
         let which = if self.args.all { Which::All } else { Which::Nameless };
-        let pruned = image::prune(which, &self.args.filter, self.context, store)?;
+        let pruned = image::prune(which, &self.args.flags.filter, self.context, store)?;
         self.tell("Deleted Images", &pruned.lines, pruned.failures)
     }
 
     fn cache(&mut self, store: &Store) -> Result<(), CommandError> {
         // The cache has no labels.
         let is_label = |one: &PruneFilter| matches!(one, PruneFilter::Label(_));
-        if self.args.filter.iter().any(is_label) {
+        if self.args.flags.filter.iter().any(is_label) {
             return Ok(());
         }
         let pruned = store.prune_cache(|record| {
             let old = |one: &PruneFilter| one.keeps(record.used, |_| None);
-            (self.args.all || !record.shared) && self.args.filter.iter().all(old)
+            (self.args.all || !record.shared) && self.args.flags.filter.iter().all(old)
         })?;
         if pruned.busy {
             self.terminal

@@ -18,7 +18,7 @@ const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "�
 /// What is known of each thing, in the order of first mention.
 #[derive(Debug)]
 pub struct Board {
-    title: &'static str,
+    title: String,
     rows: IndexMap<Subject, Row>,
 }
 
@@ -34,8 +34,8 @@ struct Row {
 impl Board {
     /// An empty board for the command `title`.
     #[must_use]
-    pub fn new(title: &'static str) -> Self {
-        Self { title, rows: IndexMap::new() }
+    pub fn new(title: &str) -> Self {
+        Self { title: title.to_owned(), rows: IndexMap::new() }
     }
 
     /// Forgets everything.

@@ -74,6 +74,12 @@ pub fn since(then: Timestamp, now: Timestamp) -> String {
     in_words(Duration::try_from(now.duration_since(then)).unwrap_or_default())
 }
 
+/// How long ago `then` was, as a cell that says so.
+#[must_use]
+pub fn ago(then: Option<Timestamp>, now: Timestamp) -> String {
+    then.map_or_else(|| "N/A".to_owned(), |then| format!("{} ago", since(then, now)))
+}
+
 /// The first `length` characters of `text`; an ellipsis takes the place of the last of them if
 /// something is cut off.
 #[must_use]
