@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| fuzz::build::dockerfile(text));
+libfuzzer_sys::fuzz_target!(|text: &str| images::fuzzed::dockerfile(text));

@@ -1,18 +1,13 @@
 //! What `images` reads before it builds, on any text, with what must hold of it.
 
-#[path = "../../images/src/build/dockerfile/mod.rs"]
-mod dockerfile;
-#[path = "../../images/src/build/ignore.rs"]
-mod ignore;
-#[path = "../../images/src/words.rs"]
-mod words;
-
 use std::collections::HashMap;
 use std::path::Path;
 
-use dockerfile::{Dockerfile, Flag, Kind, Problem, Word, heredoc_name, parse_trigger};
-use ignore::{PathPattern, Patterns};
-use words::Expansion;
+use crate::build::dockerfile::{
+    Dockerfile, Flag, Kind, Problem, Word, heredoc_name, parse_trigger,
+};
+use crate::build::ignore::{PathPattern, Patterns};
+use crate::words::Expansion;
 
 /// A Dockerfile: every place is in the text, and every word can be expanded or is refused.
 pub fn dockerfile(text: &str) {
@@ -51,7 +46,9 @@ pub fn dockerfile(text: &str) {
                 }
                 Kind::Run(run) => expand_flags(&run.flags),
                 Kind::Env(pairs) | Kind::Label(pairs) => {
-                    pairs.iter().for_each(|(name, value)| [name, value].into_iter().for_each(expand));
+                    pairs
+                        .iter()
+                        .for_each(|(name, value)| [name, value].into_iter().for_each(expand));
                 }
                 Kind::Expose(words) | Kind::Volume(words) => words.iter().for_each(expand),
                 Kind::Onbuild(trigger) => {

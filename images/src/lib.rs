@@ -36,7 +36,7 @@ mod words;
 
 /// For `scripts/fuzz`.
 #[cfg(fuzzing)]
-#[path = "../../fuzz/src/archives.rs"]
+#[path = "../../fuzz/src/images.rs"]
 pub mod fuzzed;
 
 pub use change::{Change, ChangeError};
