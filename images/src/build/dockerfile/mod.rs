@@ -7,16 +7,17 @@
 
 mod instruction;
 mod lines;
+mod parse;
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use instruction::Parsed;
 pub(crate) use instruction::{
     Argument, Command, Copy, Flag, Health, HealthKind, Instruction, Kind, Run,
 };
 pub(crate) use lines::Heredoc;
+use parse::Parsed;
 
 /// A mistake in a Dockerfile, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +86,7 @@ impl Dockerfile {
         let mut file =
             Self { escape: directives.escape, arguments: Vec::new(), stages: Vec::new() };
         for line in &lines {
-            match instruction::parse(line, directives.escape) {
+            match parse::parse(line, directives.escape) {
                 Ok(parsed) => problems.extend(file.add(parsed)),
                 Err(problem) => problems.push(problem),
             }
@@ -161,7 +162,7 @@ pub(crate) fn parse_trigger(text: &str) -> Result<Instruction, Problem> {
     }
     let empty = || Problem::new(0..0, "the trigger is empty", "rebuild the base image");
     let line = lines.first().ok_or_else(empty)?;
-    match instruction::parse(line, directives.escape)? {
+    match parse::parse(line, directives.escape)? {
         Parsed::Instruction(instruction) => Ok(instruction),
         Parsed::From(_) => {
             Err(Problem::new(0..0, "FROM cannot be a trigger", "rebuild the base image"))
