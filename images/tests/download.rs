@@ -18,7 +18,7 @@ use images::registry::{
 fn client(home: &std::path::Path) -> Registry {
     let patience = Patience {
         connect: Duration::from_secs(20),
-        stall: Duration::from_millis(300),
+        stall: Duration::from_secs(3),
         tries: 3,
         pause: Duration::from_millis(1),
         longest_pause: Duration::from_secs(2),

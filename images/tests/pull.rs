@@ -18,15 +18,20 @@ use images::registry::{
 use images::{Digest, Platform, Store};
 use serde_json::json;
 
-/// A registry client without surroundings that does not wait long.
+/// A registry client without surroundings.
 fn registry() -> Registry {
     registry_in(Environment::default())
 }
 
 fn registry_in(environment: Environment) -> Registry {
+    // However slow the machine is that this runs on, an honest server answers within that.
+    registry_that_waits(environment, Duration::from_secs(120))
+}
+
+fn registry_that_waits(environment: Environment, stall: Duration) -> Registry {
     let patience = Patience {
-        connect: Duration::from_secs(20),
-        stall: Duration::from_millis(300),
+        connect: Duration::from_secs(120),
+        stall,
         tries: 3,
         pause: Duration::from_millis(1),
         longest_pause: Duration::from_secs(2),
@@ -256,19 +261,28 @@ fn a_client_may_be_dropped_where_an_event_loop_runs() {
     here.block_on(async move { drop(registry) });
 }
 
+/// An error with all its causes.
+fn whole(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What is said of a registry that does not answer.
+const SILENT: &str = "says nothing for";
+
 #[test]
 fn lies_are_found_out() {
     let good = Parts::new(&layers());
     let layer = Digest::of(&good.layers[1]).to_string();
     type Lie = Box<dyn Fn(&str, Answer) -> Answer + Send + Sync>;
-    let whole = |answer: &Answer| match &answer.body {
+    let body_of = |answer: &Answer| match &answer.body {
         Sent::Whole(body) => body.clone(),
         _ => Vec::new(),
     };
     let on = move |what: String, lie: fn(Answer, Vec<u8>) -> Answer| -> Lie {
         Box::new(move |path, answer| {
             if path.contains(&what) {
-                let body = whole(&answer);
+                let body = body_of(&answer);
                 lie(answer, body)
             } else {
                 answer
@@ -283,7 +297,8 @@ fn lies_are_found_out() {
         ("bytes and has", on(layer.clone(), |a, mut body| { body.pop(); Answer { body: Sent::Whole(body), ..a } })),
         ("bytes and has", on(layer.clone(), |a, body| Answer { body: Sent::Endless(body), ..a })),
         ("bytes and has", on(layer.clone(), |a, _| Answer { body: Sent::Endless(vec![0; 1 << 16]), ..a })),
-        ("says nothing for", on(layer.clone(), |a, body| { let half = body.len() / 2; Answer { body: Sent::Stalled(body, half), ..a } })),
+        (SILENT, on(layer.clone(), |a, body| { let half = body.len() / 2; Answer { body: Sent::Stalled(body, half), ..a } })),
+        (SILENT, on("manifests".into(), |a, body| { let half = body.len() / 2; Answer { body: Sent::Stalled(body, half), ..a } })),
         ("from one place to the next", on(layer.clone(), |_, _| Answer::new(307, "").with("Location", "/v2/app/blobs/loop"))),
         ("which is not followed", on(layer.clone(), |_, _| Answer::new(307, "").with("Location", "file:///etc/passwd"))),
         ("which is not followed", on(layer.clone(), |_, _| Answer::new(307, ""))),
@@ -307,13 +322,9 @@ fn lies_are_found_out() {
             path if path.contains("/loop") => Answer::new(307, "").with("Location", path),
             path => lie(path, good.answer(asked)),
         });
-        let failed = pull(&store, &server.name("app")).unwrap_err();
-        let mut said = failed.to_string();
-        let mut source = std::error::Error::source(&failed);
-        while let Some(error) = source {
-            said.push_str(&format!(": {error}"));
-            source = error.source();
-        }
+        let stall = Duration::from_millis(if expected == SILENT { 300 } else { 120_000 });
+        let registry = registry_that_waits(Environment::default(), stall);
+        let said = whole(&pull_with(&registry, &store, &server.name("app")).unwrap_err());
         assert!(said.contains(expected), "{said}, and not {expected}");
         assert_empty(&store, &root);
         // What a liar has sent of the layer is not kept.
@@ -344,13 +355,7 @@ fn lies_in_documents_are_found_out() {
         let (dir, store) = store();
         let parts = Parts::changed(&layers(), config, manifest);
         let server = Server::start(move |asked| parts.answer(asked));
-        let failed = pull(&store, &server.name("app")).unwrap_err();
-        let mut said = failed.to_string();
-        let mut source = std::error::Error::source(&failed);
-        while let Some(error) = source {
-            said.push_str(&format!(": {error}"));
-            source = error.source();
-        }
+        let said = whole(&pull(&store, &server.name("app")).unwrap_err());
         assert!(said.contains(expected), "{said}, and not {expected}");
         assert_empty(&store, &dir.path().join("images"));
     }
@@ -554,7 +559,9 @@ fn socks(to: std::net::SocketAddr) -> (std::net::SocketAddr, Arc<Mutex<Vec<Strin
                 client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
                 let (mut up, mut down) = (client.try_clone()?, server.try_clone()?);
                 std::thread::spawn(move || std::io::copy(&mut up, &mut down));
-                std::io::copy(&mut server, &mut client)
+                std::io::copy(&mut server, &mut client)?;
+                // The other direction holds it open as well.
+                client.shutdown(std::net::Shutdown::Both)
             });
         }
     });

@@ -57,7 +57,7 @@ fn runs(stage: &Stage) -> Verdict {
     stage.file("app/.dockerignore", "hidden\n")?;
     stage.compose(["up", "--detach"]).success()?;
     let logs = || stage.compose(["logs", "--no-log-prefix"]).success();
-    scenarios::eventually(std::time::Duration::from_secs(10), || {
+    scenarios::eventually(std::time::Duration::from_secs(60), || {
         Ok(logs()?.says("hello s3cret")?.says("from the context")?.says("A=1")?)
     })?;
     let inside = |line: &str| stage.compose(["exec", "-T", "web", "sh", "-c", line]).success();
@@ -140,7 +140,7 @@ fn looks_into(stage: &Stage) -> Verdict {
     base(stage)?;
     stage.file("compose.yaml", "services:\n  web:\n    build: .\n")?;
     stage.file("Dockerfile", "FROM base\nRUN echo was $((40+2)) > /left && exit 7\n")?;
-    let hint = "compose build --debug-on-failure web";
+    let hint = "look into the step with `compose build --debug-on-failure web`";
     stage.compose(["up", "--detach", "--build"]).code(1)?.complains(hint)?;
     stage.compose(["run", "--build", "web"]).code(125)?.complains(hint)?;
     let json = stage.compose(["--progress", "json", "up", "--detach"]).code(1)?;
@@ -245,7 +245,7 @@ fn elsewhere(stage: &Stage) -> Verdict {
     let mut command = stage.command("/bin/busybox");
     command.args(["httpd", "-f", "-p", SERVER, "-h", "served"]);
     let server = stage.start(command)?;
-    eventually(Duration::from_secs(20), || {
+    eventually(Duration::from_secs(60), || {
         let _listens = TcpStream::connect(SERVER)?;
         Ok(())
     })?;

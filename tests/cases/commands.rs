@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use scenarios::{Running, Stage, Verdict, eventually};
+use scenarios::{Stage, Verdict, eventually};
 
 use crate::Scenario;
 
@@ -21,24 +21,16 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("wait_tells_how_containers_ended", wait),
         Scenario::plain("scale_adds_and_removes_containers", scale),
         Scenario::plain("events_tell_what_was_and_what_is", events),
-        Scenario::plain("networks_on_their_own", networks),
-        Scenario::plain("networks_are_joined_and_left", connect),
-        Scenario::plain("up_lets_go_by_a_key", menu),
         Scenario::plain("commit_makes_an_image_of_the_changes", commit),
         Scenario::plain("compatibility_names_with_underscores", compatibility),
-        Scenario::plain("resources_without_a_service", all_resources),
         Scenario::plain("stats_of_what_runs", stats),
         Scenario::plain("formats_are_those_of_docker", formats),
         Scenario::plain("dry_run_changes_nothing", dry_run),
-        Scenario::plain("attach_joins_what_runs", attach),
-        Scenario::plain("attach_lets_go_by_keys", detach),
         Scenario::plain("why_and_doctor_say_what_is_wrong", why),
-        Scenario::plain("progress_goes_where_it_is_asked_to", progress),
-        Scenario::plain("completion_knows_the_services", completion),
     ]
 }
 
-const ONE: &str = "
+pub(super) const ONE: &str = "
 services:
   web: {image: 'rootfs:/', command: sleep infinity}
 ";
@@ -194,7 +186,7 @@ services:
 }
 
 /// Whether a process has a socket: it has connected to the supervisor.
-fn listens(pid: u32) -> Verdict {
+pub(super) fn listens(pid: u32) -> Verdict {
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
         let leads = fs::read_link(entry.path()).unwrap_or_default();
         if leads.to_string_lossy().starts_with("socket:") {
@@ -249,82 +241,6 @@ fn events(stage: &Stage) -> Verdict {
     }
     stage.compose(["down"]).success()?;
     Ok(())
-}
-
-fn networks(stage: &Stage) -> Verdict {
-    let name = format!("{}own", stage.project);
-    let create =
-        ["network", "create", "--subnet", "10.231.7.0/24", "--label", "a=b", name.as_str()];
-    let id = stage.compose(create).success()?.stdout;
-    assert_eq!(id.trim().len(), 64);
-    stage.compose(create).code(1)?.complains("exists already")?;
-    let ls = [
-        "network",
-        "ls",
-        "--filter",
-        "label=a",
-        "--format",
-        "{{.Name}} {{.Driver}} {{.Label \"a\"}}",
-    ];
-    assert_eq!(stage.compose(ls).success()?.stdout, format!("{name} bridge b\n"));
-    let inspect =
-        ["network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", &id.trim()[..12]];
-    stage.compose(inspect).success()?.says("10.231.7.0/24")?;
-    stage.file(
-        "compose.yaml",
-        &format!(
-            "
-services:
-  web: {{image: 'rootfs:/', command: sleep infinity, networks: [own]}}
-networks:
-  own: {{name: {name}, external: true}}
-"
-        ),
-    )?;
-    stage.compose(["up", "-d"]).success()?;
-    let inside = [
-        "network",
-        "inspect",
-        "-f",
-        "{{range .Containers}}{{.Name}} {{.IPv4Address}}{{end}}",
-        &name,
-    ];
-    stage.compose(inside).success()?.says("10.231.7.")?;
-    stage.compose(["network", "rm", &name]).code(1)?.complains("in use by")?;
-    stage.compose(["network", "prune", "-f"]).success()?;
-    stage.compose(["network", "inspect", &name]).success()?;
-    stage.compose(["down"]).success()?;
-    stage.compose(["network", "prune", "-f"]).success()?.says(&name)?;
-    stage.compose(["network", "rm", &name]).code(1)?.complains("there is no network")?;
-    stage.compose(["network", "rm", "-f", &name]).success()?;
-    stage.check_nothing_left()
-}
-
-fn all_resources(stage: &Stage) -> Verdict {
-    stage.file(
-        "compose.yaml",
-        "
-services:
-  web: {image: 'rootfs:/', command: sleep infinity, network_mode: none, volumes: ['used:/data']}
-networks:
-  spare:
-volumes:
-  used:
-  spare:
-",
-    )?;
-    stage.compose(["up", "-d"]).success()?;
-    let listed = |what: &[&str]| -> Result<String, Box<dyn std::error::Error>> {
-        Ok(stage.compose(what).success()?.stdout.replace(&stage.project, "P"))
-    };
-    assert_eq!(listed(&["volumes", "-q"])?, "P_used\n");
-    stage.compose(["--all-resources", "up", "-d"]).success()?;
-    assert_eq!(listed(&["volumes", "-q"])?, "P_spare\nP_used\n");
-    assert_eq!(listed(&["volumes", "-q", "web"])?, "P_used\n");
-    assert_eq!(listed(&["volumes", "--format", "{{.Driver}} {{.Name}}", "web"])?, "local P_used\n");
-    assert_eq!(listed(&["network", "ls", "--format", "{{.Name}}"])?, "P_spare\n");
-    stage.compose(["down", "-v"]).success()?;
-    stage.check_nothing_left()
 }
 
 fn stats(stage: &Stage) -> Verdict {
@@ -517,109 +433,6 @@ fn dry_run(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-fn attach(stage: &Stage) -> Verdict {
-    stage.file(
-        "compose.yaml",
-        "
-services:
-  echo:
-    image: 'rootfs:/'
-    command: [sh, -c, 'echo before; while read -r line; do [ \"$$line\" = end ] && exit 6; echo \"got $$line\"; done']
-    stdin_open: true
-",
-    )?;
-    stage.compose(["create"]).success()?;
-    stage.compose(["attach", "echo"]).code(1)?.complains("is not running")?;
-    stage.compose(["start"]).success()?;
-    eventually(Duration::from_secs(20), || {
-        Ok(stage.compose(["logs", "echo"]).success()?.says("before")?)
-    })?;
-    let mut first = stage.start_typing(stage.compose_command(["attach", "echo"]))?;
-    eventually(Duration::from_secs(20), || {
-        first.say("one\n")?;
-        match first.said() {
-            said if said.contains("got one") => Ok(()),
-            said => Err(said.into()),
-        }
-    })?;
-    assert!(!first.said().contains("before"), "only what is said from now on");
-    first.signal(Signal::SIGKILL)?;
-    let _killed = first.finish(Duration::from_secs(20))?;
-    assert_eq!(stage.field("echo", "State")?, "running");
-    let last = stage.compose_command(["attach", "echo"]);
-    stage.run(last, Some("two\nend\n")).code(6)?.says("got two")?;
-    assert_eq!(stage.field("echo", "ExitCode")?, "6");
-    // With signals for ourselves it is let go of.
-    stage.compose(["start"]).success()?;
-    let quiet = stage.start(stage.compose_command([
-        "attach",
-        "--no-stdin",
-        "--sig-proxy=false",
-        "echo",
-    ]))?;
-    eventually(Duration::from_secs(20), || listens(quiet.id()))?;
-    eventually(Duration::from_secs(20), || catches(quiet.id()))?;
-    quiet.signal(Signal::SIGTERM)?;
-    quiet.finish(Duration::from_secs(20))?.success()?;
-    assert_eq!(stage.field("echo", "State")?, "running");
-    stage.compose(["down"]).success()?;
-    Ok(())
-}
-
-/// Whether a process has blocked SIGTERM: it is ready for signals.
-fn catches(pid: u32) -> Verdict {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or("0");
-    match u64::from_str_radix(blocked.trim(), 16)? & 1 << 14 {
-        0 => Err("it does not catch signals yet".into()),
-        _ => Ok(()),
-    }
-}
-
-fn detach(stage: &Stage) -> Verdict {
-    stage.file(
-        "compose.yaml",
-        "
-services:
-  shell: {image: 'rootfs:/', command: sh, tty: true, stdin_open: true}
-",
-    )?;
-    stage.compose(["up", "-d"]).success()?;
-    let mut tty = stage.start_on_terminal(&stage.compose_command([
-        "attach",
-        "--detach-keys",
-        "ctrl-a,x",
-        "shell",
-    ]))?;
-    eventually(Duration::from_secs(20), || {
-        tty.say("echo $((40+2))\n")?;
-        match tty.said() {
-            said if said.contains("42") => Ok(()),
-            said => Err(said.into()),
-        }
-    })?;
-    tty.say("\u{1}x")?;
-    tty.finish(Duration::from_secs(20))?.success()?;
-    assert_eq!(stage.field("shell", "State")?, "running");
-    stage.compose(["down", "-t", "0"]).success()?;
-    Ok(())
-}
-
-fn progress(stage: &Stage) -> Verdict {
-    stage.file("compose.yaml", ONE)?;
-    let up = stage.compose(["up", "-d"]).success()?.complains("Started")?;
-    assert_eq!(up.stdout, "");
-    let mut down = stage.compose_command(["down"]);
-    down.env("COMPOSE_STATUS_STDOUT", "1");
-    let down = stage.run(down, None).success()?.says("Removed")?;
-    assert_eq!(down.stderr, "");
-    stage.compose(["--progress", "quiet", "up", "-d"]).success()?;
-    let json = stage.compose(["--progress", "json", "stop"]).success()?;
-    json.complains("\"status\":\"Done\"")?;
-    stage.compose(["down"]).success()?;
-    Ok(())
-}
-
 fn why(stage: &Stage) -> Verdict {
     stage.file(
         "compose.yaml",
@@ -645,114 +458,6 @@ services:
         .compose(["doctor", "--format", "{{.What}}={{.Verdict}}"])
         .success()?
         .says("rights=good")?;
-    Ok(())
-}
-
-fn completion(stage: &Stage) -> Verdict {
-    stage
-        .file("compose.yaml", "services: {web: {image: a}, worker: {image: b}, db: {image: c}}")?;
-    for shell in ["bash", "zsh", "fish"] {
-        stage.compose(["completion", shell]).success()?.says("COMPLETE")?;
-    }
-    let mut asked = stage.compose_command(["--", "compose", "up", "w"]);
-    asked.env("COMPLETE", "fish");
-    let said = stage.run(asked, None).success()?.stdout;
-    let words: Vec<&str> = said.lines().filter_map(|line| line.split('\t').next()).collect();
-    assert_eq!(words, ["web", "worker"]);
-    let mut asked = stage.compose_command(["--", "compose", "up", "--abort"]);
-    asked.env("COMPLETE", "fish");
-    stage.run(asked, None).success()?.says("--abort-on-container-exit")?;
-    Ok(())
-}
-
-fn connect(stage: &Stage) -> Verdict {
-    let name = format!("{}own", stage.project);
-    stage.compose(["network", "create", "--subnet", "10.231.9.0/24", &name]).success()?;
-    stage.file(
-        "compose.yaml",
-        "
-services:
-  web: {image: 'rootfs:/', command: sleep infinity}
-  db: {image: 'rootfs:/', command: sleep infinity, networks: [back]}
-networks:
-  back:
-",
-    )?;
-    stage.compose(["up", "-d"]).success()?;
-    let (web, db) = (format!("{}-web-1", stage.project), format!("{}-db-1", stage.project));
-    let addresses = ["exec", "-T", "web", "cat", "/proc/net/fib_trie"];
-    stage
-        .compose(["network", "connect", "--ip", "10.231.9.9", "--alias", "www", &name, &web])
-        .success()?;
-    stage.compose(["network", "connect", &name, &db]).success()?;
-    stage.compose(["network", "connect", &name, &web]).code(1)?.complains("already")?;
-    stage.compose(addresses).success()?.says("10.231.9.9")?;
-    // Others find it by its alias.
-    let find = ["exec", "-T", "db", "getent", "hosts", "www"];
-    eventually(Duration::from_secs(20), || {
-        Ok(stage.compose(find).success()?.says("10.231.9.9")?)
-    })?;
-    // It is there after the next start as well.
-    stage.compose(["restart", "-t", "0", "web"]).success()?;
-    stage.compose(addresses).success()?.says("10.231.9.9")?;
-    stage.compose(["network", "disconnect", &name, &web]).success()?;
-    assert!(!stage.compose(addresses).success()?.stdout.contains("10.231.9.9"));
-    stage
-        .compose(["network", "disconnect", &name, &web])
-        .code(1)?
-        .complains("is not on network")?;
-    stage.compose(["network", "disconnect", "-f", &name, &web]).success()?;
-    // A container that is not where its file wants it is put there.
-    let before = stage.field("db", "ID")?;
-    stage.compose(["network", "disconnect", &format!("{}_back", stage.project), &db]).success()?;
-    stage.compose(["up", "-d"]).success()?.complains("Updated")?;
-    assert_eq!(stage.field("db", "ID")?, before);
-    stage.compose(["plan"]).success()?;
-    stage.compose(["down"]).success()?;
-    stage.compose(["network", "rm", &name]).success()?;
-    stage.check_nothing_left()
-}
-
-fn menu(stage: &Stage) -> Verdict {
-    stage.file(
-        "compose.yaml",
-        "
-services:
-  web:
-    image: rootfs:/
-    command: [sh, -c, 'echo hello; exec sleep infinity']
-    develop: {watch: [{action: sync, path: src, target: /saved}]}
-",
-    )?;
-    stage.file("src/page", "one")?;
-    let mut off = stage.compose_command(["up", "-d"]);
-    off.env("COMPOSE_MENU", "0");
-    let _up = stage.run(off, None).success()?;
-    stage.compose(["down"]).success()?;
-    let mut up = stage.start_on_terminal(&stage.compose_command(["up"]))?;
-    eventually(Duration::from_secs(30), || match up.said() {
-        said if said.contains("hello") => Ok(()),
-        said => Err(said.into()),
-    })?;
-    let says = |up: &Running, words: &str| {
-        eventually(Duration::from_secs(60), || match up.said() {
-            said if said.contains(words) => Ok(()),
-            said => Err(said.into()),
-        })
-    };
-    up.say("w")?;
-    says(&up, "Watch enabled")?;
-    stage.file("src/page", "two")?;
-    eventually(Duration::from_secs(60), || {
-        let saved = ["exec", "-T", "web", "cat", "/saved/page"];
-        Ok(stage.compose(saved).success()?.says("two").map(drop)?)
-    })?;
-    up.say("w")?;
-    says(&up, "Watch disabled")?;
-    up.say("d")?;
-    up.finish(Duration::from_secs(30))?.success()?;
-    assert_eq!(stage.field("web", "State")?, "running");
-    stage.compose(["down"]).success()?;
     Ok(())
 }
 

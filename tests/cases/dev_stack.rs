@@ -103,7 +103,7 @@ fn redis(stage: &Stage) -> Verdict {
     let exec = stage.compose_command(["exec", "redis", "sh", "-c", "tty; redis-cli"]);
     let mut client = stage.start_on_terminal(&exec)?;
     for (prompts, line) in ["INCR counter\r", "GET counter\r", "quit\r"].iter().enumerate() {
-        eventually(Duration::from_secs(10), || {
+        eventually(Duration::from_secs(60), || {
             let said = client.said();
             // The prompt is drawn anew with each character; what counts is that it stands at the end.
             let ready =
@@ -112,7 +112,7 @@ fn redis(stage: &Stage) -> Verdict {
         })?;
         client.say(line)?;
     }
-    client.finish(Duration::from_secs(10))?.success()?.says("/dev/pts/")?;
+    client.finish(Duration::from_secs(60))?.success()?.says("/dev/pts/")?;
     stage.client("redis-cli", &["-h", "127.0.0.1", "INCR", "counter"]).success()?.says("2")?;
     stage.compose(["down"]).success()?;
     up(stage, &["redis"])?;

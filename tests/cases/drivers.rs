@@ -23,7 +23,7 @@ pub(super) fn all() -> Vec<Scenario> {
 /// Asks for a page at an address, until it is there.
 fn answers(to: &str) -> Verdict {
     let to: SocketAddr = to.parse()?;
-    eventually(Duration::from_secs(20), || {
+    eventually(Duration::from_secs(60), || {
         let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         stream.write_all(b"GET /hostname HTTP/1.0\r\n\r\n")?;

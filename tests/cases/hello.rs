@@ -24,7 +24,7 @@ fn runs(stage: &Stage) -> Verdict {
     stage.compose(["up", "--detach"]).success()?;
     assert_eq!(stage.field("hello", "State")?, "running");
     assert_eq!(stage.field("hello", "Name")?, format!("{}-hello-1", stage.project));
-    eventually(Duration::from_secs(5), || {
+    eventually(Duration::from_secs(60), || {
         Ok(stage
             .compose(["logs", "--no-log-prefix"])
             .success()?
@@ -60,7 +60,7 @@ fn twice(stage: &Stage) -> Verdict {
 fn attached(stage: &Stage) -> Verdict {
     stage.example("hello")?;
     let up = stage.start(stage.compose_command(["up"]))?;
-    eventually(Duration::from_secs(10), || {
+    eventually(Duration::from_secs(60), || {
         if up.said().contains("hello from") {
             Ok(())
         } else {
@@ -98,7 +98,7 @@ services:
     )?;
     stage.compose(["up", "--detach"]).success()?;
     for (service, code) in [("three", "3"), ("killed", "137"), ("good", "0")] {
-        eventually(Duration::from_secs(10), || match stage.field(service, "State")?.as_str() {
+        eventually(Duration::from_secs(60), || match stage.field(service, "State")?.as_str() {
             "exited" => Ok(()),
             other => Err(format!("{service} is {other}").into()),
         })?;

@@ -166,7 +166,7 @@ networks: {default: {enable_ipv4: false, enable_ipv6: true}}
         stage.compose(["exec", "-T", from, "curl", "--silent", "--max-time", "10", url])
     };
     curl("web", &name).success()?.says(outside::GREETING)?;
-    eventually(Duration::from_secs(20), || {
+    eventually(Duration::from_secs(60), || {
         curl("one", "http://web:8000/hostname").success()?;
         Ok(())
     })?;
@@ -201,7 +201,7 @@ fn internal(stage: &Stage) -> Verdict {
 /// Asks for a page at an address of this host, until it is there.
 fn answers(to: &str) -> Verdict {
     let to: SocketAddr = to.parse()?;
-    eventually(Duration::from_secs(20), || {
+    eventually(Duration::from_secs(60), || {
         let mut stream = TcpStream::connect(to)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         stream.write_all(b"GET /hostname HTTP/1.0\r\n\r\n")?;

@@ -85,7 +85,7 @@ fn reaping(stage: &Stage) -> Verdict {
             "for i in 1 2 3 4 5; do (sh -c 'sleep 0.1 &'); done",
         ])
         .success()?;
-    eventually(Duration::from_secs(5), || {
+    eventually(Duration::from_secs(60), || {
         let states = "cat /proc/[0-9]*/stat | sed 's/.*) //' | cut -c1";
         let seen = stage.compose(["exec", "-T", "parent", "sh", "-c", states]).success()?;
         if seen.stdout.contains('Z') { Err("a zombie is left".into()) } else { Ok(()) }

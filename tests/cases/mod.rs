@@ -16,12 +16,15 @@ mod ipv6;
 mod kills;
 mod limits;
 mod live;
+mod logging;
 mod mistakes;
 mod network;
 mod plan;
 mod registry;
+mod resources;
 mod rollout;
 mod system;
+mod terminal;
 mod volumes;
 mod watch;
 
@@ -48,12 +51,15 @@ const FILES: &[&str] = &[
     "kills",
     "limits",
     "live",
+    "logging",
     "mistakes",
     "network",
     "plan",
     "registry",
+    "resources",
     "rollout",
     "system",
+    "terminal",
     "volumes",
     "watch",
 ];
@@ -83,12 +89,15 @@ pub(crate) fn all() -> Vec<Scenario> {
         kills::all(),
         limits::all(),
         live::all(),
+        logging::all(),
         mistakes,
         network::all(),
         plan::all(),
         registry::all(),
+        resources::all(),
         rollout::all(),
         system::all(),
+        terminal::all(),
         volumes::all(),
         watch::all(),
     ]

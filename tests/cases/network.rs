@@ -110,7 +110,7 @@ fn published(stage: &Stage) -> Verdict {
     stage.file("compose.yaml", SERVER)?;
     stage.compose(["up", "--detach"]).success()?;
     let answers = |address: String| {
-        eventually(Duration::from_secs(10), || {
+        eventually(Duration::from_secs(60), || {
             let answer = get(&address)?;
             if answer.contains(" 200 ") { Ok(()) } else { Err(answer.into()) }
         })

@@ -23,7 +23,7 @@ use crate::{Verdict, need};
 /// How long a command may take unless the scenario says otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the last threads and namespaces may take to go after `down` has returned.
-const SETTLING: Duration = Duration::from_secs(10);
+const SETTLING: Duration = Duration::from_secs(60);
 
 /// A place for one scenario.
 #[derive(Debug)]

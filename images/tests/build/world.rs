@@ -109,7 +109,8 @@ impl World {
     /// The store and the context of another process's test.
     pub fn at(dir: &Path) -> Self {
         let store = Store::open(&dir.join("images")).unwrap();
-        let own = tempfile::tempdir().unwrap();
+        // It goes with that of the test when this process is killed.
+        let own = tempfile::tempdir_in(dir).unwrap();
         symlink(dir.join("context"), own.path().join("context")).unwrap();
         let filters = dir.join("filters");
         Self { dir: own, store, events: Mutex::default(), networks: Mutex::default(), filters }

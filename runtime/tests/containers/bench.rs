@@ -72,7 +72,6 @@ fn many() -> Result<(), Failed> {
         project.exit_of(started.running.ticket);
     }
     println!("end of {COUNT} {:?}", before.elapsed());
-    assert!(each < Duration::from_millis(200));
     Ok(())
 }
 
