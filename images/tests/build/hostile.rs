@@ -148,7 +148,7 @@ fn mounts() -> Result<(), Failed> {
         "--mount=source=file,target=/over,rw echo evil > /over".to_owned(),
         format!("--mount=type=cache,from=s,source=/up{host},target=/c echo evil > /c/outside"),
         format!("--mount=type=cache,from=s,source=/host,target=/c,id=../../{host} touch /c/made"),
-        format!("--mount=from=s,source=/host,target=/c,rw touch /c/made"),
+        "--mount=from=s,source=/host,target=/c,rw touch /c/made".to_owned(),
     ] {
         // It is carried out below the root of the stage, or refused.
         let _ = world.try_build(&world.recipe(&format!("{base}RUN {line}")));
