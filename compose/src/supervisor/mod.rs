@@ -8,6 +8,7 @@
 mod attach;
 mod command;
 pub mod connect;
+mod converge;
 mod deaf;
 pub mod exit;
 mod follow;
@@ -52,10 +53,10 @@ use crate::record::events::EventLog;
 use crate::record::{
     BootId, LockError, MountSource, ProjectLock, RecordError, Roots, labels, list,
 };
+pub use converge::refused;
 use keeper::{Link, News};
 pub use live::Live;
 pub use names::AttachError;
-pub use requests::refused;
 pub use stores::{OnDisk, StoresError};
 
 /// Events that a slow listener may be behind before it loses some.
