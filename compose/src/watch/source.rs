@@ -196,8 +196,15 @@ impl Source {
         let Inbox { touched, lost } =
             self.inbox.lock().map(|mut inbox| std::mem::take(&mut *inbox)).unwrap_or_default();
         let mut changes = Changes { touched: Vec::new(), lost };
+        let mut last: Option<(PathBuf, bool)> = None;
         for Touch { path, stage, at } in touched {
-            let is_file = self.look_at(&path, wanted, &mut changes)?;
+            // One save is several events.
+            let known = last.as_ref().filter(|(of, _)| *of == path).map(|(_, is_file)| *is_file);
+            let is_file = match known {
+                Some(is_file) => is_file,
+                None => self.look_at(&path, wanted, &mut changes)?,
+            };
+            last = Some((path.clone(), is_file));
             let stage = if is_file { stage } else { Stage::Whole };
             changes.touched.push(Touch { path, stage, at });
         }

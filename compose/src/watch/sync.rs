@@ -224,7 +224,8 @@ impl Staging {
             return io::copy(&mut source, file).map(drop);
         }
         self.buffer.clear();
-        source.read_to_end(&mut self.buffer)?;
+        // Through `take`, which does not ask for the size again.
+        source.take(u64::MAX).read_to_end(&mut self.buffer)?;
         if let Ok(room @ 1..) = u64::try_from(self.buffer.len()) {
             // Without room of its own, ext4 writes the file to the disk when it takes the place of another one
             // (`auto_da_alloc`, ext4(5)). Elsewhere it may be refused, and is not needed.
