@@ -398,7 +398,7 @@ pub enum Change {
         code: i32,
         /// Whether the kernel killed it for want of memory.
         oom: bool,
-        /// Whether the restart policy is going to start it again.
+        /// Whether it is going to be started again: by its restart policy, or by the command that has stopped it.
         restarting: bool,
     },
     /// Its health check has a new verdict.

@@ -2,13 +2,14 @@
 //!
 //! `attributes/rows.txt` has all attributes, one a line. The projects in which they stand are those of `rules/A-*.txt`
 //! and of the other files in `attributes/`. Each attribute is taken out of a project, wherever it stands, until the
-//! answer changes: the document in YAML or JSON, a message, or that it is refused.
+//! answer changes: the document in YAML or JSON, a message, or that it is refused. `attributes/effects.txt` names for each
+//! the test that fails when what runs does not obey it.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -127,7 +128,7 @@ fn scenes() -> Vec<Scene> {
         let entries = fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path());
         let is_one = move |path: &PathBuf| {
             let name = path.file_name().unwrap().to_string_lossy();
-            name.starts_with(begins) && name != "rows.txt"
+            name.starts_with(begins) && name != "rows.txt" && name != "effects.txt"
         };
         entries.filter(is_one).collect::<Vec<_>>()
     };
@@ -162,6 +163,54 @@ fn every_attribute_makes_a_difference() {
         }
     }
     assert!(forgotten.is_empty(), "these change nothing:\n{}", forgotten.join("\n"));
+}
+
+/// How many attributes may have no test of their effect yet. It only goes down.
+const WITHOUT: usize = 28;
+
+/// The text of all sources below a folder, without what is built of them.
+fn sources(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_attribute_has_a_test_of_its_effect() {
+    let rows = fs::read_to_string(folder("attributes/rows.txt")).unwrap();
+    let rows = rows.lines().filter_map(|line| line.strip_prefix('A')?.split_once(' '));
+    let rows: BTreeSet<String> = rows.map(|(_, path)| path.to_owned()).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut code = String::new();
+    for room in ["compose", "images", "network", "runtime", "tests", "volumes"] {
+        sources(&root.join(room), &mut code);
+    }
+    let exists = |test: &str| match test.split_at_checked("mistake_".len()) {
+        _ if test.starts_with("rules/") => folder(&format!("{test}.txt")).exists(),
+        Some(("mistake_", name)) => root.join(format!("tests/mistakes/{name}.txt")).exists(),
+        _ => code.contains(&format!("\"{test}\"")) || code.contains(&format!("fn {test}(")),
+    };
+    let (mut listed, mut without) = (BTreeSet::new(), 0);
+    let text = fs::read_to_string(folder("attributes/effects.txt")).unwrap();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (attributes, test) = line.split_once(": ").unwrap();
+        for attribute in attributes.split_whitespace() {
+            assert!(listed.insert(attribute.to_owned()), "{attribute} stands there twice");
+            without += usize::from(test == "?");
+        }
+        match test.strip_prefix("- ") {
+            Some(reason) => assert!(reason.len() > 10, "no reason is given: {line}"),
+            None => assert!(test == "?" || exists(test), "there is no test `{test}`: {line}"),
+        }
+    }
+    let missing: Vec<_> = rows.symmetric_difference(&listed).collect();
+    assert!(missing.is_empty(), "not in both lists: {missing:?}");
+    assert_eq!(without, WITHOUT);
 }
 
 #[test]

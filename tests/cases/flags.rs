@@ -1,4 +1,4 @@
-//! Flags, each with what changes by it.
+//! Flags, each with what changes by it. What a flag is tested by stands in `compose/src/cli/effects.txt`.
 
 use std::fs;
 use std::time::Duration;
@@ -19,15 +19,15 @@ pub(super) fn all() -> Vec<Scenario> {
     ]
 }
 
-const BOX: &str = "image: 'rootfs:/', init: true, command: sleep infinity";
+pub(super) const BOX: &str = "image: 'rootfs:/', init: true, command: sleep infinity";
 
 /// A file with these services, each in the words of a flow mapping.
-fn services(stage: &Stage, services: &[(&str, &str)]) -> std::io::Result<()> {
+pub(super) fn services(stage: &Stage, services: &[(&str, &str)]) -> std::io::Result<()> {
     let lines = services.iter().map(|(name, words)| format!("  {name}: {{{words}}}\n"));
     stage.file("compose.yaml", &format!("services:\n{}", lines.collect::<String>()))
 }
 
-fn ids(stage: &Stage) -> Result<Vec<(String, String)>, Box<dyn std::error::Error>> {
+pub(super) fn ids(stage: &Stage) -> Result<Vec<(String, String)>, Box<dyn std::error::Error>> {
     let word =
         |one: &serde_json::Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
     let mut ids: Vec<_> =
@@ -56,6 +56,8 @@ services:
     stage.compose(["--version"]).success()?.says("compose")?;
     let coloured = stage.compose(["--ansi", "always", "up"]).success()?.stdout;
     assert!(coloured.contains("\x1b["), "{coloured}");
+    let plain = stage.compose(["--no-ansi", "--ansi", "always", "up"]).success()?.stdout;
+    assert!(!plain.contains('\x1b') && plain.contains("none"), "{plain}");
     let other = format!("{}x", stage.project);
     let plain = stage.compose(["--ansi", "never", "-p", &other, "up"]).success()?.stdout;
     assert!(!plain.contains('\x1b') && plain.contains("none"), "{plain}");

@@ -347,6 +347,9 @@ fn found(stage: &Stage) -> Verdict {
     assert_eq!(services("", &[])?, "other");
     stage.file("set.env", "COMPOSE_FILE=compose.yaml\n")?;
     assert_eq!(services("", &["--env-file", "set.env"])?, "main");
+    stage.file("elsewhere/.env", "COMPOSE_FILE=../elsewhere/here.yaml\n")?;
+    stage.file("elsewhere/here.yaml", &one("here"))?;
+    assert_eq!(services("deep", &["--project-directory", "../elsewhere"])?, "here");
     Ok(())
 }
 

@@ -15,6 +15,8 @@ const NEEDS: &[Need] = &[Need::Root, Need::Registry];
 pub(super) fn all() -> Vec<Scenario> {
     vec![
         Scenario::needing("images_travel_through_a_registry", NEEDS, travels),
+        Scenario::needing("flags_of_pull_and_push", NEEDS, flags),
+        Scenario::needing("images_are_asked_for_when_their_policy_says_so", NEEDS, policies),
         Scenario::needing("a_registry_with_passwords", NEEDS, passwords),
         Scenario::needing("a_registry_with_tls", NEEDS, tls),
         Scenario::needing("a_project_travels_through_a_registry", NEEDS, published),
@@ -124,6 +126,8 @@ fn passwords(stage: &Stage) -> Verdict {
         || stage.compose_command(["login", "-u", "me", "--password-stdin", "localhost:5000"]);
     let wrong = stage.run(login(), Some("wrong\n")).code(1)?;
     wrong.complains("refuses a login to `me`")?;
+    let seen = ["login", "-u", "me", "--password", "wrong", "localhost:5000"];
+    stage.compose(seen).code(1)?.complains("refuses a login to `me`")?;
     stage.run(login(), Some("secret\n")).success()?.says("Login Succeeded")?;
     stage.compose(push).success()?;
     // The one who asks the supervisor is the one whose credentials count.
@@ -226,6 +230,17 @@ fn published(stage: &Stage) -> Verdict {
     );
     remote.success()?.says("application/vnd.docker.compose.project")?;
 
+    // How the manifest says what it is depends on the version.
+    stage.file("plain.yaml", "services: {app: {image: 'localhost:5000/team/app:1'}}\n")?;
+    for (version, has_type) in [("1.0", false), ("1.1", true)] {
+        let words = ["-f", "plain.yaml", "publish", "--oci-version", version, "-y"];
+        stage.compose([&words[..], &["localhost:5000/team/plain:1"]].concat()).success()?;
+        let plain = "docker://localhost:5000/team/plain:1";
+        let words = ["inspect", "--raw", "--tls-verify=false", plain];
+        let raw = stage.client("skopeo", &words).success()?.stdout;
+        assert_eq!(raw.contains("artifactType"), has_type, "{version}: {raw}");
+    }
+
     // It is included, extended, and its images are pinned.
     stage.file(
         "compose.yaml",
@@ -277,4 +292,134 @@ fn full(stage: &Stage) -> Verdict {
     small(&["verify"]).success()?.says("1 images, 3 blobs")?;
     stage.client("umount", &["small"]).success()?;
     end(registry)
+}
+
+/// An image that is here and not in the registry tells whether that was asked.
+fn policies(stage: &Stage) -> Verdict {
+    let registry = registry(stage, "127.0.0.1:5000", "")?;
+    image(stage, "localhost:5000/none:1")?;
+    stage.compose(["image", "tag", "localhost:5000/none:1", "localhost:5000/none"]).success()?;
+    let file = |words: &str| {
+        let built = "built: {build: {dockerfile_inline: 'FROM scratch'}, command: x}";
+        stage.file("compose.yaml", &format!("services: {{one: {{{words}}}, {built}}}\n"))
+    };
+    file("image: 'localhost:5000/none:1'")?;
+    // What is only built is in no registry, and nobody looks for it there.
+    stage.compose(["pull", "--policy", "missing"]).success()?;
+    stage.compose(["pull", "built"]).success()?;
+    for words in [
+        ["pull"].as_slice(),
+        &["pull", "--policy", "always"],
+        &["up", "-d", "--pull", "always", "one"],
+        &["create", "--pull", "always", "one"],
+    ] {
+        stage.compose(words).code(1)?.complains("has no localhost:5000/none:1")?;
+    }
+    let words = ["run", "--rm", "-T", "--pull", "always", "one"];
+    let refused = stage.run(stage.compose_command(words), None);
+    assert!(refused.stderr.contains("has no localhost:5000/none:1"), "{}", refused.stderr);
+    stage.compose(["run", "--rm", "-T", "one"]).success()?;
+    stage.compose(["pull", "--ignore-pull-failures"]).success()?;
+    // That name is looked at each time.
+    file("image: 'localhost:5000/none'")?;
+    stage.compose(["pull", "--policy", "missing"]).code(1)?.complains("has no")?;
+    // The policy of the service says how old it may be.
+    file("image: 'localhost:5000/none:1', pull_policy: every_1h")?;
+    stage.compose(["create", "one"]).success()?;
+    file("image: 'localhost:5000/none:1', pull_policy: every_1s")?;
+    eventually(Duration::from_secs(30), || {
+        let refused = stage.compose(["create", "one"]).code(1)?;
+        Ok(refused.complains("has no localhost:5000/none:1")?)
+    })?;
+    stage.compose(["down"]).success()?;
+    end(registry)
+}
+
+fn flags(stage: &Stage) -> Verdict {
+    let registry = registry(stage, "127.0.0.1:5000", "")?;
+    let name = |name: &str| format!("localhost:5000/{name}");
+    for one in ["db", "web"] {
+        image(stage, &name(one))?;
+        stage.compose(["image", "push", "--quiet", &name(one)]).success()?;
+        stage.compose(["image", "rm", &name(one)]).success()?;
+    }
+    stage.file(
+        "compose.yaml",
+        "
+services:
+  db: {image: 'localhost:5000/db'}
+  web: {image: 'localhost:5000/web', depends_on: [db]}
+  made: {image: 'localhost:5000/made', build: {dockerfile_inline: 'FROM scratch'}}
+",
+    )?;
+    let here = || -> Result<Vec<String>, Box<dyn std::error::Error>> {
+        let listed = stage.compose(["image", "ls", "--format", "{{.Repository}}"]).success()?;
+        let mut here: Vec<_> = listed
+            .stdout
+            .lines()
+            .filter_map(|line| Some(line.rsplit_once('/')?.1.to_owned()))
+            .collect();
+        here.sort();
+        Ok(here)
+    };
+    let forget = || -> Verdict {
+        for one in here()? {
+            stage.compose(["image", "rm", &name(&one)]).success()?;
+        }
+        Ok(())
+    };
+    stage.compose(["pull", "web"]).success()?;
+    assert_eq!(here()?, ["web"]);
+    let quiet = stage.compose(["pull", "--quiet", "--include-deps", "web"]).success()?;
+    assert_eq!(here()?, ["db", "web"]);
+    assert_eq!(quiet.stderr, "");
+    // `latest` is looked at each time; another name only if it is not here.
+    stage.compose(["image", "tag", &name("db"), "localhost:5000/none:1"]).success()?;
+    stage.file("one.yaml", "services: {one: {image: 'localhost:5000/none:1'}}\n")?;
+    stage.compose(["-f", "one.yaml", "pull", "--policy", "missing"]).success()?;
+    stage.compose(["-f", "one.yaml", "pull", "--policy", "always"]).code(1)?.complains("has no")?;
+    stage.compose(["-f", "one.yaml", "pull", "--ignore-pull-failures"]).success()?;
+    stage.compose(["image", "rm", "localhost:5000/none:1"]).success()?;
+    let buildable = stage.compose(["pull", "--ignore-buildable"]).success()?;
+    assert!(!buildable.stderr.contains("made"), "{}", buildable.stderr);
+    assert!(
+        stage.compose(["pull"]).success().map_or_else(|_| true, |run| run.stderr.contains("made"))
+    );
+    // Nothing is told of how far it is.
+    for words in [["up", "--no-start"].as_slice(), &["create"]] {
+        forget()?;
+        let line = [words, &["--quiet-pull", "web"]].concat();
+        let said = stage.compose(line).success()?.stderr;
+        assert!(!said.contains("Downloading") && !said.contains("Layer"), "{said}");
+        stage.compose(["down"]).success()?;
+    }
+    forget()?;
+    let run = stage.compose(["run", "--rm", "-T", "--quiet-pull", "--no-deps", "web"]).success()?;
+    assert!(!run.stderr.contains("Layer"), "{}", run.stderr);
+    stage.compose(["down"]).success()?;
+    let missing = stage.compose(["image", "pull", "--platform", "linux/s390x", &name("web")]);
+    missing.code(1)?.complains("linux/s390x")?;
+    assert_eq!(stage.compose(["image", "pull", "--quiet", &name("web")]).success()?.stderr, "");
+    // Only what is built is pushed, with what it depends on if that is asked for.
+    stage.file(
+        "compose.yaml",
+        "
+services:
+  db: {image: 'localhost:5000/of-db', build: {dockerfile_inline: \"FROM scratch\\nLABEL a=db\"}}
+  web: {image: 'localhost:5000/of-web', build: {dockerfile_inline: \"FROM scratch\\nLABEL a=web\"}, depends_on: [db]}
+",
+    )?;
+    stage.compose(["build"]).success()?;
+    let pushed = |words: &[&str]| -> Result<String, Box<dyn std::error::Error>> {
+        Ok(stage.compose([&["push"], words, &["web"]].concat()).success()?.stderr)
+    };
+    let said = pushed(&[])?;
+    assert!(said.contains("of-web") && !said.contains("of-db"), "{said}");
+    let said = pushed(&["--include-deps"])?;
+    assert!(said.contains("of-web") && said.contains("of-db"), "{said}");
+    assert_eq!(pushed(&["--quiet"])?, "");
+    end(registry)?;
+    stage.compose(["push", "web"]).code(1)?;
+    stage.compose(["push", "--ignore-push-failures", "web"]).success()?;
+    Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use scenarios::{Need, Stage, Verdict, eventually};
 
+use super::flags::services;
 use super::registry::{end, registry};
 use crate::Scenario;
 
@@ -17,6 +18,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("what_nobody_uses_is_pruned", pruned),
         Scenario::needing("a_prune_beside_a_pull_takes_nothing_of_it", REGISTRY, beside),
         Scenario::needing("images_are_found_by_a_word", REGISTRY, search),
+        Scenario::plain("flags_of_images", image_flags),
     ]
 }
 
@@ -174,4 +176,48 @@ fn search(stage: &Stage) -> Verdict {
     assert_eq!(stage.compose(none).success()?.stdout, "");
     stage.compose(["image", "search", "localhost:1/x"]).code(1)?.complains("cannot search for")?;
     end(registry)
+}
+
+fn image_flags(stage: &Stage) -> Verdict {
+    stage.file("root/etc/one", "one\n")?;
+    stage.client("tar", &["-cf", "root.tar", "-C", "root", "."]).success()?;
+    let words = ["image", "import", "--change", "CMD [\"/none\"]", "root.tar", "own:1"];
+    stage.compose(words).success()?;
+    stage.compose(["image", "inspect", "own:1"]).success()?.says("/none")?;
+    stage.file("more/etc/two", "two\n")?;
+    stage.client("tar", &["-cf", "more.tar", "-C", "more", "."]).success()?;
+    stage.compose(["image", "import", "--base", "own:1", "more.tar", "own:2"]).success()?;
+    let history = |words: &[&str]| -> Result<String, Box<dyn std::error::Error>> {
+        Ok(stage.compose([&["image", "history"], words, &["own:2"]].concat()).success()?.stdout)
+    };
+    assert_eq!(history(&["-q"])?.lines().count(), 2, "{}", history(&[])?);
+    assert!(history(&["--no-trunc"])?.len() >= history(&[])?.len());
+    assert!(history(&["--format", "json"])?.trim_start().starts_with(['{', '[']));
+    stage.compose(["image", "save", "--output", "saved.tar", "own:2"]).success()?;
+    services(stage, &[("web", "image: 'own:2'")])?;
+    stage.compose(["create"]).success()?;
+    let listed = stage.compose(["images", "--format", "json"]).success()?.stdout;
+    assert!(serde_json::from_str::<serde_json::Value>(&listed)?[0]["Tag"] == "2", "{listed}");
+    let ids = stage.compose(["images", "--quiet"]).success()?.stdout;
+    assert_eq!(ids.split_whitespace().count(), 1, "{ids}");
+    stage.compose(["down", "--rmi", "all"]).success()?;
+    let left = || -> Result<String, Box<dyn std::error::Error>> {
+        let format = "{{.Repository}}:{{.Tag}}";
+        Ok(stage.compose(["image", "ls", "--format", format]).success()?.stdout)
+    };
+    assert_eq!(left()?.trim(), "own:1");
+    let quiet = stage.compose(["image", "load", "--quiet", "--input", "saved.tar"]).success()?;
+    assert_eq!(quiet.stderr, "");
+    let load = ["image", "load", "--platform", "linux/s390x", "-i", "saved.tar"];
+    assert!(stage.compose(load).success().is_err(), "it has no image for that");
+    assert_eq!(left()?.lines().count(), 2);
+    let full = stage.compose(["image", "ls", "--no-trunc", "-q"]).success()?.stdout;
+    let short = stage.compose(["image", "ls", "-q"]).success()?.stdout;
+    assert!(full.len() > short.len(), "{full}{short}");
+    services(stage, &[("web", "image: 'own:2', command: /none")])?;
+    stage.compose(["create"]).success()?;
+    assert!(stage.compose(["image", "rm", "own:2"]).success().is_err(), "a container has it");
+    stage.compose(["down"]).success()?;
+    stage.compose(["image", "rm", "own:2"]).success()?;
+    Ok(())
 }

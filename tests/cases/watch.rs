@@ -28,7 +28,7 @@ pub(super) fn all() -> Vec<Scenario> {
 }
 
 /// Starts a command that stays, and waits until the container of `service` runs: its files are watched by then.
-fn begin(
+pub(super) fn begin(
     stage: &Stage,
     words: &[&str],
     service: &str,
@@ -42,7 +42,7 @@ fn begin(
 }
 
 /// Ends a command by Ctrl-C.
-fn end(running: Running) -> Verdict {
+pub(super) fn end(running: Running) -> Verdict {
     running.signal(Signal::SIGINT)?;
     let _how = running.finish(BOUND)?;
     Ok(())

@@ -146,7 +146,9 @@ pub async fn carry_out(
             let Some(live) = walk.supervisor.container(id) else { return Ok(()) };
             let words = [Status::Stopping, Status::Stopped];
             told(walk, Kind::Container, &instance.name, words, async {
+                live.comes_back.set(walk.job.plan.starts(id));
                 let stopped = exit::stop(&walk.supervisor, &live, *signal, *grace).await;
+                live.comes_back.set(false);
                 stopped.map_err(|error| failed(&error, 1))
             })
             .await

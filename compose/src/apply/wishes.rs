@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use oci_spec::image::Config as ImageConfig;
 use runtime::cgroup::{self, Blkio, Swap};
-use runtime::spec::{DeviceWish, MountWish, NamespaceWish, SeccompChoice, Wishes};
+use runtime::spec::{DeviceWish, MountWish, NamespaceWish, SeccompChoice, SharedMemory, Wishes};
 
 use crate::model::{
     BlockIo, Ceiling, CgroupMode, Device, DevicePermissions, DeviceRate, DeviceWeight, IpcMode,
@@ -62,6 +62,10 @@ pub fn wishes(
             .collect(),
         sysctls: service.sysctls.clone(),
         shm_bytes: service.shm_size_bytes,
+        shm: match &service.ipc {
+            IpcMode::None => SharedMemory::Absent,
+            _ => SharedMemory::Mounted,
+        },
         oom_score_adj: service.oom_score_adj,
         apparmor: service.security.apparmor.clone().filter(|profile| profile != "unconfined"),
         annotations: service.annotations.clone(),

@@ -186,8 +186,10 @@ impl BuildArgs {
                 CommandError::usage(format!("`{memory}` is no number of bytes")).help("write 512m")
             })?);
         }
+        // As one types it: a path that is not absolute begins where one is.
+        let whole = |path: &str| std::path::absolute(path).ok()?.to_str().map(str::to_owned);
         let pair = |text: &String| match text.split_once('=') {
-            Some((id, path)) => (id.to_owned(), path.to_owned()),
+            Some((id, path)) => (id.to_owned(), whole(path).unwrap_or_else(|| path.to_owned())),
             None => (text.clone(), String::new()),
         };
         let wanted: BTreeMap<String, String> = self.ssh.iter().map(pair).collect();

@@ -210,7 +210,7 @@ impl Context {
         Ok(())
     }
 
-    /// Reads the project; none if `-p` names it and there is no file here.
+    /// Reads the project; none if its name is given and there is no file here.
     ///
     /// # Errors
     ///
@@ -296,19 +296,18 @@ impl Context {
         }
     }
 
-    /// The name of the project and, unless `-p` says the name and `-f` no file, the project.
+    /// The name of the project and what its files say.
     ///
-    /// For commands that read records only: with `-p` they look at no file.
+    /// For commands that can do with records only, as those of docker compose do: with `-p` and without `-f` they look at
+    /// no file, and with `COMPOSE_PROJECT_NAME` there need not be one.
     ///
     /// # Errors
     ///
     /// As [`Self::load`].
     pub fn target(&self, terminal: &mut Terminal) -> Result<Target, CommandError> {
-        if let (Some(name), true) = (self.given_name()?, self.global.files.is_empty()) {
-            return Ok(Target { name, project: None });
-        }
-        let project = self.load(terminal)?;
-        Ok(Target { name: project.name.clone(), project: Some(project) })
+        let records_only = self.global.project_name.is_some() && self.global.files.is_empty();
+        let project = if records_only { None } else { self.load_if_any(terminal)? };
+        self.target_of(project)
     }
 
     /// The name of the project, from its files if they were read, else from `-p`.
@@ -427,6 +426,16 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whether a command is about `service` that names `services`, or none.
+    #[must_use]
+    pub fn means(&self, services: &[ServiceName], service: &ServiceName) -> bool {
+        let in_file = || {
+            let project = self.project.as_ref();
+            project.is_none_or(|project| project.services.contains_key(service))
+        };
+        if services.is_empty() { in_file() } else { services.contains(service) }
+    }
+
     /// Refuses services that neither the files nor the containers know.
     ///
     /// # Errors
@@ -477,15 +486,19 @@ pub struct OrphanArgs {
 }
 
 impl OrphanArgs {
-    /// What is to happen to orphans; `COMPOSE_IGNORE_ORPHANS` silences the warning.
+    /// What is to happen to orphans; `COMPOSE_IGNORE_ORPHANS` silences the warning. The variables may stand in `.env`.
     ///
     /// # Errors
     ///
     /// When they are to be ignored and removed.
-    pub fn resolve(self) -> Result<Orphans, CommandError> {
-        let ignore = std::env::var("COMPOSE_IGNORE_ORPHANS")
-            .is_ok_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes"));
-        match (self.remove_orphans, ignore) {
+    pub fn resolve(self, project: Option<&Project>) -> Result<Orphans, CommandError> {
+        let is_on = |name: &str| {
+            let of_file = || project?.environment.get(name).cloned();
+            let value = std::env::var(name).ok().or_else(of_file).unwrap_or_default();
+            matches!(value.to_ascii_lowercase().as_str(), "1" | "t" | "true" | "y" | "yes" | "on")
+        };
+        let remove = self.remove_orphans || is_on("COMPOSE_REMOVE_ORPHANS");
+        match (remove, is_on("COMPOSE_IGNORE_ORPHANS")) {
             (true, true) => Err(CommandError::usage(
                 "COMPOSE_IGNORE_ORPHANS and --remove-orphans cannot be combined",
             )

@@ -41,8 +41,7 @@ enum Rmi {
 /// When the project cannot be read, or something cannot be removed.
 pub fn run(args: DownArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     context.require_root()?;
-    let project = context.load_if_any(terminal)?;
-    let target = context.target_of(project)?;
+    let target = context.target(terminal)?;
     let containers = context.containers(target.name.as_str())?;
     target.check(&args.services, &containers)?;
     if target.project.is_none() && !context.roots().project(target.name.as_str()).data().exists() {
@@ -51,7 +50,7 @@ pub fn run(args: DownArgs, context: &Context, terminal: &mut Terminal) -> Result
     }
     let options = DownOptions {
         services: args.services,
-        orphans: args.orphans.resolve()?,
+        orphans: args.orphans.resolve(target.project.as_ref())?,
         volumes: args.volumes,
         images: args.rmi.map(|which| match which {
             Rmi::Local => ImageRemoval::Local,

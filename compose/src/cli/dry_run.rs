@@ -213,11 +213,11 @@ plannable!(RestartOptions, |_name, project, observed, options| {
 plannable!(KillOptions, |_name, project, observed, options| {
     Ok(plan::kill(project, observed, options))
 });
-plannable!(PauseOptions, |_name, _project, observed, options| {
-    Ok(plan::pause(observed, options))
+plannable!(PauseOptions, |_name, project, observed, options| {
+    Ok(plan::pause(project, observed, options))
 });
-plannable!(UnpauseOptions, |_name, _project, observed, options| {
-    Ok(plan::unpause(observed, options))
+plannable!(UnpauseOptions, |_name, project, observed, options| {
+    Ok(plan::unpause(project, observed, options))
 });
 plannable!(RmOptions, |_name, project, observed, options| {
     Ok(plan::rm(project, observed, options))

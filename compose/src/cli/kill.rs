@@ -31,7 +31,7 @@ pub fn run(args: KillArgs, context: &Context, terminal: &mut Terminal) -> Result
         terminal.note("No container to kill");
         return Ok(0);
     }
-    let orphans = args.orphans.resolve()?;
+    let orphans = args.orphans.resolve(target.project.as_ref())?;
     let options = KillOptions {
         services: args.services,
         signal: args.signal,

@@ -1,5 +1,6 @@
 //! `compose logs`.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -99,7 +100,8 @@ pub fn run(args: LogsArgs, context: &Context, terminal: &mut Terminal) -> Result
     };
     let after = if events.is_some() { After::Wait } else { After::Leave };
     let follower = Follower::new(Painter::new(look), after);
-    let mut show = Show { args, target, context, follower, doubtful: true };
+    let mut show =
+        Show { args, target, context, follower, doubtful: true, coming: BTreeSet::new() };
     for container in &containers {
         let Container { record, .. } = container;
         show.add(&record.id, &record.name, record.service.as_str(), record.number, record.oneoff)?;
@@ -122,6 +124,8 @@ struct Show<'a> {
     follower: Follower,
     /// Something has happened after which nothing may be left to follow.
     doubtful: bool,
+    /// The ids of containers that are about to be started, as far as events have told.
+    coming: BTreeSet<String>,
 }
 
 impl Show<'_> {
@@ -178,7 +182,8 @@ impl Show<'_> {
                 self.on(&event)?;
             }
             self.print(terminal)?;
-            if std::mem::take(&mut self.doubtful) && !self.anything_up()? {
+            let doubtful = std::mem::take(&mut self.doubtful) && self.coming.is_empty();
+            if doubtful && !self.anything_up()? {
                 return Ok(0);
             }
             let (event, signal) = self.wait(&events, &signals, terminal)?;
@@ -199,18 +204,25 @@ impl Show<'_> {
         let Event::Container(event) = event else { return Ok(()) };
         match event.change {
             Change::Started { .. } => {
+                self.coming.remove(&event.id);
                 self.add(&event.id, &event.name, &event.service, event.number, event.oneoff)
             }
-            Change::Exited { .. } => {
+            Change::Created | Change::Exited { restarting: true, .. } => {
+                if !event.oneoff && self.wants(&event.service, event.number) {
+                    self.coming.insert(event.id.clone());
+                }
+                Ok(())
+            }
+            Change::Exited { restarting: false, .. } => {
                 self.doubtful = true;
                 Ok(())
             }
             Change::Removed => {
+                self.doubtful |= self.coming.remove(&event.id);
                 self.follower.forget(&event.id);
                 Ok(())
             }
-            Change::Created
-            | Change::Health { .. }
+            Change::Health { .. }
             | Change::Signalled { .. }
             | Change::Paused
             | Change::Unpaused
@@ -221,6 +233,7 @@ impl Show<'_> {
 
     /// A supervisor that was killed comes back; one that had nothing left to do does not.
     fn listen_again(&mut self, session: &Session<'_>) -> Result<Option<Answer>, CommandError> {
+        self.coming.clear();
         if !self.anything_up()? {
             return Ok(None);
         }

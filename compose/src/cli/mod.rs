@@ -227,6 +227,8 @@ fn carry_out(cli: Cli, name: &str) -> u8 {
 }
 
 #[cfg(test)]
+mod effects;
+#[cfg(test)]
 mod reference;
 
 #[cfg(test)]

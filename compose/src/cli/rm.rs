@@ -1,6 +1,6 @@
 //! `compose rm`.
 
-use super::context::Context;
+use super::context::{Context, Target};
 use super::error::CommandError;
 use super::session::Session;
 use super::terminal::Terminal;
@@ -35,7 +35,7 @@ pub struct RmArgs {
 /// When the project cannot be read, nobody can be asked, or a container resists.
 pub fn run(args: RmArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, CommandError> {
     let (target, containers) = context.containers_of(&args.services, terminal)?;
-    let names = going(&args, &containers);
+    let names = going(&args, &target, &containers);
     if names.is_empty() {
         terminal.note("No stopped containers");
         return Ok(0);
@@ -57,10 +57,10 @@ pub fn run(args: RmArgs, context: &Context, terminal: &mut Terminal) -> Result<u
     Ok(session.carry_out(path::RM, &request, terminal)?.code)
 }
 
-fn going<'a>(args: &RmArgs, containers: &'a [Container]) -> Vec<&'a str> {
+fn going<'a>(args: &RmArgs, target: &Target, containers: &'a [Container]) -> Vec<&'a str> {
     containers
         .iter()
-        .filter(|one| args.services.is_empty() || args.services.contains(&one.record.service))
+        .filter(|one| !one.record.oneoff && target.means(&args.services, &one.record.service))
         .filter(|one| args.stop || !one.state.phase.is_up())
         .map(|one| one.record.name.as_str())
         .collect()

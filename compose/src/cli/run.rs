@@ -126,7 +126,7 @@ pub fn run(args: RunArgs, context: &Context, terminal: &mut Terminal) -> Result<
         use_aliases: args.use_aliases,
         parallel: context.parallel(),
         environment,
-        orphans: args.orphans.resolve()?,
+        orphans: args.orphans.resolve(Some(&project))?,
         pull: PullOptions {
             policy: args.pull.map(Into::into),
             quiet: args.quiet_pull,

@@ -224,7 +224,7 @@ impl ChangeArgs {
             recreate,
             recreate_dependencies,
             scale,
-            orphans: self.orphans.resolve()?,
+            orphans: self.orphans.resolve(Some(project))?,
             renew_anonymous_volumes: self.renew_anon_volumes,
             parallel: context.parallel(),
             all_resources: context.global().all_resources,

@@ -17,7 +17,7 @@ use super::locate::{self, Located};
 use super::node::{Map, Node};
 use super::paths::Base;
 use super::printed::Printed;
-use super::read::{DOCUMENT, Reader, Scope};
+use super::read::{DOCUMENT, Granted, Reader, Scope};
 use super::remote::Remotes;
 use super::render::{self, Nulls};
 use super::report::Report;
@@ -34,6 +34,7 @@ pub struct Document {
     pub(super) files: Vec<PathBuf>,
     pub(super) dir: PathBuf,
     pub(super) environment: BTreeMap<String, String>,
+    pub(super) granted: Granted,
     skip: Skip,
 }
 
@@ -212,6 +213,7 @@ fn reader<'r>(report: &'r mut Report, options: &LoadOptions, located: &Located) 
         extended: HashMap::new(),
         circular: HashSet::new(),
         ahead: HashMap::new(),
+        granted: HashMap::new(),
     }
 }
 
@@ -250,6 +252,7 @@ fn read(report: &mut Report, options: &LoadOptions) -> Option<Document> {
     };
     reader.settle(&mut tree, &scope, false);
     let home = reader.home.clone();
+    let granted = std::mem::take(&mut reader.granted);
     complete::defaults(&mut tree, reader.variables);
     complete::check(report, &tree, &DOCUMENT);
     if !options.skip.paths {
@@ -266,6 +269,7 @@ fn read(report: &mut Report, options: &LoadOptions) -> Option<Document> {
         files: located.files,
         dir: located.project_dir,
         environment: located.environment.into_values(),
+        granted,
         skip: options.skip,
     })
 }

@@ -55,6 +55,7 @@ pub fn foreign(options: &LoadOptions) -> Option<Foreign> {
         extended: HashMap::new(),
         circular: HashSet::new(),
         ahead: HashMap::new(),
+        granted: HashMap::new(),
     };
     let mut found: BTreeMap<String, Mention> = BTreeMap::new();
     let mut includes = Vec::new();

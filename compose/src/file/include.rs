@@ -99,7 +99,22 @@ fn one(reader: &mut Reader<'_>, item: &Node, scope: &Scope) -> Option<Node> {
     }
     complete::defaults(&mut project, reader.variables);
     reader.settle(&mut project, &inner, true);
+    grant(reader, &project, &inner);
     Some(project)
+}
+
+/// Keeps the values of the variables that secrets and configs name, which nobody else may know.
+fn grant(reader: &mut Reader<'_>, project: &Node, scope: &Scope) {
+    for kind in ["secrets", "configs"] {
+        for (_, entry) in project.get(kind).into_iter().flat_map(Node::entries) {
+            let Some(variable) = entry.node.get("environment") else { continue };
+            let value = variable.as_str().and_then(|name| scope.environment.get(name));
+            if let Some(value) = value {
+                let Span { file, start, .. } = variable.span;
+                reader.granted.entry((file, start)).or_insert_with(|| value.clone());
+            }
+        }
+    }
 }
 
 /// `path` if it is a folder, else the one that it is in, as docker compose does.

@@ -124,6 +124,7 @@ impl<'r> Publisher<'r> {
             extended: HashMap::new(),
             circular: HashSet::new(),
             ahead: HashMap::new(),
+            granted: HashMap::new(),
         };
         Self {
             reader,

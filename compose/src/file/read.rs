@@ -31,6 +31,7 @@ pub(super) struct Reader<'r> {
     pub(super) circular: HashSet<(PathBuf, Rc<str>)>,
     /// Documents that were read before they were needed.
     pub(super) ahead: HashMap<PathBuf, Vec<Node>>,
+    pub(super) granted: Granted,
 }
 
 /// The services of a file that is extended.
@@ -40,6 +41,10 @@ pub(super) struct Extended {
     /// It was not read to the end.
     pub(super) broken: bool,
 }
+
+/// The variables that secrets and configs of included files name, with the values that they have there: by the place at
+/// which the name is written.
+pub(super) type Granted = HashMap<(FileId, u32), String>;
 
 /// What the files of one project, or of one include, share.
 #[derive(Debug, Clone)]

@@ -58,7 +58,7 @@ pub fn start(
     let topology = Topology::new(project, observed);
     let graph = topology.graph();
     let meant: BTreeSet<&ServiceName> = match options.services.is_empty() {
-        true => graph.start_order().iter().copied().collect(),
+        true => graph.start_order().iter().copied().filter(|name| has(project, name)).collect(),
         false => graph.with_dependencies(&options.services),
     };
     let containers = by_service(observed, &meant);
@@ -134,7 +134,8 @@ fn hooks_of(
 pub fn stop(project: Option<&Project>, observed: &Observed, options: &StopOptions) -> Plan {
     let topology = Topology::new(project, observed);
     let mut plan = Plan::default();
-    let queue = named(observed, &options.services).filter(|container| !container.record.oneoff);
+    let queue =
+        meant(project, observed, &options.services).filter(|container| !container.record.oneoff);
     let queue = queue.map(|container| request(container, Then::Stay)).collect();
     let grace = |container: &Container| grace(project, options.timeout_seconds, container);
     stop_all(&mut plan, &topology.graph(), queue, grace);
@@ -151,7 +152,7 @@ pub fn stop(project: Option<&Project>, observed: &Observed, options: &StopOption
 pub fn restart(project: Option<&Project>, observed: &Observed, options: &RestartOptions) -> Plan {
     let topology = Topology::new(project, observed);
     let graph = topology.graph();
-    let causes = restarted(&graph, observed, options);
+    let causes = restarted(project, &graph, observed, options);
     let meant: BTreeSet<&ServiceName> = causes.keys().copied().collect();
     let containers = by_service(observed, &meant);
 
@@ -179,13 +180,17 @@ pub fn restart(project: Option<&Project>, observed: &Observed, options: &Restart
 
 /// Which services a restart is about, and why.
 fn restarted<'g>(
+    project: Option<&Project>,
     graph: &Graph<'g>,
     observed: &Observed,
     options: &RestartOptions,
 ) -> BTreeMap<&'g ServiceName, Cause> {
     let mut causes: BTreeMap<&ServiceName, Cause> = BTreeMap::new();
     for service in graph.start_order() {
-        let named = options.services.is_empty() || options.services.contains(service);
+        let named = match options.services.is_empty() {
+            true => has(project, service),
+            false => options.services.contains(service),
+        };
         let dependency = || {
             let mut dependencies = graph.dependencies(service);
             let found = dependencies.find(|(name, dependency)| {
@@ -221,12 +226,8 @@ fn partners<'a>(
 #[must_use]
 pub fn kill(project: Option<&Project>, observed: &Observed, options: &KillOptions) -> Plan {
     let mut plan = Plan::default();
-    let known = |container: &Container| {
-        let service = &container.record.service;
-        options.orphans == Orphans::Remove
-            || project.is_none_or(|project| project.services.contains_key(service))
-    };
-    for container in named(observed, &options.services).filter(|container| known(container)) {
+    let project = project.filter(|_| options.orphans != Orphans::Remove);
+    for container in meant(project, observed, &options.services) {
         if matches!(container.state.phase, Phase::Running | Phase::Paused) {
             let action = Action::SignalContainer {
                 instance: instance(&container.record),
@@ -241,9 +242,10 @@ pub fn kill(project: Option<&Project>, observed: &Observed, options: &KillOption
 
 /// Plans a `pause` of replicas that run. One that is paused already is in the plan, and refuses.
 #[must_use]
-pub fn pause(observed: &Observed, options: &PauseOptions) -> Plan {
+pub fn pause(project: Option<&Project>, observed: &Observed, options: &PauseOptions) -> Plan {
     let mut plan = Plan::default();
-    for container in named(observed, &options.services).filter(|one| !one.record.oneoff) {
+    let replicas = meant(project, observed, &options.services).filter(|one| !one.record.oneoff);
+    for container in replicas {
         if matches!(container.state.phase, Phase::Running | Phase::Paused) {
             let (instance, id) = (instance(&container.record), container.record.id.clone());
             let action = Action::PauseContainer { instance, id };
@@ -255,15 +257,16 @@ pub fn pause(observed: &Observed, options: &PauseOptions) -> Plan {
 
 /// Plans an `unpause`: of all that are frozen; of services that are named, one that is not frozen refuses.
 #[must_use]
-pub fn unpause(observed: &Observed, options: &UnpauseOptions) -> Plan {
+pub fn unpause(project: Option<&Project>, observed: &Observed, options: &UnpauseOptions) -> Plan {
     let mut plan = Plan::default();
-    for container in named(observed, &options.services).filter(|one| !one.record.oneoff) {
-        let meant = match container.state.phase {
+    let replicas = meant(project, observed, &options.services).filter(|one| !one.record.oneoff);
+    for container in replicas {
+        let thaws = match container.state.phase {
             Phase::Paused => true,
             Phase::Running => !options.services.is_empty(),
             _ => false,
         };
-        if meant {
+        if thaws {
             let (instance, id) = (instance(&container.record), container.record.id.clone());
             let action = Action::UnpauseContainer { instance, id };
             plan.push(action, Cause::Requested, BTreeSet::new());
@@ -278,28 +281,35 @@ pub fn rm(project: Option<&Project>, observed: &Observed, options: &RmOptions) -
     let topology = Topology::new(project, observed);
     let anonymous = if options.volumes { Anonymous::Remove } else { Anonymous::Keep };
     let mut plan = Plan::default();
-    let queue = named(observed, &options.services).filter(|container| {
+    let queue = meant(project, observed, &options.services).filter(|container| {
         let record = &container.record;
-        let meant = if options.only.is_empty() {
+        let goes = if options.only.is_empty() {
             !record.oneoff
         } else {
             options.only.contains(&record.id)
         };
-        meant && (options.stop || !container.state.phase.is_up())
+        goes && (options.stop || !container.state.phase.is_up())
     });
     let queue = queue.map(|container| request(container, Then::Remove(anonymous))).collect();
     stop_all(&mut plan, &topology.graph(), queue, |container| grace(project, None, container));
     plan
 }
 
-/// The containers of these services, or all.
-fn named<'a>(
+/// The containers of the services that are named; without names of all services of the file, and without a file all.
+fn meant<'a>(
+    project: Option<&'a Project>,
     observed: &'a Observed,
-    services: &[ServiceName],
+    services: &'a [ServiceName],
 ) -> impl Iterator<Item = &'a Container> {
     observed.containers.iter().filter(move |container| {
-        services.is_empty() || services.contains(&container.record.service)
+        let service = &container.record.service;
+        if services.is_empty() { has(project, service) } else { services.contains(service) }
     })
+}
+
+/// Whether the file has this service. Without a file, whatever exists belongs to the project.
+fn has(project: Option<&Project>, service: &ServiceName) -> bool {
+    project.is_none_or(|project| project.services.contains_key(service))
 }
 
 /// The replicas of these services, one-offs left out.

@@ -91,6 +91,15 @@ impl Plan {
         self.steps.iter().any(is_start)
     }
 
+    /// Whether the container `id`, which exists, is started in the course of it.
+    #[must_use]
+    pub fn starts(&self, id: &str) -> bool {
+        self.steps.iter().any(|step| match &step.action {
+            Action::StartContainer { target: Target::Existing(existing), .. } => existing == id,
+            _ => false,
+        })
+    }
+
     /// The steps with their ids.
     pub fn numbered(&self) -> impl Iterator<Item = (StepId, &Step)> {
         self.steps.iter().enumerate().map(|(index, step)| (StepId::from_index(index), step))

@@ -81,7 +81,8 @@ pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     // Only now: until the state says how it ended, whoever looks reads it from there.
     remove_cgroup(&live);
     let code = ended.status.map_or(255, |status| status.shell_code());
-    supervisor.tell(&live, Change::Exited { code, oom, restarting: again });
+    let restarting = again || live.comes_back.get();
+    supervisor.tell(&live, Change::Exited { code, oom, restarting });
     obey(supervisor, &live, effect);
     drop(gate);
     remove_if_asked(supervisor, &live).await;

@@ -147,6 +147,8 @@ pub struct Live {
     pub life: Cell<Life>,
     /// Whether control groups of its last start may still be there.
     pub has_cgroup: Cell<bool>,
+    /// Whoever stops it is about to start it again.
+    pub comes_back: Cell<bool>,
     state: RefCell<ContainerState>,
     changes: watch::Sender<u64>,
 }
@@ -174,6 +176,7 @@ impl Live {
             tasks: RefCell::default(),
             life: Cell::new(life),
             has_cgroup: Cell::new(true),
+            comes_back: Cell::new(false),
             state: RefCell::new(state),
             changes: watch::Sender::new(0),
         }

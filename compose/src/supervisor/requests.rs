@@ -255,8 +255,11 @@ pub async fn kill(supervisor: Rc<Supervisor>, request: KillRequest, reporter: Re
 /// Freezes containers.
 pub async fn pause(supervisor: Rc<Supervisor>, request: PauseRequest, reporter: Reporter) -> Event {
     let work = Work::of(request.project, request.options.parallel);
-    let planner = |observed: &Observed| Ok(plan::pause(observed, &request.options));
-    once(&supervisor, &reporter, work, planner).await
+    let project = work.project.clone();
+    once(&supervisor, &reporter, work, |observed| {
+        Ok(plan::pause(project.as_deref(), observed, &request.options))
+    })
+    .await
 }
 
 /// Lets frozen containers go on.
@@ -266,8 +269,11 @@ pub async fn unpause(
     reporter: Reporter,
 ) -> Event {
     let work = Work::of(request.project, request.options.parallel);
-    let planner = |observed: &Observed| Ok(plan::unpause(observed, &request.options));
-    once(&supervisor, &reporter, work, planner).await
+    let project = work.project.clone();
+    once(&supervisor, &reporter, work, |observed| {
+        Ok(plan::unpause(project.as_deref(), observed, &request.options))
+    })
+    .await
 }
 
 /// Puts a container on a network.

@@ -26,8 +26,8 @@ mod wishes;
 
 pub use error::SpecError;
 pub use wishes::{
-    Bind, DeviceWish, MountWish, NamespaceWish, Propagation, Recursion, SeccompChoice, Tmpfs,
-    Ulimit, Wishes,
+    Bind, DeviceWish, MountWish, NamespaceWish, Propagation, Recursion, SeccompChoice,
+    SharedMemory, Tmpfs, Ulimit, Wishes,
 };
 
 use std::collections::HashMap;

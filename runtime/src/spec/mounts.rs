@@ -4,7 +4,9 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
-use super::{Bind, MountWish, NamespaceWish, Propagation, Recursion, SpecError, Tmpfs, Wishes};
+use super::{
+    Bind, MountWish, NamespaceWish, Propagation, Recursion, SharedMemory, SpecError, Tmpfs, Wishes,
+};
 
 /// Size of /dev/shm unless another is asked for.
 const SHM_BYTES: u64 = 64 << 20;
@@ -43,7 +45,7 @@ fn defaults(wishes: &Wishes) -> Vec<Mount> {
     mounts.push(file_system("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     if wishes.ipc == NamespaceWish::Host {
         mounts.push(bound("/dev/shm", "/dev/shm", &["bind", "nosuid", "noexec", "nodev"]));
-    } else {
+    } else if wishes.shm == SharedMemory::Mounted {
         let options = ["nosuid", "noexec", "nodev", "mode=1777", &shm_size];
         mounts.push(Mount::clone(
             file_system("/dev/shm", "tmpfs", &options).set_source(Some("shm".into())),
@@ -181,6 +183,9 @@ mod tests {
             "/dev/shm tmpfs shm nosuid,noexec,nodev,mode=1777,size=67108864",
         ];
         assert_eq!(print(&mounts(&Wishes::default()).unwrap()), expected);
+
+        let without = Wishes { shm: SharedMemory::Absent, ..Wishes::default() };
+        assert_eq!(print(&mounts(&without).unwrap()), expected[..6]);
 
         let privileged = Wishes { privileged: true, ipc: NamespaceWish::Host, ..Wishes::default() };
         let lines = print(&mounts(&privileged).unwrap());

@@ -48,6 +48,8 @@ pub struct Wishes {
     pub sysctls: BTreeMap<String, String>,
     /// Size of /dev/shm in bytes; 64 MiB if absent.
     pub shm_bytes: Option<u64>,
+    /// Whether there is a /dev/shm at all.
+    pub shm: SharedMemory,
     /// Preference of the OOM killer, -1000 (never) to 1000 (first).
     pub oom_score_adj: Option<i32>,
     /// An AppArmor profile of the host; nothing means unconfined.
@@ -76,6 +78,16 @@ pub enum NamespaceWish {
     Host,
     /// One that exists and is handed over as a descriptor at the start: absent from the spec.
     Joined,
+}
+
+/// Whether processes find memory to share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SharedMemory {
+    /// In /dev/shm.
+    #[default]
+    Mounted,
+    /// /dev/shm is a folder as any other.
+    Absent,
 }
 
 /// Which system call filter a container gets.

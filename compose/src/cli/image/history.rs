@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::error::not_found;
 use crate::cli::error::CommandError;
-use crate::cli::format::Shape;
+use crate::cli::format::{self, Column, Format, Json, List, column};
 use crate::cli::size::size;
 use crate::cli::terminal::Terminal;
-use crate::cli::terminal::table::{Table, ago, shortened};
+use crate::cli::terminal::table::{ago, shortened};
 
 /// Show how an image was made
 #[derive(Debug, clap::Args)]
@@ -17,12 +17,15 @@ pub struct HistoryArgs {
     /// Name or id
     #[arg(value_name = "IMAGE")]
     image: String,
-    /// How to show it
-    #[arg(long, value_enum, value_name = "HOW", default_value = "table")]
-    format: Shape,
+    /// How to show it: `table`, `table TEMPLATE`, `json` or a Go template
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
     /// Do not shorten anything
     #[arg(long)]
     no_trunc: bool,
+    /// Only the ids
+    #[arg(long, short)]
+    quiet: bool,
 }
 
 /// One step, in the words of docker.
@@ -65,21 +68,29 @@ pub fn run(args: &HistoryArgs, store: &Store, terminal: &mut Terminal) -> Result
     if let Some(last) = rows.first_mut() {
         last.id = if args.no_trunc { image.id.to_string() } else { image.id.short() };
     }
-    if args.format == Shape::Json {
-        terminal.print_json(&rows)?;
+    if args.quiet {
+        terminal.print(rows.iter().map(|row| format!("{}\n", row.id)).collect::<String>())?;
     } else {
-        terminal.print(table(rows, args.no_trunc))?;
+        terminal.print(text(rows, args)?)?;
     }
     Ok(0)
 }
 
-fn table(rows: Vec<Row>, whole: bool) -> String {
+const COLUMNS: [Column; 5] = [
+    column("IMAGE", "ID"),
+    column("CREATED", "CreatedSince"),
+    column("CREATED BY", "CreatedBy"),
+    column("SIZE", "Size"),
+    column("COMMENT", "Comment"),
+];
+
+fn text(mut rows: Vec<Row>, args: &HistoryArgs) -> Result<String, CommandError> {
     const LONGEST: usize = 45;
-    let mut table = Table::new(&["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
-    for row in rows {
+    let is_whole = args.no_trunc || args.format == Format::Json;
+    for row in rows.iter_mut().filter(|_| !is_whole) {
         let words = row.created_by.split_whitespace().collect::<Vec<_>>().join(" ");
-        let words = if whole { words } else { shortened(&words, LONGEST) };
-        table.row([row.id, row.created_since, words, row.size, row.comment]);
+        row.created_by = shortened(&words, LONGEST);
     }
-    table.render()
+    let rows = rows.iter().map(format::Row::of).collect::<Result<_, CommandError>>()?;
+    List { columns: &COLUMNS, titles: &[], json: Json::Array, rows }.render(&args.format)
 }

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::error::CommandError;
-use crate::cli::ps::Format;
+use crate::cli::format::{self, Column, Format, Json, List, column};
 use crate::cli::size::size;
 use crate::cli::terminal::Terminal;
-use crate::cli::terminal::table::{Table, ago};
+use crate::cli::terminal::table::ago;
 use crate::event::Failure;
 
 /// List images
@@ -17,8 +17,8 @@ pub struct LsArgs {
     /// Only images of this repository, or with this name
     #[arg(value_name = "NAME[:TAG]")]
     name: Option<String>,
-    /// How to show them
-    #[arg(long, value_enum, default_value = "table")]
+    /// How to show them: `table`, `table TEMPLATE`, `json` or a Go template
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
     /// Do not cut off ids
     #[arg(long)]
@@ -67,10 +67,8 @@ pub fn run(args: &LsArgs, store: &Store, terminal: &mut Terminal) -> Result<u8, 
     let rows: Vec<Row> = shown.map(|image| row(image, args.no_trunc, now)).collect();
     if args.quiet {
         terminal.print(rows.iter().map(|row| format!("{}\n", row.id)).collect::<String>())?;
-    } else if args.format == Format::Json {
-        terminal.print_json(&rows)?;
     } else {
-        terminal.print(table(rows))?;
+        terminal.print(text(&rows, &args.format)?)?;
     }
     Ok(0)
 }
@@ -110,12 +108,20 @@ fn row(image: &Image, whole: bool, now: Timestamp) -> Row {
     }
 }
 
-fn table(rows: Vec<Row>) -> String {
-    let mut table = Table::new(&["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]);
-    for row in rows {
-        table.row([row.repository, row.tag, row.id, row.created_since, row.size]);
-    }
-    table.render()
+const COLUMNS: [Column; 5] = [
+    column("REPOSITORY", "Repository"),
+    column("TAG", "Tag"),
+    column("IMAGE ID", "ID"),
+    column("CREATED", "CreatedSince"),
+    column("SIZE", "Size"),
+];
+
+/// What docker calls the other fields.
+const TITLES: [Column; 2] = [column("CREATED AT", "CreatedAt"), column("DIGEST", "Digest")];
+
+fn text(rows: &[Row], format: &Format) -> Result<String, CommandError> {
+    let rows = rows.iter().map(format::Row::of).collect::<Result<_, CommandError>>()?;
+    List { columns: &COLUMNS, titles: &TITLES, json: Json::Array, rows }.render(format)
 }
 
 #[cfg(test)]
@@ -139,7 +145,8 @@ mod tests {
         let (_dir, store) = super::super::tests::store();
         let images = store.list().unwrap().images;
         let now = images[0].created.unwrap() + std::time::Duration::from_secs(180);
-        let text = table(images.iter().map(|image| row(image, false, now)).collect());
+        let rows: Vec<Row> = images.iter().map(|image| row(image, false, now)).collect();
+        let text = super::text(&rows, &Format::Usual).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         let id = images[0].id.short();
         assert_eq!(lines.len(), 4);
@@ -150,5 +157,15 @@ mod tests {
                 format!("app                  latest    {id}   3 minutes ago   5B"),
             ]
         );
+    }
+    #[test]
+    fn is_written_by_a_template() {
+        let (_dir, store) = super::super::tests::store();
+        let images = store.list().unwrap().images;
+        let rows: Vec<Row> =
+            images.iter().map(|image| row(image, true, Timestamp::UNIX_EPOCH)).collect();
+        let format: Format = "{{.Repository}} {{.ID}}".parse().unwrap();
+        let text = super::text(&rows, &format).unwrap();
+        assert_eq!(text.lines().next(), Some(&*format!("app {}", images[0].id)));
     }
 }

@@ -143,6 +143,8 @@ mod tests {
         assert!(keeps(&found(3, true)) && !keeps(&found(2, true)) && !keeps(&found(3, false)));
         let view = search.view(&found(3, true));
         assert_eq!((view.description.chars().count(), &*view.is_official), (DESCRIPTION, "[OK]"));
+        let whole: SearchArgs = args(&["--no-trunc", "mysql"]);
+        assert_eq!(whole.view(&found(3, true)).description.chars().count(), 60);
         for words in
             [&["--limit", "0", "x"][..], &["--limit", "101", "x"], &["-f", "a=b", "x"], &[]]
         {

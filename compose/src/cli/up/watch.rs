@@ -66,6 +66,8 @@ pub struct Watch {
     phase: Phase,
     /// The containers that have run since the command began, by id.
     up: BTreeMap<String, Run>,
+    /// Those that somebody else has made since all was up and is about to start, with their services.
+    coming: BTreeMap<String, String>,
     /// Of the container that caused the abort.
     abort_code: Option<i32>,
     /// The first one of the service in `exit_code_from`.
@@ -80,6 +82,7 @@ impl Watch {
             watched,
             phase: Phase::Rising,
             up: BTreeMap::new(),
+            coming: BTreeMap::new(),
             abort_code: None,
             wanted_code: None,
         }
@@ -100,6 +103,8 @@ impl Watch {
     /// Forgets containers that are no more.
     pub fn keep_only(&mut self, exists: impl Fn(&str) -> bool) {
         self.up.retain(|id, _| exists(id));
+        // What becomes of them has not been heard.
+        self.coming.clear();
     }
 
     /// Takes in what happened to a container.
@@ -112,6 +117,7 @@ impl Watch {
         }
         match event.change {
             Change::Started { .. } => {
+                self.coming.remove(&event.id);
                 self.up.insert(event.id.clone(), Run { up: true, service: event.service.clone() });
                 Reaction::Nothing
             }
@@ -124,10 +130,16 @@ impl Watch {
             },
             Change::Removed => {
                 self.up.remove(&event.id);
+                self.coming.remove(&event.id);
                 Reaction::Nothing
             }
-            Change::Created
-            | Change::Health { .. }
+            Change::Created => {
+                if self.phase == Phase::Up {
+                    self.coming.insert(event.id.clone(), event.service.clone());
+                }
+                Reaction::Nothing
+            }
+            Change::Health { .. }
             | Change::Signalled { .. }
             | Change::Paused
             | Change::Unpaused
@@ -181,8 +193,10 @@ impl Watch {
     /// Whether nothing that is monitored runs, and nothing is going to be started.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        let monitored = |run: &Run| self.watched.monitored.contains(run.service.as_str());
-        self.phase == Phase::Up && !self.up.values().any(|run| run.up && monitored(run))
+        let monitored = |service: &str| self.watched.monitored.contains(service);
+        self.phase == Phase::Up
+            && !self.up.values().any(|run| run.up && monitored(&run.service))
+            && !self.coming.values().any(|service| monitored(service))
     }
 
     /// What `up` ends with when it ends by itself or by abort.
@@ -243,6 +257,23 @@ mod tests {
         assert!(watch.is_over());
         assert_eq!(watch.on(&exited("web", 1)), Reaction::OldNews);
         assert_eq!(watch.code(), 0);
+    }
+
+    #[test]
+    fn goes_on_with_what_is_made_in_its_place() {
+        let mut watch = watch(Abort::Never, None);
+        watch.on(&started("web"));
+        watch.risen();
+        let successor =
+            |change| ContainerEvent { id: "id-next".to_owned(), ..event("web", change) };
+        watch.on(&successor(Change::Created));
+        watch.on(&exited("web", 143));
+        watch.on(&event("web", Change::Removed));
+        assert!(!watch.is_over());
+        watch.on(&successor(Change::Started { restarts: 0 }));
+        assert!(!watch.is_over());
+        watch.on(&successor(Change::Exited { code: 0, oom: false, restarting: false }));
+        assert!(watch.is_over());
     }
 
     #[test]

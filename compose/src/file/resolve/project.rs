@@ -9,6 +9,7 @@ use crate::file::node::{Entry, Map, Node};
 use crate::file::render;
 use crate::file::report::Report;
 use crate::file::schema::{PROJECT, Shape};
+use crate::file::source::Span;
 use crate::file::text;
 use crate::model::{
     Config, ConfigKey, FileSource, Ipam, IpamPool, Kept, NameError, Network, NetworkKey, Place,
@@ -161,7 +162,11 @@ fn source(fields: &Fields<'_, '_>, document: &Document) -> (FileSource, Option<S
         return (FileSource::File(path), digest);
     }
     let source = if let Some(variable) = fields.text("environment") {
-        let value = document.environment.get(&variable).cloned();
+        let of_include = || {
+            let Span { file, start, .. } = fields.get("environment")?.span;
+            document.granted.get(&(file, start))
+        };
+        let value = document.environment.get(&variable).or_else(of_include).cloned();
         FileSource::Environment { variable, value }
     } else if let Some(driver) = fields.text("driver") {
         FileSource::Driver(driver)

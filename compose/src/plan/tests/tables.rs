@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::sketch::{name, project};
 use super::world::World;
 use crate::api::{
-    BuildOptions, DownOptions, KillOptions, Orphans, PullOptions, Recreate, RestartOptions,
-    RmOptions, RunOptions, StartOptions, StopOptions, UpOptions, Wait,
+    BuildOptions, DownOptions, KillOptions, Orphans, PauseOptions, PullOptions, Recreate,
+    RestartOptions, RmOptions, RunOptions, StartOptions, StopOptions, UpOptions, Wait,
 };
 use crate::model::Project;
 use crate::plan::{self, Plan};
@@ -648,4 +648,36 @@ fn commands_on_containers_that_exist() {
         refused.unwrap_err().to_string(),
         "service db has no container to start; service web has no container to start"
     );
+}
+
+#[test]
+fn commands_leave_orphans_alone() {
+    let world = after_up("web; old");
+    let project = project("web");
+    let observed = &world.observed;
+    let (stop, restart, pause) =
+        (StopOptions::default(), RestartOptions::default(), PauseOptions::default());
+    let rm = RmOptions { stop: true, ..RmOptions::default() };
+    let kill = |orphans| KillOptions { orphans, ..KillOptions::default() };
+    let (leave, remove) = (kill(Orphans::Warn), kill(Orphans::Remove));
+    let (with, without) = (Some(&project), None);
+    for (case, plan, both) in [
+        ("stop", plan::stop(with, observed, &stop), false),
+        ("stop without a file", plan::stop(without, observed, &stop), true),
+        ("restart", plan::restart(with, observed, &restart), false),
+        ("restart without a file", plan::restart(without, observed, &restart), true),
+        ("pause", plan::pause(with, observed, &pause), false),
+        ("pause without a file", plan::pause(without, observed, &pause), true),
+        ("rm", plan::rm(with, observed, &rm), false),
+        ("rm without a file", plan::rm(without, observed, &rm), true),
+        ("kill", plan::kill(with, observed, &leave), false),
+        ("kill --remove-orphans", plan::kill(with, observed, &remove), true),
+        ("kill without a file", plan::kill(without, observed, &leave), true),
+    ] {
+        let text = plan.to_string();
+        assert!(text.contains("web-1"), "{case}: {text}");
+        assert_eq!(text.contains("old-1"), both, "{case}: {text}");
+    }
+    let named = StopOptions { services: vec![name("old")], ..StopOptions::default() };
+    assert_eq!(lines(&plan::stop(with, observed, &named)), ["#1 stop old-1 (requested) after {}"]);
 }
