@@ -119,6 +119,8 @@ pub enum NamespaceKind {
     Ipc,
     /// Host and domain name.
     Uts,
+    /// The mounts of the container whose ipc namespace is shared: its `/dev/shm` is as well, and nothing else.
+    Mount,
 }
 
 impl NamespaceKind {
@@ -129,6 +131,7 @@ impl NamespaceKind {
             Self::Pid => "pid",
             Self::Ipc => "ipc",
             Self::Uts => "uts",
+            Self::Mount => "mnt",
         }
     }
 
@@ -139,6 +142,7 @@ impl NamespaceKind {
             Self::Pid => LinuxNamespaceType::Pid,
             Self::Ipc => LinuxNamespaceType::Ipc,
             Self::Uts => LinuxNamespaceType::Uts,
+            Self::Mount => LinuxNamespaceType::Mount,
         }
     }
 }

@@ -308,6 +308,12 @@ volumes: {{data: }}
         assert_eq!(space("owner", kind)?, space("user", kind)?, "{kind}");
         assert_ne!(space("owner", kind)?, space("alone", kind)?, "{kind}");
     }
+    // Memory is shared by files.
+    let share = ["exec", "-T", "owner", "sh", "-c", "echo shared > /dev/shm/x"];
+    stage.compose(share).success()?;
+    stage.compose(["exec", "-T", "user", "cat", "/dev/shm/x"]).success()?.says("shared")?;
+    let look = ["exec", "-T", "alone", "sh", "-c", "ls /dev/shm"];
+    assert_eq!(stage.compose(look).success()?.stdout, "");
     let host = fs::read_link("/proc/self/ns/ipc")?.to_string_lossy().into_owned();
     assert_eq!(space("host", "ipc")?.trim(), host);
     stage

@@ -409,6 +409,10 @@ fn joins(
     for Join { kind, container } in &live.record().joins {
         let Some(kind) = namespace_kind(*kind) else { continue };
         joins.push((kind, supervisor.namespace_of(container, kind)?));
+        if kind == NamespaceKind::Ipc {
+            let mounts = NamespaceKind::Mount;
+            joins.push((mounts, supervisor.namespace_of(container, mounts)?));
+        }
     }
     Ok(joins)
 }

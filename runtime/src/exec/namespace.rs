@@ -18,6 +18,7 @@ pub fn namespace(pid: i32, started: u64, kind: NamespaceKind) -> io::Result<Owne
         NamespaceKind::Pid => "pid",
         NamespaceKind::Ipc => "ipc",
         NamespaceKind::Uts => "uts",
+        NamespaceKind::Mount => "mnt",
     };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let namespace =

@@ -17,6 +17,7 @@ mod hooks;
 mod identity;
 mod images;
 mod limits;
+mod memory;
 mod mounts;
 mod options;
 mod paths;

@@ -49,13 +49,18 @@ pub(super) fn begin(entry: &mut Entry) -> Result<(), StepError> {
 
 /// Joins the namespaces of others that came as descriptors.
 pub(super) fn join_shared(stage: &mut Stage) -> Result<(), StepError> {
-    for (kind, namespace) in stage.joins.drain(..) {
+    for (kind, namespace) in std::mem::take(&mut stage.joins) {
         let only = match kind {
             NamespaceKind::Network => LinkNameSpaceType::Network,
             NamespaceKind::Ipc => LinkNameSpaceType::InterProcessCommunication,
             NamespaceKind::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
             // The parent has cloned this process into it.
             NamespaceKind::Pid => continue,
+            // It is looked into, and left again.
+            NamespaceKind::Mount => {
+                stage.neighbour = Some(namespace);
+                continue;
+            }
         };
         rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(only))
             .attempt(|| format!("the {kind:?} namespace of another container"))?;

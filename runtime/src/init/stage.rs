@@ -15,6 +15,8 @@ pub(super) struct Stage {
     pub launch: Launch,
     /// Namespaces of others to join.
     pub joins: Vec<(NamespaceKind, OwnedFd)>,
+    /// The mount namespace of the container whose ipc namespace was joined.
+    pub neighbour: Option<OwnedFd>,
     /// The sources of bind mounts, in the order of the spec's mounts; taken before propagation is cut.
     pub sources: Vec<Option<OwnedFd>>,
     /// The copies of granted files, in their order, until their owners are known.
@@ -34,7 +36,15 @@ impl Stage {
         let mut entry =
             Entry::new(ExecProcess::of(&launch, args, Privilege::Container), standard, terminal);
         entry.init = launch.init;
-        Self { launch, joins, sources: Vec::new(), granted: Vec::new(), root: None, entry }
+        Self {
+            launch,
+            joins,
+            neighbour: None,
+            sources: Vec::new(),
+            granted: Vec::new(),
+            root: None,
+            entry,
+        }
     }
 
     /// The spec.

@@ -8,8 +8,8 @@ use super::entry::Entry;
 use super::error::StepError;
 use super::stage::Stage;
 use super::{
-    JoinStandard, capabilities, cgroups, devices, grants, hooks, identity, images, limits, mounts,
-    paths, program, rootfs, session,
+    JoinStandard, capabilities, cgroups, devices, grants, hooks, identity, images, limits, memory,
+    mounts, paths, program, rootfs, session,
 };
 use crate::exec::ExecProcess;
 use crate::failure::Failure;
@@ -32,6 +32,7 @@ const BUILD: &[Step<Stage>] = &[
     ("session", |stage| session::begin(&mut stage.entry)),
     // A clone of a mount is in the peer group of its original only while the original is shared.
     ("mount sources", mounts::open_sources),
+    ("shared memory", memory::share),
     // From here on nothing that is mounted reaches the host.
     ("private mounts", mounts::cut_propagation),
     ("images that are mounted", images::open),
