@@ -95,9 +95,10 @@ impl Patterns {
     }
 }
 
-fn names(path: &Path) -> Vec<String> {
+/// The letters of each name of a path.
+fn names(path: &Path) -> Vec<Vec<char>> {
     let normal = path.components().filter_map(|part| match part {
-        Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+        Component::Normal(name) => Some(name.to_string_lossy().chars().collect()),
         _ => None,
     });
     normal.collect()
@@ -125,7 +126,7 @@ impl Rule {
         Ok((!parts.is_empty()).then_some(Self { parts, exception }))
     }
 
-    fn matches_or_above(&self, names: &[String]) -> bool {
+    fn matches_or_above(&self, names: &[Vec<char>]) -> bool {
         (1..=names.len()).any(|length| fits(&self.parts, &names[..length]))
     }
 }
@@ -165,60 +166,69 @@ fn pieces(name: &str) -> Option<Vec<Piece>> {
     Some(out)
 }
 
-fn fits(parts: &[Part], names: &[String]) -> bool {
-    match (parts, names) {
-        ([], names) => names.is_empty(),
+fn fits(parts: &[Part], names: &[Vec<char>]) -> bool {
+    let names = match (parts, names) {
         // At the end it stands for everything below, and not for the directory itself.
-        ([Part::Deep], names) => !names.is_empty(),
-        ([Part::Deep, rest @ ..], names) => {
-            (0..=names.len()).any(|skip| fits(rest, &names[skip..]))
-        }
-        ([Part::Name(pattern), rest @ ..], [name, more @ ..]) => {
-            let chars: Vec<char> = name.chars().collect();
-            fits_name(pattern, &chars) && fits(rest, more)
-        }
-        ([Part::Name(_), ..], []) => false,
-    }
+        ([.., Part::Deep], [above @ .., _]) => above,
+        ([.., Part::Deep], []) => return false,
+        _ => names,
+    };
+    let fits_one = |part: &Part, name: &Vec<char>| match part {
+        Part::Deep => false,
+        Part::Name(pattern) => fits_name(pattern, name),
+    };
+    follows(parts, names, |part| *part == Part::Deep, fits_one)
 }
 
 /// Whether a path below `names` could fit.
-fn reaches_below(parts: &[Part], names: &[String]) -> bool {
+fn reaches_below(parts: &[Part], names: &[Vec<char>]) -> bool {
     match (parts, names) {
         ([], _) => true,
         (_, []) | ([Part::Deep, ..], _) => true,
         ([Part::Name(pattern), rest @ ..], [name, more @ ..]) => {
-            let chars: Vec<char> = name.chars().collect();
-            fits_name(pattern, &chars) && reaches_below(rest, more)
+            fits_name(pattern, name) && reaches_below(rest, more)
         }
     }
 }
 
 fn fits_name(pattern: &[Piece], name: &[char]) -> bool {
+    let fits_one = |piece: &Piece, letter: &char| match piece {
+        Piece::Any => false,
+        Piece::One => true,
+        Piece::Char(wanted) => wanted == letter,
+        Piece::Class { negated, ranges } => {
+            ranges.iter().any(|(low, high)| (low..=high).contains(&letter)) != *negated
+        }
+    };
+    follows(pattern, name, |piece| *piece == Piece::Any, fits_one)
+}
+
+/// Whether `text` is as `pattern` says, one of its parts for each item, and those that are `any` for any number of them.
+///
+/// Only the last of those that were met has to be tried again with more: what an earlier one could take, it can take as well.
+fn follows<P, T>(
+    pattern: &[P],
+    text: &[T],
+    any: impl Fn(&P) -> bool,
+    fits: impl Fn(&P, &T) -> bool,
+) -> bool {
     let (mut at, mut of) = (0, 0);
     let mut retry = None;
-    while at < name.len() {
-        let fits = match pattern.get(of) {
-            Some(Piece::Any) => {
+    while let Some(item) = text.get(at) {
+        match pattern.get(of) {
+            Some(part) if any(part) => {
                 retry = Some((of + 1, at));
                 of += 1;
-                continue;
             }
-            Some(Piece::One) => true,
-            Some(Piece::Char(wanted)) => *wanted == name[at],
-            Some(Piece::Class { negated, ranges }) => {
-                ranges.iter().any(|(low, high)| (*low..=*high).contains(&name[at])) != *negated
+            Some(part) if fits(part, item) => (at, of) = (at + 1, of + 1),
+            _ => {
+                let Some((after, from)) = retry else { return false };
+                retry = Some((after, from + 1));
+                (of, at) = (after, from + 1);
             }
-            None => false,
-        };
-        if fits {
-            (at, of) = (at + 1, of + 1);
-        } else {
-            let Some((after, from)) = retry else { return false };
-            retry = Some((after, from + 1));
-            (of, at) = (after, from + 1);
         }
     }
-    pattern[of..].iter().all(|rest| *rest == Piece::Any)
+    pattern[of..].iter().all(any)
 }
 
 /// A pattern for whole paths, as sources of `COPY` may be: without the rules about what lies in a directory.
@@ -256,6 +266,23 @@ impl PathPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_wildcards_are_no_trap() {
+        let deep = "**/a/".repeat(40);
+        let path = "a/".repeat(100);
+        let patterns =
+            Patterns::of([&*format!("{deep}b"), &*format!("{}b", "*a".repeat(40))]).unwrap();
+        assert!(!patterns.matches(Path::new(&path)));
+        assert!(!patterns.matches(Path::new(&"a".repeat(200))));
+        assert!(patterns.matches(Path::new(&format!("{path}b"))));
+        let below = Patterns::of(["**/**/a/**/**"]).unwrap();
+        let cases =
+            [("a", false), ("a/b", true), ("b/a", false), ("b/a/c/d", true), ("b/c", false)];
+        for (path, expected) in cases {
+            assert_eq!(below.matches(Path::new(path)), expected, "{path}");
+        }
+    }
 
     #[test]
     fn the_last_pattern_that_fits_decides() {
