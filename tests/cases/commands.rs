@@ -345,11 +345,11 @@ fn comes_back(stage: &Stage, units: &std::path::Path) -> Verdict {
     let unit = units.join(format!("system/compose-{project}.service"));
     stage.compose(["up", "-d"]).success()?;
     stage.compose(["stop", "-t", "0", "stopped", "always"]).success()?;
-    stage.compose(["--dry-run", "service", "enable"]).success()?.says("ExecStart=")?;
-    assert!(!unit.exists());
     if !std::path::Path::new("/usr/lib/systemd/systemd").exists() {
         fs::create_dir_all("/run/systemd/system")?;
     }
+    stage.compose(["--dry-run", "service", "enable"]).success()?.says("ExecStart=")?;
+    assert!(!unit.exists());
     stage.compose(["service", "enable"]).success()?.says(&unit.display().to_string())?;
     stage.compose(["service", "enable"]).success()?;
     let link = units.join(format!("system/multi-user.target.wants/compose-{project}.service"));

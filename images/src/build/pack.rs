@@ -41,6 +41,9 @@ pub enum PackError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The layer cannot be kept.
+    #[error("cannot write the layer")]
+    Layer(#[source] io::Error),
 }
 
 /// A layer that was packed.
@@ -95,21 +98,19 @@ pub(super) fn pack(
         let written =
             items.iter().skip(1).try_for_each(|item| archive.add(item).map_err(failed(&item.from)));
         let size = archive.size;
-        let mut written = written.and_then(|()| {
+        let written = written.and_then(|()| {
             if is_opaque(&tree, &items[0]) {
                 archive.opaque(Path::new("")).map_err(failed(Path::new("")))?;
             }
-            archive.builder.into_inner().map_err(failed(Path::new("")))
+            let mut tee = archive.builder.into_inner().map_err(PackError::Layer)?;
+            tee.flush().map_err(PackError::Layer)
         });
-        if let Ok(tee) = &mut written {
-            tee.flush().map_err(failed(Path::new("")))?;
-        }
-        let written = written.map(drop);
         let digest = digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let blob = blob.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // Who cannot take more ends the archive in the middle of a file, which is no more than a broken pipe there.
+        let (diff_id, _) = digest.map_err(PackError::Layer)?;
+        let (blob, blob_size) = blob.map_err(PackError::Layer)?;
         written?;
-        let (diff_id, _) = digest.map_err(failed(Path::new("")))?;
-        let (blob, blob_size) = blob.map_err(failed(Path::new("")))?;
         Ok(Some(Packed { diff_id, size, blob, blob_size }))
     })
 }
