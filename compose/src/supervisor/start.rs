@@ -152,6 +152,10 @@ pub async fn prepare(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
 
 /// Takes back what [`prepare`] has made of a container whose turn has not come.
 pub async fn unprepare(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
+    // One that has been started may be on its way to its end, which is not waited for.
+    if live.waiting.borrow().is_none() {
+        return;
+    }
     let _gate = live.gate.lock().await;
     if live.waiting.take().is_some() {
         take_back(supervisor, live).await;
