@@ -8,10 +8,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use images::build::{
-    ContextError, DockerfileSource, Entitlement, Event, FailedStep, Foreign, Fresh, Halt, Recipe,
-    RunNetwork, Sandbox, Secret, Source, Ssh, SshError, Surroundings,
+    CacheFrom, CacheTo, CacheWordError, ContextError, DockerfileSource, Entitlement, Event,
+    FailedStep, Foreign, Fresh, Halt, Recipe, RunNetwork, Sandbox, Secret, Source, Ssh, SshError,
+    Surroundings,
 };
-use images::registry::{LayerStatus, Progress, Pull};
+use images::registry::{Cancel, LayerStatus, Progress, Pull, Registry};
 use images::{Platform, Reference, Store};
 use network::dns::Resolver;
 use network::{Endpoint, EndpointWish, Network, NetworkName, Wanted, WayOut};
@@ -64,6 +65,14 @@ pub enum RecipeError {
     /// An address that a build does not know.
     #[error("`host-gateway` of {0} is not known in a build: write an address")]
     Gateway(String),
+    /// A cache that is said to be nowhere.
+    #[error("`{text}` does not say where a cache is")]
+    Cache {
+        /// What was written.
+        text: String,
+        /// Why not.
+        source: CacheWordError,
+    },
     /// A network that no build has.
     #[error("a build has no network `{0}`: write default, none or host")]
     Network(String),
@@ -120,6 +129,16 @@ pub fn recipe(project: &Project, service: &Service) -> Result<Option<Recipe>, Re
     recipe.ulimits =
         build.ulimits.iter().map(|(name, limit)| (name.clone(), wishes::ulimit(*limit))).collect();
     recipe.privileged = build.privileged;
+    let base = project.working_dir.as_path();
+    let cache = |text: &String, source| RecipeError::Cache { text: text.clone(), source };
+    for text in &build.cache_from {
+        let found = CacheFrom::parse(text, base).map_err(|error| cache(text, error))?;
+        recipe.cache_from.extend(found);
+    }
+    for text in &build.cache_to {
+        let found = CacheTo::parse(text, base).map_err(|error| cache(text, error))?;
+        recipe.cache_to.extend(found);
+    }
     recipe.entitlements = entitlements(build);
     Ok(Some(recipe))
 }
@@ -340,6 +359,11 @@ impl Surroundings for Outside<'_> {
     fn download(&self, url: &str, to: &Path) -> Result<(), Foreign> {
         let Fetching { registry, cancel, .. } = self.bases.fetching;
         Ok(registry.download(url, to, cancel)?)
+    }
+
+    fn registry(&self) -> Result<(&Registry, &Cancel), Foreign> {
+        let Fetching { registry, cancel, .. } = self.bases.fetching;
+        Ok((registry, cancel))
     }
 
     fn tell(&self, event: Event) {

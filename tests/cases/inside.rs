@@ -199,8 +199,8 @@ fn joined(stage: &Stage) -> Verdict {
 fn told(stage: &Stage) -> Verdict {
     let update = "deploy: {update_config: {order: start-first, ";
     let rows: &[(&str, &str)] = &[
-        ("build: {context: ., cache_from: [x]}", "build.cache_from"),
-        ("build: {context: ., cache_to: [x]}", "build.cache_to"),
+        ("build: {context: ., cache_from: ['type=gha']}", "build.cache_from"),
+        ("build: {context: ., cache_to: ['type=s3,bucket=b']}", "build.cache_to"),
         ("build: {context: ., provenance: true}", "build.provenance"),
         ("build: {context: ., sbom: true}", "build.sbom"),
         ("build: {context: ., isolation: hyperv}", "build.isolation"),

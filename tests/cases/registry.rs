@@ -20,6 +20,8 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::needing("a_registry_with_passwords", NEEDS, passwords),
         Scenario::needing("a_registry_with_tls", NEEDS, tls),
         Scenario::needing("a_project_travels_through_a_registry", NEEDS, published),
+        Scenario::needing("builds_share_their_caches", NEEDS, caches),
+        Scenario::needing("build_pushes_what_it_has_built", NEEDS, built_and_pushed),
         Scenario::needing("a_pull_from_a_registry_onto_a_full_disk", NEEDS, full),
     ]
 }
@@ -109,6 +111,81 @@ fn travels(stage: &Stage) -> Verdict {
     stage.file(".env", "\n")?;
     stage.compose(["down"]).success()?;
     end(registry)
+}
+
+/// What one machine has built, another one with nothing but the base image need not build.
+fn caches(stage: &Stage) -> Verdict {
+    let registry = registry(stage, "127.0.0.1:5000", "")?;
+    super::build::base(stage)?;
+    stage.compose(["image", "save", "-o", "base.oci", "base"]).success()?;
+    stage.file(
+        "Dockerfile",
+        "FROM base AS made\nRUN cat /proc/sys/kernel/random/uuid > /made\n\
+         FROM base\nCOPY --from=made /made /made\nRUN cat /proc/sys/kernel/random/uuid > /own\nCMD cat /made /own\n",
+    )?;
+    let kinds = [
+        ("[localhost:5000/cache:1]", "[\"type=registry,ref=localhost:5000/cache:1,mode=max\"]"),
+        ("[\"type=local,src=cache\"]", "[\"type=local,dest=cache,mode=max\"]"),
+    ];
+    for (from, to) in kinds {
+        let file = |key: &str, value: &str| {
+            format!(
+                "services:\n  web:\n    image: localhost:5000/web:1\n    build:\n      context: .\n      {key}: {value}\n"
+            )
+        };
+        stage.file("compose.yaml", &file("cache_to", to))?;
+        stage.compose(["build", "--no-cache"]).success()?.complains("[cache] to ")?;
+        let said = stage.compose(["run", "--rm", "-T", "web"]).success()?.stdout;
+        let elsewhere = stage.folder.join("elsewhere");
+        let there = |words: &[&str]| {
+            let mut command = stage.compose_command(words.iter().copied());
+            command.env("COMPOSE_DATA_ROOT", &elsewhere);
+            command.env("COMPOSE_RUN_ROOT", elsewhere.join("run"));
+            stage.run(command, None)
+        };
+        there(&["image", "load", "-i", "base.oci"]).success()?;
+        stage.file("compose.yaml", &file("cache_from", from))?;
+        there(&["build"]).success()?.complains(" cached")?.complains("[cache] from ")?;
+        assert_eq!(there(&["run", "--rm", "-T", "web"]).success()?.stdout, said, "{from}");
+        there(&["down"]).success()?;
+        stage.compose(["down"]).success()?;
+        fs::remove_dir_all(&elsewhere)?;
+    }
+    // Others read it as the layout of an image.
+    stage.client("skopeo", &["inspect", "--raw", "oci:cache:latest"]).success()?;
+    end(registry)
+}
+
+fn built_and_pushed(stage: &Stage) -> Verdict {
+    let registry = registry(stage, "127.0.0.1:5000", "")?;
+    super::build::base(stage)?;
+    stage.file("Dockerfile", "FROM base\nRUN echo 1 > /file\nCMD cat /file\n")?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  web:\n    image: localhost:5000/web:1\n    build: {context: ., tags: ['localhost:5000/web:2'], cache_to: ['type=inline']}\n  own:\n    build: .\n",
+    )?;
+    stage.compose(["build", "--push", "own"]).success()?.complains("nothing is pushed")?;
+    stage.compose(["build", "--push"]).success()?.complains("localhost:5000/web:2  Pushed")?;
+    for tag in ["1", "2"] {
+        let name = format!("docker://localhost:5000/web:{tag}");
+        stage.client("skopeo", &["inspect", "--tls-verify=false", &name]).success()?;
+    }
+    // With `type=inline` the image is the cache for who has not built it.
+    stage.compose(["image", "rm", "localhost:5000/web:1", "localhost:5000/web:2"]).success()?;
+    stage.compose(["builder", "prune", "-af"]).success()?;
+    let text = "services:\n  web:\n    build: {context: ., cache_from: ['localhost:5000/web:1']}\n";
+    stage.file("compose.yaml", text)?;
+    stage.compose(["build"]).success()?.complains(" cached")?;
+    // What cannot be pushed is told, and what is built stays.
+    end(registry)?;
+    let text = "services:\n  web:\n    image: localhost:5000/web:3\n    build: .\n";
+    stage.file("compose.yaml", text)?;
+    stage
+        .compose(["build", "--push"])
+        .code(1)?
+        .complains("cannot push image localhost:5000/web:3")?;
+    stage.compose(["image", "inspect", "localhost:5000/web:3"]).success()?;
+    Ok(())
 }
 
 fn passwords(stage: &Stage) -> Verdict {

@@ -108,6 +108,9 @@ pub fn recipe(error: &RecipeError, service: &ServiceName) -> Failure {
         RecipeError::Service(_) => "name a service of the project",
         RecipeError::Gateway(_) => "write the address of the machine",
         RecipeError::Network(_) => "change `build.network`",
+        RecipeError::Cache { .. } => {
+            "write type=registry,ref=IMAGE, or type=local with src= or dest=FOLDER"
+        }
     };
     let failure = Failure::new(error);
     let message = format!("service {service} cannot be built: {}", failure.message);
@@ -134,6 +137,10 @@ pub fn building(error: &BuildError, service: &ServiceName) -> Failure {
         BuildError::Store(error) => of_disk(error).unwrap_or_else(|| {
             "check that the data root can be written to and is not full".to_owned()
         }),
+        BuildError::Cache { .. } => {
+            "the image was not made; `ignore-error=true` in `cache_to` builds it without the cache"
+                .to_owned()
+        }
         BuildError::Cancelled => "run the command again".to_owned(),
     };
     Failure { message, ..failure }.with_help(help)

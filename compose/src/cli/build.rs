@@ -18,6 +18,7 @@ use self::work::{build_all, open_shell};
 use super::context::{Context, known_services};
 use super::dry_run;
 use super::error::CommandError;
+use super::push;
 use super::terminal::Terminal;
 use crate::apply::explain;
 use crate::build::agents;
@@ -59,8 +60,8 @@ pub struct BuildArgs {
     /// Fetch base images even if they are here
     #[arg(long)]
     pull: bool,
-    /// Push the images when they are built
-    #[arg(long, hide = true)]
+    /// Push the images to their registries when they are built
+    #[arg(long)]
     push: bool,
     /// Only the ids
     #[arg(long, short)]
@@ -145,16 +146,23 @@ pub fn run(
         let ids: String = images.values().map(|image| format!("{}\n", image.id)).collect();
         terminal.print(ids)?;
     }
-    Ok(0)
+    if !args.push {
+        return Ok(0);
+    }
+    let names = push::names(&project, &images.into_keys().collect());
+    if names.is_empty() {
+        terminal.warn("nothing is pushed: no service that was built has an `image`, which is its name at a registry");
+        return Ok(0);
+    }
+    match push::push_all(names, &store, args.quiet, context, terminal)? {
+        failures if failures.is_empty() => Ok(0),
+        failures => Err(failures.into()),
+    }
 }
 
 impl BuildArgs {
     fn refuse(&self) -> Result<(), CommandError> {
         let is_on = |value: &Option<String>| value.as_deref().is_some_and(|value| value != "false");
-        if self.push {
-            return Err(CommandError::usage("--push is not carried out by build")
-                .help("push the images with `compose push` when they are built"));
-        }
         if is_on(&self.provenance) || is_on(&self.sbom) {
             return Err(CommandError::usage("no attestations are made").help("leave the flag out"));
         }
@@ -209,12 +217,9 @@ mod tests {
 
     #[test]
     fn flags_that_cannot_be_obeyed_are_refused() {
-        for line in [
-            ["--push"].as_slice(),
-            &["--sbom", "true"],
-            &["--provenance", "mode=max"],
-            &["--builder", "x"],
-        ] {
+        for line in
+            [["--sbom", "true"].as_slice(), &["--provenance", "mode=max"], &["--builder", "x"]]
+        {
             assert!(args::<BuildArgs>(line).refuse().is_err(), "{line:?}");
         }
         for line in

@@ -1,5 +1,7 @@
 //! `compose push`.
 
+use std::collections::BTreeSet;
+
 use images::registry::{Push, PushError};
 use images::{Reference, Store};
 
@@ -10,7 +12,7 @@ use super::transfer::{Tell, fetching, side_by_side};
 use super::up::wanted;
 use crate::apply::image::{Fetching, of_layer};
 use crate::event::{Event, Failure, Kind, Status, Step, Subject};
-use crate::model::ServiceName;
+use crate::model::{Project, ServiceName};
 use crate::registry;
 
 /// Give the images of services to their registries
@@ -41,17 +43,7 @@ pub fn run(args: PushArgs, context: &Context, terminal: &mut Terminal) -> Result
     let known = project.services.keys().chain(project.disabled.keys()).map(ServiceName::as_str);
     super::context::known_services(&args.services, &known.collect())?;
     let services = wanted(&project, &args.services, !args.include_deps);
-    let mut names: Vec<String> = Vec::new();
-    for service in project.services.values().filter(|one| services.contains(&one.name)) {
-        // What has come from elsewhere is not given back; source: docker compose, `pkg/compose/push.go`.
-        let (Some(image), true) = (&service.image, service.build.is_some()) else { continue };
-        let tags = service.build.iter().flat_map(|build| &build.tags);
-        for name in [image].into_iter().chain(tags) {
-            if !names.contains(name) {
-                names.push(name.clone());
-            }
-        }
-    }
+    let names = names(&project, &services);
     if names.is_empty() {
         terminal.warn("no service here has both `build` and `image`, so there is nothing to push; `compose image push NAME` pushes any image");
         return Ok(0);
@@ -64,11 +56,7 @@ pub fn run(args: PushArgs, context: &Context, terminal: &mut Terminal) -> Result
         return Ok(0);
     }
     let store = Store::open(&context.roots().images())?;
-    let fetching = fetching(args.quiet)?;
-    let failures =
-        side_by_side(names, context.parallel(), &fetching.cancel, terminal, |name, tell| {
-            push(&store, &fetching, &name, tell)
-        })?;
+    let failures = push_all(names, &store, args.quiet, context, terminal)?;
     if failures.is_empty() {
         return Ok(0);
     }
@@ -77,6 +65,36 @@ pub fn run(args: PushArgs, context: &Context, terminal: &mut Terminal) -> Result
         return Ok(0);
     }
     Err(failures.into())
+}
+
+/// The names under which images of `services` are pushed.
+pub(super) fn names(project: &Project, services: &BTreeSet<ServiceName>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for service in project.services.values().filter(|one| services.contains(&one.name)) {
+        // What has come from elsewhere is not given back; source: docker compose, `pkg/compose/push.go`.
+        let (Some(image), true) = (&service.image, service.build.is_some()) else { continue };
+        let tags = service.build.iter().flat_map(|build| &build.tags);
+        for name in [image].into_iter().chain(tags) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+    }
+    names
+}
+
+/// Pushes images side by side, and returns what has failed.
+pub(super) fn push_all(
+    names: Vec<String>,
+    store: &Store,
+    quiet: bool,
+    context: &Context,
+    terminal: &mut Terminal,
+) -> Result<Vec<Failure>, CommandError> {
+    let fetching = fetching(quiet)?;
+    side_by_side(names, context.parallel(), &fetching.cancel, terminal, |name, tell| {
+        push(store, &fetching, &name, tell)
+    })
 }
 
 /// Pushes one image and tells of it.

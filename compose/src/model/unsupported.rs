@@ -38,8 +38,8 @@ use Verdict::{Ignored, Refused};
 
 #[rustfmt::skip]
 static SERVICE: &[Row] = &[
-    Row { attribute: "build.cache_from", verdict: Ignored, used: |s| built(s, |build| !build.cache_from.is_empty()), help: "the cache of this machine is used" },
-    Row { attribute: "build.cache_to", verdict: Refused, used: |s| built(s, |build| !build.cache_to.is_empty()), help: "the cache stays on this machine; remove the key" },
+    Row { attribute: "build.cache_from", verdict: Ignored, used: |s| built(s, |build| build.cache_from.iter().any(|line| is_foreign_cache(line))), help: "caches can be of the types registry, local and inline" },
+    Row { attribute: "build.cache_to", verdict: Ignored, used: |s| built(s, |build| build.cache_to.iter().any(|line| is_foreign_cache(line))), help: "caches can be of the types registry, local and inline" },
     Row { attribute: "build.platforms", verdict: Refused, used: |s| built(s, |build| build.platforms.len() > 1), help: "an image is built for one platform at a time; name one" },
     Row { attribute: "build.provenance", verdict: Refused, used: |s| built(s, |build| is_on(build.provenance.as_ref())), help: "no attestations are made; write false, or remove the key" },
     Row { attribute: "build.sbom", verdict: Refused, used: |s| built(s, |build| is_on(build.sbom.as_ref())), help: "no attestations are made; write false, or remove the key" },
@@ -91,6 +91,12 @@ fn is_carried_out(update: &RolloutConfig) -> bool {
 
 fn built(service: &Service, odd: impl Fn(&super::Build) -> bool) -> bool {
     service.build.as_ref().is_some_and(odd)
+}
+
+/// Whether a line of `cache_from` or `cache_to` is about a service that is not known here, such as that of GitHub.
+fn is_foreign_cache(line: &str) -> bool {
+    let kind = line.split(',').find_map(|word| word.trim().strip_prefix("type="));
+    kind.is_some_and(|kind| !matches!(kind, "registry" | "local" | "inline"))
 }
 
 fn is_on(attestation: Option<&String>) -> bool {
@@ -247,8 +253,11 @@ mod tests {
     #[test]
     fn says_what_where_and_what_to_do() {
         let mut service = Service::new("web".parse().unwrap());
-        let cache_to = vec!["type=registry,ref=x".to_owned()];
-        service.build = Some(Build { cache_to, ..Build::default() });
+        let platforms = vec!["linux/amd64".to_owned(), "linux/arm64".to_owned()];
+        let cache_to = vec!["type=gha".to_owned()];
+        let cache_from = vec!["app:cache".to_owned(), "type=local,src=x".to_owned()];
+        let build = Build { platforms, cache_to, cache_from, ..Build::default() };
+        service.build = Some(build);
         service.logging = Some(Logging { driver: Some("gelf".into()), ..Logging::default() });
         let file = std::path::Path::new("/p/compose.yaml");
         let mut places = Places::default();
@@ -260,7 +269,8 @@ mod tests {
         assert_eq!(
             shown,
             [
-                (Severity::Error, "`build.cache_to` of the service `web` cannot be carried out"),
+                (Severity::Warning, "`build.cache_to` of the service `web` is not carried out"),
+                (Severity::Error, "`build.platforms` of the service `web` cannot be carried out"),
                 (Severity::Warning, "`logging` of the service `web` is not carried out"),
             ]
         );

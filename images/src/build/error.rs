@@ -28,6 +28,14 @@ pub enum BuildError {
     /// A platform that this machine does not run.
     #[error("this machine cannot build for {0}")]
     Platform(String),
+    /// A cache that was to be written.
+    #[error("the cache {kept_at} cannot be written")]
+    Cache {
+        /// Where it was to be.
+        kept_at: String,
+        /// Why not.
+        source: super::Foreign,
+    },
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,12 +1,19 @@
 //! Stopping a build from outside.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use runtime::once::Attendant;
 
 /// Stops a build: whoever has a copy may. Copies are one and the same, and are for one build.
 #[derive(Debug, Clone, Default)]
-pub struct Halt(Arc<Mutex<State>>);
+pub struct Halt(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    stopped: Condvar,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -21,11 +28,18 @@ impl Halt {
         let mut state = self.state();
         state.stopped = true;
         state.attendants.iter().for_each(|attendant| attendant.end());
+        self.0.stopped.notify_all();
     }
 
     /// Whether anybody has.
     pub fn is_stopped(&self) -> bool {
         self.state().stopped
+    }
+
+    /// Waits for `time`, or until somebody stops the build.
+    pub(super) fn rest(&self, time: Duration) {
+        // Whether it is stopped is asked again.
+        let _ = self.0.stopped.wait_timeout_while(self.state(), time, |state| !state.stopped);
     }
 
     /// A command is about to be started by `attendant`, which does so only if nobody has stopped the build.
@@ -43,6 +57,6 @@ impl Halt {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,8 @@
 //! From a Dockerfile to an image.
 //!
 //! `dockerfile` reads the file, `solve` runs the stages that the target needs, side by side, `step` says what one
-//! instruction does, `copy` and `run` change files, `pack` makes layers of the changes, `cache` remembers them and `export`
-//! writes the image.
+//! instruction does, `copy` and `run` change files, `pack` makes layers of the changes, `cache` remembers them, `shared`
+//! exchanges them with other machines, and `export` writes the image.
 //!
 //! # Invariants
 //!
@@ -29,6 +29,7 @@ mod pack;
 mod read;
 mod room;
 mod run;
+mod shared;
 mod solve;
 mod ssh;
 mod state;
@@ -46,8 +47,10 @@ use runtime::spec::Ulimit;
 use crate::image::Image;
 use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::registry::{Cancel, Registry};
 use crate::store::Store;
 
+pub(crate) use cache::CachedLayer;
 pub use context::{ContextError, GitSource, Source};
 pub use dockerfile::Problem;
 pub use error::{BuildError, Mistakes};
@@ -56,6 +59,7 @@ pub use halt::Halt;
 pub use ignore::{PatternError, Patterns};
 pub use room::{CacheKind, CacheRecord, PrunedCache};
 pub use run::FailedStep;
+pub use shared::{CacheFrom, CacheTo, CacheWordError, KeptAt};
 pub use ssh::{KeyError, Keys, Ssh, SshError};
 
 /// What is to be built, and how.
@@ -99,6 +103,10 @@ pub struct Recipe {
     pub entitlements: BTreeSet<Entitlement>,
     /// Every `RUN` has all rights.
     pub privileged: bool,
+    /// Caches of other machines to take from.
+    pub cache_from: Vec<CacheFrom>,
+    /// Caches to write for other machines.
+    pub cache_to: Vec<CacheTo>,
 }
 
 impl Recipe {
@@ -124,6 +132,8 @@ impl Recipe {
             ulimits: BTreeMap::new(),
             entitlements: BTreeSet::new(),
             privileged: false,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
         }
     }
 }
@@ -234,6 +244,15 @@ pub trait Surroundings: Sync {
 
     /// Is called when a `RUN` has failed, while all that it left is still there.
     fn on_failure(&self, step: &FailedStep);
+
+    /// The registries that caches are read from and written to, and what gives that up.
+    ///
+    /// # Errors
+    ///
+    /// If there are none.
+    fn registry(&self) -> Result<(&Registry, &Cancel), Foreign> {
+        Err("registries are not asked".into())
+    }
 
     /// What git sees of the environment; without: all that this process does.
     fn environment(&self) -> Option<&BTreeMap<String, String>> {

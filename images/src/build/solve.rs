@@ -17,6 +17,7 @@ pub(super) use self::args::{PROXIES, expand};
 use self::outline::{Base, Named, Outline};
 pub(super) use self::outline::{Meant, bases};
 use self::slots::{Slot, Slots};
+use super::cache::StepRecord;
 use super::cell::Cells;
 use super::context::{self, Context, Source, Text};
 use super::dockerfile::{Dockerfile, Problem};
@@ -24,9 +25,11 @@ use super::error::{BuildError, Failed, Mistakes};
 use super::event::Event;
 use super::export;
 use super::halt::Halt;
+use super::shared::Offers;
 use super::ssh::Agent;
 use super::state::State;
 use super::{Fresh, Recipe, Surroundings};
+use crate::digest::Digest;
 use crate::image::Image;
 use crate::platform::Platform;
 use crate::reference::Reference;
@@ -56,6 +59,10 @@ pub(super) struct Builder<'a> {
     /// What listens for the keys of an id, from the first command on that asks for them.
     pub(super) agents: Mutex<BTreeMap<String, Agent>>,
     pub(super) latest: Option<i64>,
+    /// The caches of other machines.
+    pub(super) offers: Offers,
+    /// The steps that were carried out, or found, with their keys.
+    pub(super) taken: Mutex<Vec<(Digest, StepRecord)>>,
 }
 
 /// An image, once it is here.
@@ -163,6 +170,8 @@ pub(super) fn build(
         cells: Cells::default(),
         agents: Mutex::default(),
         latest,
+        offers: Offers::default(),
+        taken: Mutex::default(),
     };
     builder.finish(target, &text)
 }
@@ -197,6 +206,8 @@ impl Builder<'_> {
             state.add_label(name, value);
         }
         self.warn_of_unused_args();
+        self.add_table(&mut state);
+        self.give_caches(&state)?;
         let built_any = self.built.load(Ordering::Relaxed);
         let Self { store, cells, workspace, recipe, latest, .. } = self;
         let image = thread::scope(|scope| {
@@ -259,6 +270,14 @@ impl Builder<'_> {
     /// Ends the stage if another one has failed.
     pub(super) fn go_on(&self) -> Result<(), Failed> {
         if self.halt.is_stopped() { Err(Failed::Cancelled) } else { Ok(()) }
+    }
+
+    /// Notes what a step has made, for the caches that this build writes.
+    pub(super) fn note_taken(&self, keys: &[Digest], record: &StepRecord) {
+        if !self.recipe.cache_to.is_empty() {
+            let mut taken = self.taken.lock().expect("nobody panics with it");
+            taken.extend(keys.iter().map(|key| (*key, record.clone())));
+        }
     }
 
     pub(super) fn slot(&self) -> Slot<'_> {

@@ -237,7 +237,7 @@ impl Registry {
     }
 
     /// Sends a small blob unless it is there.
-    fn send_bytes(&self, target: &Target<'_>, bytes: &[u8]) -> Result<(), PushError> {
+    pub(super) fn send_bytes(&self, target: &Target<'_>, bytes: &[u8]) -> Result<(), PushError> {
         let blob = Blob { digest: Digest::of(bytes), size: bytes.len() as u64 };
         let Some(upload) = self.offer(target, blob)? else { return Ok(()) };
         let bytes = Bytes::copy_from_slice(bytes);
@@ -249,7 +249,7 @@ impl Registry {
     }
 
     /// Asks the mirrors of a repository, and then its registry.
-    fn anywhere<T>(
+    pub(super) fn anywhere<T>(
         &self,
         reference: &Reference,
         cancel: &Cancel,

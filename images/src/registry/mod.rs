@@ -15,8 +15,8 @@
 //! Everything here blocks the thread that calls it, and is meant to be called by several at once. `settings`,
 //! `credentials`, `environment` and `tls` say who is who; `connect` (with `socks`), `send`, `authorise` and `client` talk;
 //! `refusal` says what an answer means; `pull` (with `describe`, `layers` and `fetch`), `push` and `search` know what is to
-//! be said. `artifact` and `copy` do the same for what is no image, and for images that go from one registry to
-//! the next.
+//! be said. `artifact`, `copy` and `single` do the same for what is no image, for images that go from one registry to
+//! the next, and for images of which only single layers are wanted.
 //!
 //! Source: OCI distribution-spec 1.1; github.com/distribution/distribution `docs/spec`.
 //!
@@ -47,6 +47,7 @@ mod refusal;
 mod search;
 mod send;
 mod settings;
+mod single;
 mod slots;
 mod socks;
 mod tls;
@@ -66,6 +67,7 @@ pub use pull::{Pull, PullError, Pulled};
 pub use push::{Push, PushError, Pushed};
 pub use search::Found;
 pub use settings::SettingsError;
+pub(crate) use single::{Documents, Remote};
 pub use tls::CertificateError;
 #[cfg(fuzzing)]
 pub(crate) use token::{challenge, escaped};

@@ -138,7 +138,7 @@ impl Registry {
         Ok(Pushed { digest: entry.manifest, size: entry.size })
     }
 
-    fn send_all(
+    pub(super) fn send_all(
         &self,
         store: &Store,
         target: &Target<'_>,
@@ -366,7 +366,10 @@ fn scope(place: &Place, from: Option<&str>) -> String {
 
 impl Store {
     /// Other repositories of the registry of `reference`, by the blobs of their images.
-    fn repositories(&self, reference: &Reference) -> Result<BTreeMap<Digest, String>, StoreError> {
+    pub(super) fn repositories(
+        &self,
+        reference: &Reference,
+    ) -> Result<BTreeMap<Digest, String>, StoreError> {
         let mut found = BTreeMap::new();
         for entry in self.entries()? {
             let Some(name) = &entry.reference else { continue };

@@ -16,6 +16,7 @@ use super::world::World;
 pub const CASES: &[Case] = &[
     ("nothing_begins_when_nobody_wants_the_build_any_more", before),
     ("a_build_that_is_stopped_once_ends", underway),
+    ("a_build_that_waits_for_a_cache_is_stopped", waiting),
 ];
 
 /// Somebody who changes his mind when the network of a command is made, which is just before it runs.
@@ -87,5 +88,33 @@ fn underway() -> Result<(), Failed> {
         let said = build(&world, "FROM base\nRUN echo begun; sleep 30; echo late", &stop);
         assert!(!said.contains(&"late".to_owned()), "after {milliseconds} ms");
     }
+    Ok(())
+}
+
+/// Somebody else has what a step needs for himself, for as long as he likes.
+fn waiting() -> Result<(), Failed> {
+    let world = World::new();
+    let mounts = world.dir.path().join("images/cache/mounts");
+    std::fs::create_dir_all(&mounts)?;
+    let lock = mounts.join(images::Digest::of(b"k").hex()).with_extension("lock");
+    let lock = std::fs::File::create(lock)?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
+    for sharing in ["locked", "shared"] {
+        let halt = Halt::default();
+        let fickle = Fickle { world: &world, halt: halt.clone(), stop: &|_| {} };
+        let text =
+            format!("FROM base\nRUN --mount=type=cache,id=k,target=/c,sharing={sharing} echo ran");
+        let recipe = world.recipe(&text);
+        let stopped = thread::scope(|scope| {
+            let build = scope.spawn(|| world.store.build(&recipe, &fickle));
+            thread::sleep(Duration::from_millis(100));
+            let waits = !build.is_finished();
+            halt.stop();
+            build.join().map(|built| (waits, built))
+        });
+        let stopped = stopped.map_err(|_| "the build panicked")?;
+        assert!(matches!(stopped, (true, Err(BuildError::Cancelled))), "{stopped:?}");
+    }
+    assert_eq!(world.said(), [""; 0]);
     Ok(())
 }

@@ -15,6 +15,7 @@ mod halting;
 mod hostile;
 mod language;
 mod running;
+mod shared;
 mod world;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         copying::CASES,
         running::CASES,
         cache::CASES,
+        shared::CASES,
         bases::CASES,
         hostile::CASES,
         halting::CASES,

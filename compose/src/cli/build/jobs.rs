@@ -67,6 +67,8 @@ pub(super) fn bake(project: &Project, jobs: &[Job]) -> serde_json::Value {
                 "target": recipe.target,
                 "contexts": contexts,
                 "depends-on": after,
+                "cache-from": build.map(|build| build.cache_from.clone()),
+                "cache-to": build.map(|build| build.cache_to.clone()),
             }),
         );
     }

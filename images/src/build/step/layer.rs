@@ -114,17 +114,23 @@ impl Stage<'_, '_> {
         step: usize,
     ) -> Result<bool, Failed> {
         let builder = self.builder;
-        let find = |key: Digest| if self.fresh { None } else { builder.store.find_step(key) };
-        if let Some(record) = quick.and_then(find) {
-            self.adopt(instruction, &record);
+        let find = |key: Digest| {
+            if self.fresh {
+                return None;
+            }
+            builder.store.find_step(key).or_else(|| builder.take_offer(key))
+        };
+        if let Some((key, record)) = quick.and_then(|key| Some((key, find(key)?))) {
+            self.adopt(instruction, &[key], &record);
             return Ok(true);
         }
         let exact = exact()?;
+        let keys: Vec<Digest> = quick.into_iter().chain([exact]).collect();
         if let Some(record) = find(exact) {
             if let Some(quick) = quick {
                 builder.store.remember_step(quick, &record);
             }
-            self.adopt(instruction, &record);
+            self.adopt(instruction, &keys, &record);
             return Ok(true);
         }
         builder.built.store(true, Ordering::Relaxed);
@@ -149,13 +155,13 @@ impl Stage<'_, '_> {
         });
         let record = StepRecord { version: StepRecord::VERSION, layer, created: Timestamp::now() };
         self.state.add_step(&instruction.source, &record, layer.map(|_| fresh.upper.clone()));
-        self.pending
-            .records
-            .extend(quick.into_iter().chain([exact]).map(|key| (key, record.clone())));
+        builder.note_taken(&keys, &record);
+        self.pending.records.extend(keys.into_iter().map(|key| (key, record.clone())));
         Ok(false)
     }
 
-    fn adopt(&mut self, instruction: &Instruction, record: &StepRecord) {
+    fn adopt(&mut self, instruction: &Instruction, keys: &[Digest], record: &StepRecord) {
+        self.builder.note_taken(keys, record);
         let directory = record.layer.map(|layer| self.builder.store.layer(layer.diff_id));
         self.state.add_step(&instruction.source, record, directory);
     }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use runtime::once::{Preparation, PrivateFile, Tree as LayerTree};
 use runtime::spec::{Bind, MountWish};
@@ -21,6 +22,10 @@ use super::super::tree::{below, kind};
 use super::command::SCRIPT;
 use super::layer::Fresh;
 use super::{Origin, Stage, say};
+
+/// How long a cache that somebody else has is left alone between two looks. flock(2) has no event that could be waited
+/// for together with the end of a build.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The mounts of a `RUN`, as they are made.
 pub(super) struct Mounts<'s, 'b, 'a> {
@@ -140,19 +145,11 @@ impl<'s, 'b, 'a> Mounts<'s, 'b, 'a> {
                 .truncate(false)
                 .open(path.with_extension("lock"))
                 .map_err(failed)?;
-            let operation = match mount.sharing {
-                Sharing::Shared => FlockOperation::LockShared,
-                Sharing::Locked => FlockOperation::LockExclusive,
-                Sharing::Private => FlockOperation::NonBlockingLockExclusive,
-            };
-            match rustix::io::retry_on_intr(|| rustix::fs::flock(&lock, operation)) {
-                Ok(()) => {
-                    self.locks.push(lock);
-                    break path;
-                }
-                Err(rustix::io::Errno::WOULDBLOCK) => number += 1,
-                Err(error) => return Err(failed(error.into())),
+            if self.lock(&lock, mount.sharing, &failed)? {
+                self.locks.push(lock);
+                break path;
             }
+            number += 1;
         };
         let mode = mount.mode.unwrap_or(0o755);
         let is_new = cache_directory(&path, mode, mount.uid, mount.gid).map_err(failed)?;
@@ -172,6 +169,33 @@ impl<'s, 'b, 'a> Mounts<'s, 'b, 'a> {
         let bind = Bind { source: path, target, read_only, ..Bind::default() };
         self.wishes.push((MountWish::Bind(bind), Target::Directory));
         Ok(())
+    }
+
+    /// Takes the lock of a cache, or waits for it; false if somebody else has one that is for one alone.
+    fn lock(
+        &self,
+        lock: &File,
+        sharing: Sharing,
+        failed: &dyn Fn(io::Error) -> Failed,
+    ) -> Result<bool, Failed> {
+        let operation = match sharing {
+            Sharing::Shared => FlockOperation::NonBlockingLockShared,
+            Sharing::Locked | Sharing::Private => FlockOperation::NonBlockingLockExclusive,
+        };
+        let builder = self.stage.builder;
+        loop {
+            match rustix::io::retry_on_intr(|| rustix::fs::flock(lock, operation)) {
+                Ok(()) => return Ok(true),
+                Err(rustix::io::Errno::WOULDBLOCK) if sharing == Sharing::Private => {
+                    return Ok(false);
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    builder.halt.rest(LOOK);
+                    builder.go_on()?;
+                }
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
     }
 
     fn secret(&mut self, mount: &Mount, word: &Word) -> Result<(), Failed> {
