@@ -29,6 +29,7 @@ mod resources;
 mod rollout;
 mod system;
 mod terminal;
+mod ui;
 mod volumes;
 mod watch;
 
@@ -68,6 +69,7 @@ const FILES: &[&str] = &[
     "rollout",
     "system",
     "terminal",
+    "ui",
     "volumes",
     "watch",
 ];
@@ -110,6 +112,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         rollout::all(),
         system::all(),
         terminal::all(),
+        ui::all(),
         volumes::all(),
         watch::all(),
     ]

@@ -2,8 +2,8 @@
 //!
 //! A file for each command, with its arguments (their docs are the help texts) and a thin `run`.
 //! [`context`] has the flags before the command, [`terminal`] prints, [`error`] says what to do,
-//! [`session`] talks to the supervisor. No command starts an async runtime, and only `build`, `transfer` and
-//! `watch` start threads.
+//! [`session`] talks to the supervisor. No command starts an async runtime, and only `build`, `transfer`,
+//! `ui` and `watch` start threads.
 
 pub mod alpha;
 pub mod attach;
@@ -62,6 +62,7 @@ pub mod terminal;
 pub(crate) mod testing;
 pub mod top;
 pub mod transfer;
+pub mod ui;
 pub mod up;
 pub mod users;
 pub mod version;
@@ -157,6 +158,7 @@ commands! {
     Stop(stop::StopArgs) => stop::run,
     System(system::SystemArgs) => system::run,
     Top(top::TopArgs) => top::run,
+    Ui(ui::UiArgs) => ui::run,
     Unpause(pause::UnpauseArgs) => pause::run_unpause,
     Up(up::UpArgs) => up::run,
     Version(version::VersionArgs) => version::run,

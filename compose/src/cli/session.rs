@@ -197,6 +197,27 @@ impl<'c> Session<'c> {
         self.insist(path, request, terminal, &mut |_| {}, interrupt)
     }
 
+    /// Asks and waits for the end, without a terminal: what happens is told to `see` only. For a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the request failed, or no supervisor answers.
+    pub fn carry_out_beside<T: Serialize>(
+        &self,
+        path: &str,
+        request: &T,
+        see: &mut dyn FnMut(&Event),
+    ) -> Result<Outcome, CommandError> {
+        let mut tries = 1;
+        loop {
+            match hear(self.ask(path, request)?, see) {
+                Ok(end) => return end,
+                Err(ClientError::CutOff { .. }) if tries < TRIES => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     fn insist<T: Serialize>(
         &self,
         path: &str,
@@ -270,21 +291,46 @@ fn wait(
     }
 }
 
+/// Tells the events of `answer` to `see` until it ends. The outer error is one of the connection.
+fn hear(
+    mut answer: Answer,
+    see: &mut dyn FnMut(&Event),
+) -> Result<Result<Outcome, CommandError>, ClientError> {
+    loop {
+        while let Some(event) = answer.ready()? {
+            match end_of(&event) {
+                Some(end) => return Ok(end),
+                None => see(&event),
+            }
+        }
+        if let Some(error) = answer.without_end() {
+            return Err(error);
+        }
+        answer.fill()?;
+    }
+}
+
 /// Shows one event; returns how the request ended if it was the last one.
 ///
 /// # Errors
 ///
 /// The failures of the request, inside of `Some`.
 pub fn show(event: &Event, terminal: &mut Terminal) -> Option<Result<Outcome, CommandError>> {
+    let end = end_of(event);
+    if end.is_none() {
+        terminal.draw(event);
+    }
+    end
+}
+
+/// How a request ended, if `event` is its last one.
+fn end_of(event: &Event) -> Option<Result<Outcome, CommandError>> {
     match event {
         Event::Done { changed, exit_code } => {
             Some(Ok(Outcome { changed: *changed, code: code(*exit_code) }))
         }
         Event::Failed { failures } => Some(Err(CommandError::from(failures.clone()))),
-        event => {
-            terminal.draw(event);
-            None
-        }
+        _ => None,
     }
 }
 

@@ -1,6 +1,8 @@
 //! `compose stats`.
 
-mod sample;
+pub mod history;
+mod live;
+pub mod sample;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use super::terminal::Terminal;
 use super::terminal::sizes::{binary, decimal};
 use crate::model::ServiceName;
 use crate::record::Container;
+use history::Histories;
 use sample::Sample;
 
 /// Show what containers use of the machine
@@ -28,9 +31,10 @@ pub struct StatsArgs {
     /// Containers that do not run as well
     #[arg(long, short)]
     all: bool,
-    /// How to show them: `table`, `table TEMPLATE`, `json` or a Go template
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    format: Format,
+    /// How to show them: `table`, `table TEMPLATE`, `json` or a Go template (default: `table`, with bars for the last
+    /// samples on a terminal)
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
     /// Once, instead of every second
     #[arg(long)]
     no_stream: bool,
@@ -94,13 +98,18 @@ pub fn run(
     target.check(&args.services, &context.containers(project)?)?;
     let signals = Signals::catch()?;
     let mut before = samples(&args, context, project)?.1;
+    let mut histories = Histories::default();
     let mut drawn = 0;
     loop {
         if !before.is_empty() && pause(&signals)? {
             return Err(CommandError::silent(INTERRUPTED));
         }
         let (containers, now) = samples(&args, context, project)?;
-        let text = args.render(&containers, &before, &now)?;
+        histories.push(containers.iter().map(|one| one.record.id.as_str()), &before, &now);
+        let text = match args.screen(terminal) {
+            Some(size) => args.render_live(&containers, &before, &now, &histories, size)?,
+            None => args.render(&containers, &before, &now)?,
+        };
         if args.no_stream {
             terminal.print(text)?;
             return Ok(0);
@@ -127,6 +136,19 @@ fn samples(
         (args.all || one.state.phase.is_up())
             && (args.services.is_empty() || args.services.contains(&one.record.service))
     });
+    let samples = samples_of(&containers, context)?;
+    Ok((containers, samples))
+}
+
+/// What each of `containers` that runs has used so far, by id.
+///
+/// # Errors
+///
+/// When it was not written down where its control groups are.
+pub fn samples_of(
+    containers: &[Container],
+    context: &Context,
+) -> Result<BTreeMap<String, Sample>, CommandError> {
     let mut samples = BTreeMap::new();
     for container in containers.iter().filter(|one| one.state.process.is_some()) {
         let place = context.launch(container)?.cgroup;
@@ -134,7 +156,7 @@ fn samples(
             samples.insert(container.record.id.clone(), Sample::take(&place, process.pid));
         }
     }
-    Ok((containers, samples))
+    Ok(samples)
 }
 
 /// Waits for the next look; returns whether the user has had enough.
@@ -149,9 +171,14 @@ fn pause(signals: &Signals) -> Result<bool, CommandError> {
 }
 
 impl StatsArgs {
+    /// Height and width of the terminal on which the table is drawn again and again; none where it is as everywhere.
+    fn screen(&self, terminal: &Terminal) -> Option<(usize, usize)> {
+        (self.format.is_none() && !self.no_stream).then(|| terminal.output_size()).flatten()
+    }
+
     /// The text that takes the place of `drawn` lines on a terminal; elsewhere it follows them.
     fn redraw(&self, drawn: usize, text: &str, terminal: &Terminal) -> String {
-        let in_place = matches!(self.format, Format::Usual | Format::Table(_));
+        let in_place = matches!(self.format, None | Some(Format::Usual | Format::Table(_)));
         match terminal.is_terminal() && in_place && drawn > 0 {
             true => format!("\x1b[{drawn}A\x1b[J{text}"),
             false => text.to_owned(),
@@ -164,13 +191,35 @@ impl StatsArgs {
         before: &BTreeMap<String, Sample>,
         now: &BTreeMap<String, Sample>,
     ) -> Result<String, CommandError> {
-        let mut rows = Vec::new();
-        for Container { record, .. } in containers {
+        let rows = self.rows(containers, before, now)?;
+        let list = List { columns: &COLUMNS, titles: &TITLES, json: Json::Lines, rows };
+        list.render(self.format.as_ref().unwrap_or(&Format::Usual))
+    }
+
+    fn render_live(
+        &self,
+        containers: &[Container],
+        before: &BTreeMap<String, Sample>,
+        now: &BTreeMap<String, Sample>,
+        histories: &Histories,
+        size: (usize, usize),
+    ) -> Result<String, CommandError> {
+        let ids: Vec<&str> = containers.iter().map(|one| one.record.id.as_str()).collect();
+        Ok(live::table(&self.rows(containers, before, now)?, &ids, histories, size))
+    }
+
+    fn rows(
+        &self,
+        containers: &[Container],
+        before: &BTreeMap<String, Sample>,
+        now: &BTreeMap<String, Sample>,
+    ) -> Result<Vec<Row>, CommandError> {
+        let row = |Container { record, .. }: &Container| {
             let id = if self.no_trunc { &record.id } else { record.short_id() };
             let view = View::new(id, &record.name, before.get(&record.id), now.get(&record.id));
-            rows.push(Row::of(&view)?.labelled(&record.labels));
-        }
-        List { columns: &COLUMNS, titles: &TITLES, json: Json::Lines, rows }.render(&self.format)
+            Ok(Row::of(&view)?.labelled(&record.labels))
+        };
+        containers.iter().map(row).collect()
     }
 }
 
@@ -248,5 +297,38 @@ mod tests {
         let args: StatsArgs = crate::cli::testing::args(&["--format", "{{.Name}} {{.CPUPerc}}"]);
         let text = args.render(&containers[..1], &before, &now).unwrap();
         assert_eq!(text, "shop-web-1 50.00%\n");
+    }
+
+    /// The table on a terminal of this size, after the processor was used ever more.
+    fn live(height: usize, width: usize) -> String {
+        let args: StatsArgs = crate::cli::testing::args(&["--all"]);
+        let containers = [container("web", 1, Phase::Running), container("job", 2, Phase::Exited)];
+        let id = containers[0].record.id.clone();
+        let looks = [0, 100_000, 400_000, 1_200_000, 2_200_000];
+        let look = |at: usize| {
+            let at_ms = u64::try_from(at).unwrap() * 1000;
+            BTreeMap::from([(id.clone(), sample(at_ms, looks[at]))])
+        };
+        let mut histories = Histories::default();
+        for at in 1..looks.len() {
+            let ids = containers.iter().map(|one| one.record.id.as_str());
+            histories.push(ids, &look(at - 1), &look(at));
+        }
+        args.render_live(&containers, &look(3), &look(4), &histories, (height, width)).unwrap()
+    }
+
+    #[test]
+    fn the_table_of_a_terminal_has_bars_where_it_has_room() {
+        insta::assert_snapshot!("live_140", live(24, 140));
+        insta::assert_snapshot!("live_112", live(24, 112));
+        let usual = live(24, 105);
+        assert!(!usual.contains("HISTORY"), "{usual}");
+        assert!(usual.contains("CONTAINER ID"), "{usual}");
+        insta::assert_snapshot!("live_80", live(24, 80));
+        insta::assert_snapshot!("live_30", live(3, 30));
+        for width in 1..200 {
+            let text = live(24, width);
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}\n{text}");
+        }
     }
 }

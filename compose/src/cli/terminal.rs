@@ -7,7 +7,9 @@
 
 pub mod board;
 mod mistakes;
+pub mod screen;
 pub mod sizes;
+pub mod sparkline;
 pub mod table;
 
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -136,6 +138,16 @@ impl Terminal {
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         io::stdout().is_terminal()
+    }
+
+    /// Rows and columns of the terminal at standard output, if it is one.
+    #[must_use]
+    pub fn output_size(&self) -> Option<(usize, usize)> {
+        let size = || match runtime::pty::size(io::stdout()) {
+            Some(size) => (size.ws_row.into(), size.ws_col.into()),
+            None => (24, 80),
+        };
+        self.is_terminal().then(size)
     }
 
     /// Whether standard error takes colours.

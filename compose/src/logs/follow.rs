@@ -57,6 +57,7 @@ struct Tap {
 #[derive(Debug)]
 struct Wake {
     id: String,
+    name: String,
     changes: Option<OwnedFd>,
 }
 
@@ -95,7 +96,7 @@ impl Follower {
             reader.tail(count).map_err(failed)?;
         }
         self.painter.add(name);
-        self.taps.push(Wake { id: id.to_owned(), changes });
+        self.taps.push(Wake { id: id.to_owned(), name: name.to_owned(), changes });
         self.merge.add(Tap { reader, path: folder.to_owned(), wanted, over: false })?;
         Ok(())
     }
@@ -138,6 +139,27 @@ impl Follower {
             self.painter.paint(index, line.at, &line.bytes, &mut batch);
         }
         if batch.is_empty() { Ok(()) } else { sink(of, &batch) }
+    }
+
+    /// Hands lines that are there to `sink`, each with the name of its container, until they are `bound` bytes long.
+    /// Returns whether there may be more. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// When a log cannot be read.
+    pub fn take(
+        &mut self,
+        bound: usize,
+        mut sink: impl FnMut(&str, Line),
+    ) -> Result<bool, LogError> {
+        self.refill()?;
+        let mut taken = 0;
+        while taken < bound {
+            let Some((index, line)) = self.merge.next_line()? else { return Ok(false) };
+            taken += line.bytes.len() + 1;
+            sink(self.taps.get(index).map_or("", |tap| &tap.name), line);
+        }
+        Ok(true)
     }
 
     fn refill(&mut self) -> Result<(), LogError> {
@@ -243,6 +265,25 @@ mod tests {
         follower.forget("db");
         assert_eq!(follower.changes().count(), 1);
         assert!(follower.has("db"));
+    }
+
+    #[test]
+    fn lines_are_handed_out_up_to_a_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        say(folder.path(), Stream::Stdout, "one\ntwo\nthree\n");
+        let mut follower = Follower::new(painter(), After::Wait);
+        follower.add("web", "web-1", folder.path(), Wanted::default()).unwrap();
+        let mut lines = Vec::new();
+        let mut take = |bound| {
+            let sink = |name: &str, line: Line| lines.push((name.to_owned(), line.bytes));
+            follower.take(bound, sink).unwrap()
+        };
+        assert!(take(5), "there is a third line");
+        assert!(!take(100));
+        let expected = ["one", "two", "three"];
+        let expected: Vec<_> =
+            expected.map(|line| ("web-1".to_owned(), line.as_bytes().to_vec())).into();
+        assert_eq!(lines, expected);
     }
 
     #[test]

@@ -1,0 +1,218 @@
+//! The whole screen: `compose ui`, and `compose stats` where it has room for bars.
+
+use std::fs;
+use std::num::NonZero;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use scenarios::{Running, Stage, Verdict, eventually};
+
+use super::commands::ONE;
+use crate::Scenario;
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario::plain("ui_shows_the_project_and_acts_on_it", acts),
+        Scenario::plain("ui_gives_the_terminal_back", gives_back),
+        Scenario::plain("ui_needs_a_terminal", refused),
+        Scenario::plain("stats_has_bars_on_a_wide_terminal", bars),
+    ]
+}
+
+const BOUND: Duration = Duration::from_secs(60);
+
+/// Services that say something, and one that is not made.
+const TALKING: &str = "
+services:
+  web: {image: 'rootfs:/', command: [sh, -c, 'echo begun; echo noise; exec sleep infinity']}
+  db: {image: 'rootfs:/', command: [sh, -c, 'echo ready; exec sleep infinity']}
+  off: {image: 'rootfs:/', command: 'true', profiles: [more]}
+";
+
+/// A command on a terminal of 30 rows and 120 columns, and what that shows.
+struct Screen<'s> {
+    stage: &'s Stage,
+    running: Running,
+}
+
+/// Leaves the modes of the terminal before and after in files, and the process id of what has it.
+const AROUND: &str = r#"
+    stty rows 30 cols 120
+    stty -a > before
+    TERM=xterm-256color sh -c 'echo $$ > pid; exec "$0" "$@"' "$0" "$@"
+    code=$?
+    stty -a > after
+    exit $code
+"#;
+
+/// What a terminal of this size makes of it.
+fn parsed(said: &str) -> vt100::Parser {
+    const ROWS: NonZero<u16> = NonZero::new(30).expect("not zero");
+    const COLUMNS: NonZero<u16> = NonZero::new(120).expect("not zero");
+    let mut parser = vt100::Parser::new(ROWS, COLUMNS, 0);
+    parser.process(said.as_bytes());
+    parser
+}
+
+impl<'s> Screen<'s> {
+    fn of(stage: &'s Stage, words: &[&str]) -> Result<Self, Box<dyn std::error::Error>> {
+        for file in ["before", "after", "pid"] {
+            let _absent = fs::remove_file(stage.folder.join(file));
+        }
+        let compose = stage.compose_command(words);
+        let mut command = stage.command("sh");
+        command.args(["-c", AROUND]).arg(compose.get_program()).args(compose.get_args());
+        Ok(Self { stage, running: stage.start_on_terminal(&command)? })
+    }
+
+    fn shown(&self) -> String {
+        parsed(&self.running.said()).screen().contents()
+    }
+
+    fn shows(&self, words: &str) -> Verdict {
+        eventually(BOUND, || match self.shown() {
+            shown if shown.contains(words) => Ok(()),
+            shown => Err(format!("no {words:?} on the screen:\n{shown}").into()),
+        })
+    }
+
+    fn hides(&self, words: &str) -> Verdict {
+        eventually(BOUND, || match self.shown() {
+            shown if !shown.contains(words) => Ok(()),
+            shown => Err(format!("{words:?} is on the screen:\n{shown}").into()),
+        })
+    }
+
+    /// Waits for the end with this code; the terminal is as it was, and what was drawn is gone from it.
+    fn ends(self, code: i32) -> Verdict {
+        let shown = {
+            let stage = self.stage;
+            let said = self.running.finish(BOUND)?.code(code)?.stdout;
+            let modes = |file: &str| fs::read_to_string(stage.folder.join(file));
+            assert_eq!(modes("before")?, modes("after")?);
+            let parser = parsed(&said);
+            let screen = parser.screen();
+            assert!(!screen.alternate_screen() && !screen.hide_cursor());
+            screen.contents()
+        };
+        assert!(!shown.contains("SERVICE"), "{shown}");
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) -> Verdict {
+        let pid = fs::read_to_string(self.stage.folder.join("pid"))?;
+        Ok(kill(Pid::from_raw(pid.trim().parse()?), signal)?)
+    }
+}
+
+fn acts(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", TALKING)?;
+    stage.compose(["up", "-d"]).success()?;
+    let mut ui = Screen::of(stage, &["ui"])?;
+    for words in ["SERVICE", "2/2 running", "web-1 │ begun", "db-1  │ ready", "db-1 started"] {
+        ui.shows(words)?;
+    }
+    // What does not have the text is hidden while that is typed.
+    ui.running.say("fNoi\u{7f}")?;
+    ui.shows("filter: No")?;
+    ui.running.say("\u{15}noi")?;
+    ui.shows("lines: noi")?;
+    ui.hides("begun")?;
+    ui.running.say("\r\u{1b}")?;
+    ui.shows("web-1 │ begun")?;
+    // One service, restarted: another start, and its lines.
+    ui.running.say("jj")?;
+    ui.shows("log: web")?;
+    ui.hides("ready")?;
+    ui.running.say("r")?;
+    ui.shows("restarted web")?;
+    let said = stage.compose(["logs", "--no-log-prefix", "web"]).success()?.stdout;
+    assert_eq!(said.matches("begun").count(), 2, "{said}");
+    eventually(BOUND, || match ui.shown().matches("begun").count() {
+        2 => Ok(()),
+        _ => Err(ui.shown().into()),
+    })?;
+    // Stopped and started by the same key.
+    ui.running.say("s")?;
+    ui.shows("stopped web")?;
+    ui.shows("1/2 running")?;
+    assert_eq!(stage.field("web", "State")?, "exited");
+    ui.running.say("e")?;
+    ui.shows("it does not run")?;
+    ui.running.say("s")?;
+    ui.shows("started web")?;
+    assert_eq!(stage.field("web", "State")?, "running");
+    // A shell in the container has the terminal meanwhile.
+    ui.running.say("e")?;
+    ui.hides("SERVICE")?;
+    ui.running.say("echo in$((40+2))side > /seen; exit\n")?;
+    ui.shows("SERVICE")?;
+    stage.compose(["exec", "-T", "web", "cat", "/seen"]).success()?.says("in42side")?;
+    // What another terminal does is seen without a key.
+    stage.compose(["kill", "db"]).success()?;
+    ui.shows("exited (137)")?;
+    ui.running.say("q")?;
+    ui.ends(0)?;
+    assert_eq!(stage.field("web", "State")?, "running");
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn gives_back(stage: &Stage) -> Verdict {
+    stage.file("project/compose.yaml", TALKING)?;
+    stage.compose(["-f", "project/compose.yaml", "up", "-d"]).success()?;
+    // By name, without a file.
+    let words = ["-p", &stage.project, "ui"];
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let ui = Screen::of(stage, &words)?;
+        ui.shows("2/2 running")?;
+        ui.signal(signal)?;
+        ui.ends(130)?;
+    }
+    let mut ui = Screen::of(stage, &words)?;
+    ui.shows("2/2 running")?;
+    ui.running.say("\u{3}")?;
+    ui.ends(130)?;
+    // What happens is told to a view that knows no file as well.
+    let mut ui = Screen::of(stage, &words)?;
+    ui.shows("2/2 running")?;
+    stage.compose(["-p", &stage.project, "stop", "db"]).success()?;
+    ui.shows("1/2 running")?;
+    ui.running.say("q")?;
+    ui.ends(0)?;
+    stage.compose(["-f", "project/compose.yaml", "down"]).success()?;
+    Ok(())
+}
+
+fn refused(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", ONE)?;
+    stage.compose(["ui"]).code(2)?.complains("compose logs --follow")?;
+    let dumb = stage.start_on_terminal(&stage.compose_command(["ui"]))?;
+    dumb.finish(BOUND)?.code(2)?.says("needs a terminal")?;
+    Ok(())
+}
+
+fn bars(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", ONE)?;
+    stage.compose(["up", "-d"]).success()?;
+    let stats = stage.compose_command(["stats"]);
+    for (columns, wide) in [(200, true), (80, false)] {
+        let line = format!("stty cols {columns}; exec \"$0\" \"$@\"");
+        let mut command = stage.command("sh");
+        command.args(["-c", &line]).arg(stats.get_program()).args(stats.get_args());
+        let mut live = stage.start_on_terminal(&command)?;
+        eventually(BOUND, || match live.said() {
+            said if said.contains("web-1") && said.contains('%') => Ok(()),
+            said => Err(said.into()),
+        })?;
+        live.say("\u{3}")?;
+        let said = live.finish(BOUND)?.code(130)?.stdout;
+        assert_eq!(said.contains("HISTORY"), wide, "{said}");
+        assert_eq!(said.contains("█"), wide, "{said}");
+    }
+    let piped = stage.compose(["stats", "--no-stream"]).success()?.says("CONTAINER ID")?;
+    assert!(!piped.stdout.contains("HISTORY"), "{}", piped.stdout);
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
