@@ -197,7 +197,6 @@ fn joined(stage: &Stage) -> Verdict {
 
 /// What is refused, or left out, is named: nobody takes it for done.
 fn told(stage: &Stage) -> Verdict {
-    let update = "deploy: {update_config: {order: start-first, ";
     let rows: &[(&str, &str)] = &[
         ("build: {context: ., cache_from: ['type=gha']}", "build.cache_from"),
         ("build: {context: ., cache_to: ['type=s3,bucket=b']}", "build.cache_to"),
@@ -222,10 +221,6 @@ fn told(stage: &Stage) -> Verdict {
         ("deploy: {placement: {preferences: [{spread: a}]}}", "deploy.placement"),
         ("deploy: {placement: {max_replicas_per_node: 1}}", "deploy.placement"),
         ("deploy: {labels: {a: b}}", "deploy.labels"),
-        (&format!("{update}delay: 1s}}}}"), "deploy.update_config"),
-        (&format!("{update}failure_action: continue}}}}"), "deploy.update_config"),
-        (&format!("{update}max_failure_ratio: 0.5}}}}"), "deploy.update_config"),
-        ("deploy: {rollback_config: {parallelism: 1}}", "deploy.rollback_config"),
         (
             "deploy: {resources: {reservations: {cpus: '0.5'}}}",
             "deploy.resources.reservations.cpus",

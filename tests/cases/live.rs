@@ -20,6 +20,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("live_ports_are_published_and_taken_back_without_a_restart", ports),
         Scenario::plain("live_networks_are_joined_and_left_without_a_restart", networks),
         Scenario::plain("live_configs_and_secrets_are_replaced_without_a_restart", granted),
+        Scenario::plain("who_depends_on_what_has_crashed_is_restarted", crashes),
         Scenario::plain("live_changes_that_are_cut_off_are_made_again", cut_off),
     ]
 }
@@ -330,4 +331,39 @@ fn cut_off(stage: &Stage) -> Verdict {
     }
     stage.compose(["down"]).success()?;
     Ok(())
+}
+
+/// A dependency ends by itself, and its restart policy starts it again.
+fn crashes(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  db:\n    image: base\n    init: true\n    restart: always\n    stop_grace_period: 0s\n    \
+         command: sh -c 'echo begun >> /starts; until test -e /crash; do sleep 0.05; done; rm /crash; exit 3'\n    \
+         healthcheck: {test: test -e /starts, interval: 100ms, retries: 1000}\n  \
+         web: &web\n    image: base\n    init: true\n    stop_grace_period: 0s\n    command: sh -c 'echo begun >> /starts; sleep 600'\n    \
+         depends_on: {db: {condition: service_healthy, restart: true}}\n  \
+         client:\n    <<: *web\n    depends_on: {web: {condition: service_started, restart: true}}\n  \
+         other:\n    <<: *web\n    depends_on: [db]\n",
+    )?;
+    stage.compose(["up", "--detach", "--wait"]).success()?;
+    let ids = stage.containers()?;
+    let starts = |service: &str, wanted: &str| {
+        eventually(BOUND, || {
+            let said = stage.compose(["exec", "-T", service, "cat", "/starts"]).success()?.stdout;
+            if said.trim_end() == wanted {
+                Ok(())
+            } else {
+                Err(format!("{service}: {said}").into())
+            }
+        })
+    };
+    stage.compose(["exec", "-T", "db", "sh", "-c", "echo > /crash"]).success()?;
+    for service in ["db", "web", "client"] {
+        starts(service, "begun\nbegun")?;
+    }
+    starts("other", "begun")?;
+    assert_eq!(stage.containers()?.len(), ids.len());
+    stage.compose(["down"]).success()?;
+    stage.check_nothing_left()
 }

@@ -26,6 +26,7 @@ mod network;
 mod plan;
 mod registry;
 mod resources;
+mod rolling;
 mod rollout;
 mod system;
 mod terminal;
@@ -66,6 +67,7 @@ const FILES: &[&str] = &[
     "plan",
     "registry",
     "resources",
+    "rolling",
     "rollout",
     "system",
     "terminal",
@@ -109,6 +111,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         plan::all(),
         registry::all(),
         resources::all(),
+        rolling::all(),
         rollout::all(),
         system::all(),
         terminal::all(),

@@ -15,6 +15,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("a_container_reaches_the_outside", reaches_outside),
         Scenario::plain("an_internal_network_has_no_way_out", internal),
         Scenario::plain("a_published_port_answers", published),
+        Scenario::plain("a_flood_of_connections_leaves_room_for_everything_else", flooded),
         Scenario::plain("a_taken_port_is_named_before_anything_changes", taken_port),
         Scenario::plain("services_on_different_networks_do_not_meet", separated),
     ]
@@ -132,6 +133,45 @@ fn published(stage: &Stage) -> Verdict {
     stage.compose(["down"]).success()?;
     assert!(get("127.0.0.1:8080").is_err());
     Ok(())
+}
+
+/// More connections than the supervisor may have files open.
+fn flooded(stage: &Stage) -> Verdict {
+    let text = "services:\n  web:\n    image: base\n    init: true\n    command: sh -c 'echo hello > /tmp/index; exec /bin/busybox httpd -f -p 80 -h /tmp'\n    \
+                ports: ['127.0.0.1:8080:80']\n    stop_grace_period: 0s\n";
+    super::build::base(stage)?;
+    stage.file("compose.yaml", text)?;
+    let compose = stage.compose_command(["up", "--detach"]);
+    let mut few = stage.command("sh");
+    few.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\""]);
+    few.arg(compose.get_program()).args(compose.get_args());
+    stage.run(few, None).success()?;
+    let ask = || -> Result<String, Box<dyn std::error::Error>> {
+        let mut stream = TcpStream::connect("127.0.0.1:8080")?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.write_all(b"GET /index HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    eventually(Duration::from_secs(60), || {
+        ask()?.contains("hello").then_some(()).ok_or_else(|| "no answer".into())
+    })?;
+    let silent: Vec<TcpStream> =
+        (0..400).map(|_| TcpStream::connect("127.0.0.1:8080")).collect::<Result<_, _>>()?;
+    // It can do everything that takes files.
+    stage.file(
+        "compose.yaml",
+        &format!("{text}  more: {{image: base, command: sleep 600, stop_grace_period: 0s}}\n"),
+    )?;
+    stage.compose(["up", "--detach"]).success()?;
+    stage.compose(["exec", "-T", "more", "echo", "hello"]).success()?;
+    stage.compose(["rm", "--stop", "--force", "more"]).success()?;
+    // Who waited gets an answer when others have gone.
+    drop(silent);
+    assert!(ask()?.contains("hello"));
+    stage.compose(["down"]).success()?;
+    stage.check_nothing_left()
 }
 
 fn taken_port(stage: &Stage) -> Verdict {

@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scenarios::{Stage, Verdict, eventually};
 
@@ -14,8 +15,14 @@ use crate::Scenario;
 /// How long something may take on a machine that has much else to do.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// How many ask at the same time.
-const CLIENTS: usize = 4;
+/// Requests in a second; a machine that does not answer so many while nothing is updated is asked for half, and so on.
+const RATE: u32 = 1000;
+
+/// How many each client leaves unanswered before it waits.
+const UNANSWERED: usize = 8;
+
+/// How many ask at the same time, each with its share of them.
+const CLIENTS: u32 = 8;
 
 /// How often the service is updated under load.
 const UPDATES: usize = 20;
@@ -44,9 +51,17 @@ const ASKS: &str = "deploy: {update_config: {order: start-first}}";
 
 /// What the service says on its published port.
 fn version() -> Result<usize, Box<dyn std::error::Error>> {
+    answer(ask()?)
+}
+
+fn ask() -> Result<TcpStream, std::io::Error> {
     let mut stream = TcpStream::connect("127.0.0.1:8080")?;
     stream.set_read_timeout(Some(BOUND))?;
     stream.write_all(b"GET /index HTTP/1.0\r\n\r\n")?;
+    Ok(stream)
+}
+
+fn answer(mut stream: TcpStream) -> Result<usize, Box<dyn std::error::Error>> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("{answer:?}"))?;
@@ -63,18 +78,54 @@ fn named(stage: &Stage) -> Result<usize, Box<dyn std::error::Error>> {
     Ok(stage.compose(words).success()?.stdout.trim().parse()?)
 }
 
-/// Asks until told to stop: how often, or what was wrong.
-fn ask(stop: &AtomicBool) -> Result<usize, String> {
-    let (mut count, mut newest) = (0, 0);
-    while !stop.load(Ordering::Relaxed) {
-        let version = version().map_err(|error| format!("request {count}: {error}"))?;
-        if version < newest {
-            return Err(format!("version {version} after version {newest}"));
-        }
-        newest = version;
-        count += 1;
+/// What a client has sent, and how long that took.
+struct Sent {
+    count: u32,
+    time: Duration,
+}
+
+impl Sent {
+    fn keeps(&self, rate: u32) -> bool {
+        f64::from(self.count) >= 0.98 * f64::from(rate) * self.time.as_secs_f64()
     }
-    Ok(count)
+}
+
+/// Asks at its share of `rate`, whether answers come or not, until told to stop and nothing is due. A request that is
+/// late is sent at once, so that the rate is that of the whole time.
+fn load(rate: u32, stop: &AtomicBool) -> Result<Sent, String> {
+    thread::scope(|scope| {
+        let (sender, sent) = mpsc::sync_channel(UNANSWERED);
+        let reader = scope.spawn(move || {
+            let mut newest = 0;
+            for (count, stream) in sent.into_iter().enumerate() {
+                let version = answer(stream).map_err(|error| format!("answer {count}: {error}"))?;
+                if version < newest {
+                    return Err(format!("version {version} after version {newest}"));
+                }
+                newest = version;
+            }
+            Ok(())
+        });
+        let (begun, mut count, mut last) = (Instant::now(), 0, None);
+        loop {
+            let due = begun + Duration::from_secs((count * CLIENTS).into()) / rate;
+            let early = due.saturating_duration_since(Instant::now());
+            let end = stop.load(Ordering::Relaxed).then(|| *last.get_or_insert_with(Instant::now));
+            if end.is_some_and(|end| !early.is_zero() || end.elapsed() > BOUND) {
+                break;
+            }
+            thread::sleep(early);
+            let stream = ask().map_err(|error| format!("request {count}: {error}"))?;
+            if sender.send(stream).is_err() {
+                break;
+            }
+            count += 1;
+        }
+        let time = begun.elapsed();
+        drop(sender);
+        reader.join().map_err(|_| "a client panicked".to_owned())??;
+        Ok(Sent { count, time })
+    })
 }
 
 fn one_is_left(stage: &Stage, wanted: usize) -> Verdict {
@@ -87,31 +138,52 @@ fn one_is_left(stage: &Stage, wanted: usize) -> Verdict {
     Ok(())
 }
 
+/// What all clients have sent while `work` was done.
+fn under_load<T>(rate: u32, work: impl FnOnce() -> T) -> Result<(T, Sent), String> {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| load(rate, &stop))).collect();
+        let done = work();
+        stop.store(true, Ordering::Relaxed);
+        let mut all = Sent { count: 0, time: Duration::ZERO };
+        for client in clients {
+            let Sent { count, time } = client.join().map_err(|_| "a client panicked")??;
+            all = Sent { count: all.count + count, time: all.time.max(time) };
+        }
+        Ok((done, all))
+    })
+}
+
+/// Whether the machine answers so many requests in a second, at least for a while.
+fn manages(rate: u32) -> Result<bool, String> {
+    let begun = Instant::now();
+    let (stopped, sent) = under_load(rate, || {
+        thread::sleep(Duration::from_secs(2));
+        begun.elapsed()
+    })?;
+    // Whoever keeps up has few answers left to give.
+    let late = begun.elapsed().saturating_sub(stopped);
+    Ok(sent.keeps(rate) && late < Duration::from_millis(200))
+}
+
 fn loses_nothing(stage: &Stage) -> Verdict {
     base(stage)?;
     file(stage, 1, ASKS, "")?;
     stage.compose(["up", "--detach", "--wait"]).success()?;
-    let stop = AtomicBool::new(false);
-    let (updated, asked) = thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| ask(&stop))).collect();
-        let update = |turn: usize| -> Verdict {
-            file(stage, turn, ASKS, "")?;
-            stage.compose(["up", "--detach"]).success()?;
-            assert_eq!(version()?, turn);
-            Ok(())
-        };
-        let updated = (2..UPDATES + 2).try_for_each(update).map_err(|error| error.to_string());
-        stop.store(true, Ordering::Relaxed);
-        let asked: Vec<_> = clients
-            .into_iter()
-            .map(|client| client.join().unwrap_or_else(|_| Err("a client panicked".to_owned())))
-            .collect();
-        (updated, asked)
-    });
-    updated?;
-    for count in asked {
-        assert!(count? > UPDATES);
+    let mut rate = RATE;
+    while !manages(rate)? {
+        rate /= 2;
     }
+    let update = |turn: usize| -> Verdict {
+        file(stage, turn, ASKS, "")?;
+        stage.compose(["up", "--detach"]).success()?;
+        assert_eq!(version()?, turn);
+        Ok(())
+    };
+    let (updated, sent) = under_load(rate, || (2..UPDATES + 2).try_for_each(update))?;
+    updated?;
+    let Sent { count, time } = sent;
+    assert!(sent.keeps(rate), "{count} requests in {time:?}, and not {rate} in a second");
     one_is_left(stage, UPDATES + 1)?;
     stage.compose(["down"]).success()?;
     Ok(())

@@ -16,6 +16,9 @@ pub(super) fn all() -> Vec<Scenario> {
     vec![
         Scenario::plain("watch_syncs_into_an_image_with_nothing_in_it", syncs),
         Scenario::plain("watch_takes_in_a_burst_of_files", bursts),
+        Scenario::plain("watch_restarts_once_after_a_burst", restarts_once),
+        Scenario::plain("watch_says_which_limit_is_reached", runs_out),
+        Scenario::plain("up_follow_sees_every_file_that_was_read", sees_all),
         Scenario::plain("watch_reads_the_old_name_of_develop", reads_old_names),
         Scenario::plain("watch_restarts_runs_and_rebuilds", acts),
         Scenario::plain("watch_corrects_what_a_mistake_has_ended", corrects),
@@ -138,6 +141,158 @@ fn bursts(stage: &Stage) -> Verdict {
     end(watch)?;
     stage.compose(["down"]).success()?;
     Ok(())
+}
+
+/// What is saved while the watcher is stopped comes in one go: it is one restart, and one for what git checks out.
+fn restarts_once(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  web:\n    image: base\n    init: true\n    command: sh -c 'echo begun >> /starts; ls /app | wc -l >> /seen; sleep 600'\n    \
+         stop_grace_period: 0s\n    develop: {watch: [{action: sync+restart, path: src, target: /app}]}\n",
+    )?;
+    let git = |words: &[&str]| -> Verdict {
+        let mut command = stage.command("git");
+        command.args([
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b.c",
+            "-c",
+            "init.defaultBranch=main",
+        ]);
+        stage.run(with(command, words), None).success()?;
+        Ok(())
+    };
+    stage.file("src/first", "")?;
+    git(&["init", "--quiet", "."])?;
+    git(&["add", "src"])?;
+    git(&["commit", "--quiet", "--message", "one"])?;
+    for file in 0..200 {
+        stage.file(&format!("src/file{file}"), "two")?;
+    }
+    git(&["checkout", "--quiet", "-b", "other"])?;
+    git(&["add", "src"])?;
+    git(&["commit", "--quiet", "--message", "two"])?;
+    git(&["checkout", "--quiet", "main"])?;
+    let watch = begin(stage, &["watch"], "web")?;
+    // It has begun to watch when this is seen.
+    save(stage, "src/mark", "seen")?;
+    expect(stage, "web", &["cat", "/app/mark"], "seen")?;
+    expect(stage, "web", &["cat", "/starts"], "begun\nbegun")?;
+    let mut starts = "begun\nbegun".to_owned();
+    let burst = |change: &dyn Fn() -> Verdict, count: usize, starts: &mut String| -> Verdict {
+        watch.signal(Signal::SIGSTOP)?;
+        change()?;
+        watch.signal(Signal::SIGCONT)?;
+        starts.push_str("\nbegun");
+        let count = count.to_string();
+        expect(stage, "web", &["tail", "-n", "1", "/seen"], &count)?;
+        // Another one after it is the next restart, and not one more.
+        save(stage, "src/mark", &count)?;
+        expect(stage, "web", &["cat", "/app/mark"], &count)?;
+        starts.push_str("\nbegun");
+        expect(stage, "web", &["cat", "/starts"], starts)
+    };
+    let written = || -> Verdict {
+        Ok((0..200).try_for_each(|file| stage.file(&format!("src/own{file}"), "new"))?)
+    };
+    burst(&written, 201, &mut starts)?;
+    burst(&|| git(&["checkout", "--quiet", "other"]), 401, &mut starts)?;
+    end(watch)?;
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+fn with(mut command: std::process::Command, words: &[&str]) -> std::process::Command {
+    command.args(words);
+    command
+}
+
+/// A user namespace has a limit of its own, so that nobody else runs out of watches.
+fn runs_out(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  web:\n    image: base\n    command: sleep 600\n    stop_grace_period: 0s\n    \
+         develop: {watch: [{action: sync, path: src, target: /app}]}\n",
+    )?;
+    (0..20).try_for_each(|folder| stage.file(&format!("src/{folder}/file"), ""))?;
+    stage.compose(["up", "--detach"]).success()?;
+    let compose = stage.compose_command(["watch", "--no-up"]);
+    let mut limited = stage.command("unshare");
+    limited.args(["--user", "--map-root-user", "sh", "-c"]);
+    limited.arg("echo 10 > /proc/sys/user/max_inotify_watches && exec \"$0\" \"$@\"");
+    limited.arg(compose.get_program()).args(compose.get_args());
+    let told = stage.run(limited, None).code(1)?;
+    told.complains("of fs.inotify.max_user_watches are in use")?
+        .complains("`sysctl -w fs.inotify.max_user_watches=")?;
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// Included, extended, `.env`, env files, a link that leads elsewhere, and what is put in its place by git.
+fn sees_all(stage: &Stage) -> Verdict {
+    base(stage)?;
+    let own = "include: [inc/more.yaml]\nservices:\n  web:\n    extends: {file: common.yaml, service: common}\n    \
+               environment: {A: '${A}'}\n    env_file: web.env\n";
+    let common = |value: &str| {
+        format!(
+            "services:\n  common:\n    image: base\n    command: sleep 600\n    stop_grace_period: 0s\n    environment: {{B: {value}}}\n"
+        )
+    };
+    let more = |value: &str| {
+        format!(
+            "services:\n  more:\n    image: base\n    command: sleep 600\n    stop_grace_period: 0s\n    environment: {{C: {value}}}\n"
+        )
+    };
+    let linked = |value: &str| {
+        stage.file(
+            &format!("versions/{value}.yaml"),
+            &format!("{own}    labels: {{own: {value}}}\n"),
+        )
+    };
+    let leads_to = |value: &str| -> Verdict {
+        std::os::unix::fs::symlink(format!("versions/{value}.yaml"), stage.folder.join("next"))?;
+        Ok(fs::rename(stage.folder.join("next"), stage.folder.join("compose.yaml"))?)
+    };
+    linked("one")?;
+    linked("two")?;
+    leads_to("one")?;
+    stage.file("common.yaml", &common("b1"))?;
+    stage.file("inc/more.yaml", &more("c1"))?;
+    stage.file(".env", "A=a1\n")?;
+    stage.file("web.env", "D=d1\n")?;
+    stage.compose(["up", "--detach", "--follow"]).success()?;
+    let says = |service: &str, wanted: &str| {
+        expect(stage, service, &["sh", "-c", "echo $A $B $C $D"], wanted)
+    };
+    says("web", "a1 b1 d1")?;
+    let first = stage.field("more", "ID")?;
+    stage.file(".env", "A=a2\n")?;
+    says("web", "a2 b1 d1")?;
+    save(stage, "common.yaml", &common("b2"))?;
+    says("web", "a2 b2 d1")?;
+    stage.file("web.env", "D=d2\n")?;
+    says("web", "a2 b2 d2")?;
+    assert_eq!(stage.field("more", "ID")?, first);
+    let web = stage.field("web", "ID")?;
+    save(stage, "inc/more.yaml", &more("c2"))?;
+    says("more", "c2")?;
+    assert_eq!(stage.field("web", "ID")?, web);
+    let labelled = |wanted: &str| {
+        eventually(BOUND, || match stage.field("web", "Labels")? {
+            labels if labels.contains(&format!("own={wanted}")) => Ok(()),
+            labels => Err(labels.into()),
+        })
+    };
+    leads_to("two")?;
+    labelled("two")?;
+    stage.file("versions/two.yaml", &format!("{own}    labels: {{own: three}}\n"))?;
+    labelled("three")?;
+    assert_eq!(stage.field("web", "ID")?, web, "a label is no reason for a new container");
+    stage.compose(["down"]).success()?;
+    stage.check_nothing_left()
 }
 
 fn reads_old_names(stage: &Stage) -> Verdict {

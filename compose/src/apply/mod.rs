@@ -22,6 +22,7 @@ mod pre_start;
 mod ready;
 mod regrant;
 mod removal;
+mod roll_back;
 mod run;
 mod step;
 mod update;

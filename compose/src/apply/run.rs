@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::ahead::Ahead;
 use super::build::Building;
 use super::image::Fetching;
+use super::roll_back::Updates;
 use super::step;
 use crate::api::RunOptions;
 use crate::event::{Change, Event, Failure, Kind, Status};
@@ -65,6 +66,8 @@ pub struct Walk {
     pub job: Job,
     /// Ids of the containers that were made.
     pub created: RefCell<BTreeMap<StepId, String>>,
+    /// How far services are updated whose containers take over from others.
+    pub updates: Updates,
     images: RefCell<BTreeMap<String, Rc<Image>>>,
     report: Box<dyn Fn(Event)>,
 }
@@ -168,6 +171,7 @@ pub async fn run(supervisor: Rc<Supervisor>, job: Job, report: Box<dyn Fn(Event)
         supervisor,
         job,
         created: RefCell::default(),
+        updates: Updates::default(),
         images: RefCell::default(),
         report,
     });

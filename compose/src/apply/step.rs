@@ -10,8 +10,8 @@ use super::pre_start::{self, PreStartError};
 use super::run::{StepFailure, Walk};
 use super::{build, container, explain, image, network, ready, removal, update, volume};
 use crate::event::{Failure, Kind, Status, Subject};
-use crate::model::{Place, Service, ServiceName};
-use crate::plan::{Action, Instance, StepId};
+use crate::model::{Place, RolloutOrder, Service, ServiceName};
+use crate::plan::{Action, Instance, OnFailure, StepId};
 use crate::supervisor::{exit, hook, pause};
 
 /// Carries out `action`, which is step `id` of the walk.
@@ -121,16 +121,35 @@ pub async fn carry_out(
             })
             .await
         }
-        Action::HandOver { instance, target, from, grace, monitor } => {
+        Action::HandOver { instance, target, from, grace, rollout } => {
             let container = walk.id_of(target).and_then(|id| walk.supervisor.container(&id));
-            let Some(live) = container else { return Err(vanished(instance)) };
+            let Some(live) = container else {
+                return Err(match walk.updates.is_halted(&instance.service) {
+                    // It has gone with the rest of the update.
+                    true => failed(&HandOverError::Halted, 1),
+                    false => vanished(instance),
+                });
+            };
             let from = from.as_ref().and_then(|id| walk.supervisor.container(id));
             let before = hand_over::Predecessor { live: from, grace: *grace };
             let words = [Status::Starting, Status::Started];
             told(walk, Kind::Container, &instance.name, words, async {
-                let handed = hand_over::hand_over(walk, &live, before, *monitor, interrupts).await;
+                let handed = hand_over::hand_over(walk, &live, before, rollout, interrupts).await;
                 handed.map_err(|error| {
-                    let help = "the old container serves on, and the new one is gone; correct it, then `compose up`";
+                    let help = match (&rollout.on_failure, rollout.order) {
+                        (OnFailure::Rollback(_), _) if walk.updates.is_halted(&instance.service) => {
+                            "the containers that were there before are in place; correct it, then `compose up`"
+                        }
+                        (_, RolloutOrder::StartFirst) => {
+                            "the old container serves on, and the new one is gone; correct it, then `compose up`"
+                        }
+                        (OnFailure::Pause, RolloutOrder::StopFirst) => {
+                            "the containers that come after it are as they were; correct it, then `compose up`"
+                        }
+                        (OnFailure::Continue | OnFailure::Rollback(_), RolloutOrder::StopFirst) => {
+                            "correct it, then `compose up`"
+                        }
+                    };
                     let code = if matches!(error, HandOverError::Interrupted) { 130 } else { 1 };
                     failed(&error, code)
                         .at(place_of(walk, &instance.service, "healthcheck"))
@@ -141,6 +160,12 @@ pub async fn carry_out(
         }
         Action::Await { service, condition, need } => {
             ready::wait(walk, service, *condition, *need, interrupts).await
+        }
+        // The way back of a failed update.
+        Action::StopContainer { id, .. } | Action::RemoveContainer { id, .. }
+            if walk.updates.keeps(id) =>
+        {
+            Ok(())
         }
         Action::StopContainer { instance, id, signal, grace } => {
             let Some(live) = walk.supervisor.container(id) else { return Ok(()) };

@@ -128,6 +128,7 @@ fn wanted(
         config_hash: update.config_hash.clone(),
         replaces: None,
         aside: false,
+        beside: false,
         inherits: Default::default(),
         joins: Vec::new(),
     };

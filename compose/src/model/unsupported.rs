@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 use crate::diagnostic::Diagnostic;
 
 use super::{
-    FailureAction, FileSource, MountKind, Network, Networking, Project, RolloutConfig,
-    RolloutOrder, Service, ServiceName, UsernsMode,
+    FileSource, MountKind, Network, Networking, Project, Service, ServiceName, UsernsMode,
 };
 
 /// The variable that says where a server for models is.
@@ -67,27 +66,9 @@ static SERVICE: &[Row] = &[
     Row { attribute: "deploy.endpoint_mode", verdict: Ignored, used: |s| s.kept.contains_key("deploy.endpoint_mode"), help: "it is for clusters; names resolve to all containers" },
     Row { attribute: "deploy.placement", verdict: Ignored, used: |s| s.kept.contains_key("deploy.placement"), help: "it is for clusters; everything runs on this host" },
     Row { attribute: "deploy.labels", verdict: Ignored, used: |s| s.deploy.as_ref().is_some_and(|deploy| !deploy.labels.is_empty()), help: "they label the service and not its containers, as with docker; use `labels`" },
-    Row { attribute: "deploy.update_config", verdict: Ignored, used: |s| s.deploy.as_ref().and_then(|deploy| deploy.update.as_ref()).is_some_and(|update| !is_carried_out(update)), help: "of it `order: start-first` with `parallelism` and `monitor` is; else a changed service is stopped, then started, and an update that fails ends there" },
-    Row { attribute: "deploy.rollback_config", verdict: Ignored, used: |s| s.deploy.as_ref().is_some_and(|deploy| deploy.rollback.is_some()), help: "a failed update is not taken back" },
     Row { attribute: "deploy.resources.reservations.cpus", verdict: Ignored, used: |s| s.deploy.as_ref().is_some_and(|deploy| deploy.reserved_nano_cpus.is_some()), help: "it is for clusters; use `cpu_shares`" },
     Row { attribute: "deploy.resources.reservations.generic_resources", verdict: Ignored, used: |s| s.kept.contains_key("deploy.resources.reservations.generic_resources"), help: "they are for clusters" },
 ];
-
-/// Whether nothing of it is left out.
-fn is_carried_out(update: &RolloutConfig) -> bool {
-    let RolloutConfig {
-        parallelism: _,
-        monitor: _,
-        order,
-        delay,
-        failure_action,
-        max_failure_ratio,
-    } = update;
-    *order == Some(RolloutOrder::StartFirst)
-        && delay.is_none_or(|delay| delay.is_zero())
-        && !matches!(failure_action, Some(FailureAction::Continue))
-        && max_failure_ratio.is_none_or(|ratio| ratio <= 0.0)
-}
 
 fn built(service: &Service, odd: impl Fn(&super::Build) -> bool) -> bool {
     service.build.as_ref().is_some_and(odd)

@@ -155,7 +155,34 @@ pub fn restart(project: Option<&Project>, observed: &Observed, options: &Restart
     let causes = restarted(project, &graph, observed, options);
     let meant: BTreeSet<&ServiceName> = causes.keys().copied().collect();
     let containers = by_service(observed, &meant);
+    restart_all(project, &graph, options, &causes, &containers)
+}
 
+/// Plans what follows when a container of `service` has ended by itself and runs again: those that run and depend on it
+/// with `restart: true` are restarted. Who shares its namespaces has them still.
+#[must_use]
+pub fn recover(observed: &Observed, service: &ServiceName) -> Plan {
+    let topology = Topology::new(None, observed);
+    let graph = topology.graph();
+    let options = RestartOptions { services: vec![service.clone()], ..RestartOptions::default() };
+    let mut causes = restarted(None, &graph, observed, &options);
+    causes.remove(service);
+    causes.retain(|name, _| !partners(observed, name).any(|partner| partner == service));
+    let meant: BTreeSet<&ServiceName> = causes.keys().copied().collect();
+    let mut containers = by_service(observed, &meant);
+    for all in containers.values_mut() {
+        all.retain(|one| one.state.phase == Phase::Running && !one.state.aside);
+    }
+    restart_all(None, &graph, &options, &causes, &containers)
+}
+
+fn restart_all<'a>(
+    project: Option<&Project>,
+    graph: &'a Graph<'a>,
+    options: &RestartOptions,
+    causes: &BTreeMap<&'a ServiceName, Cause>,
+    containers: &BTreeMap<&'a ServiceName, Vec<&'a Container>>,
+) -> Plan {
     let mut plan = Plan::default();
     let queue = containers.iter().flat_map(|(service, all)| {
         let because = &causes[service];
@@ -165,7 +192,7 @@ pub fn restart(project: Option<&Project>, observed: &Observed, options: &Restart
         })
     });
     let grace = |container: &Container| grace(project, options.timeout_seconds, container);
-    let stopped = stop_all(&mut plan, &graph, queue.collect(), grace);
+    let stopped = stop_all(&mut plan, graph, queue.collect(), grace);
     let queue = containers.iter().map(|(service, all)| {
         let starts = all.iter().map(|container| {
             let after = stopped.stops.get(container.record.id.as_str()).copied();
@@ -174,7 +201,7 @@ pub fn restart(project: Option<&Project>, observed: &Observed, options: &Restart
         (*service, starts.collect())
     });
     let queue = queue.collect();
-    Starter::new(&graph, containers.clone()).start_all(&mut plan, queue);
+    Starter::new(graph, containers.clone()).start_all(&mut plan, queue);
     plan
 }
 
@@ -327,7 +354,8 @@ fn by_service<'g, 'o: 'g>(
 }
 
 fn request(container: &Container, then: Then) -> Stop<'_> {
-    Stop { container, because: Cause::Requested, after: BTreeSet::new(), then }
+    let (after, after_end) = Default::default();
+    Stop { container, because: Cause::Requested, after, after_end, then }
 }
 
 fn start_of(container: &Container, because: Cause, after: BTreeSet<StepId>) -> Start {

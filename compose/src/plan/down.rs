@@ -54,6 +54,7 @@ pub fn down(
         container,
         because: Cause::Requested,
         after: BTreeSet::new(),
+        after_end: BTreeSet::new(),
         then: Then::Remove(anonymous),
     });
     let grace = |container: &Container| grace(project, options.timeout_seconds, container);

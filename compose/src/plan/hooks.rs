@@ -82,6 +82,7 @@ pub(super) fn before(
                 config_hash: like.config_hash.to_owned(),
                 replaces: None,
                 aside: false,
+                beside: false,
                 inherits: BTreeMap::new(),
                 joins: like.joins.to_vec(),
             };

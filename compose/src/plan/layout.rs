@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use super::hooks::{Likeness, before};
 use super::resource::Need as ResourceNeed;
+use super::rollout;
 use super::service::{Fate, Replica, Wish};
 use super::starting::{HandOver, Start, Starter};
 use super::stopping::{self, Anonymous, Stop, Stopped, Then, grace};
 use super::up::{Decided, OneOff};
 use super::{
-    Action, Cause, Condition, CreateContainer, Instance, Need, Plan, PlannedJoin, StepId, Target,
-    UpdateContainer,
+    Action, Cause, Condition, CreateContainer, Instance, Need, OnFailure, Plan, PlannedJoin,
+    Rollout, Step, StepId, Target, UpdateContainer,
 };
-use crate::model::{DependencyCondition, Networking, Port, ServiceName};
+use crate::model::{DependencyCondition, Networking, Port, RolloutOrder, ServiceName};
 use crate::record::{Container, ContainerRecord};
 
 /// The plan so far.
@@ -134,6 +135,7 @@ impl<'d, 'a> Layout<'d, 'a> {
                     config_hash: wish.hash.clone(),
                     replaces: predecessor.map(|container| container.record.id.clone()),
                     aside: self.starts_first(replica),
+                    beside: self.runs_beside(replica),
                     inherits: predecessor.map(|one| self.inherits(one)).unwrap_or_default(),
                     joins,
                 });
@@ -184,7 +186,8 @@ impl<'d, 'a> Layout<'d, 'a> {
         let mut queue = Vec::new();
         for (container, because) in decided.surplus() {
             let then = Then::Remove(Anonymous::Keep);
-            queue.push(Stop { container, because, after: BTreeSet::new(), then });
+            let (after, after_end) = Default::default();
+            queue.push(Stop { container, because, after, after_end, then });
         }
         let anonymous = match decided.options.renew_anonymous_volumes {
             true => Anonymous::Remove,
@@ -193,13 +196,14 @@ impl<'d, 'a> Layout<'d, 'a> {
         for (service, outcome) in &decided.outcomes {
             for replica in &outcome.replicas {
                 if let Fate::Replace(container, because) = &replica.fate
-                    && !self.starts_first(replica)
+                    && self.rolls_out(replica).is_none()
                 {
                     let successor = self.created.get(&(*service, replica.instance.number));
                     queue.push(Stop {
                         container,
                         because: because.clone(),
                         after: successor.copied().into_iter().collect(),
+                        after_end: BTreeSet::new(),
                         then: Then::Remove(anonymous),
                     });
                 }
@@ -207,8 +211,9 @@ impl<'d, 'a> Layout<'d, 'a> {
         }
         for container in &decided.observed.containers {
             if let Some(because) = decided.restarts.get(container.record.id.as_str()) {
-                let because = because.clone();
-                queue.push(Stop { container, because, after: BTreeSet::new(), then: Then::Stay });
+                let (because, then) = (because.clone(), Then::Stay);
+                let (after, after_end) = Default::default();
+                queue.push(Stop { container, because, after, after_end, then });
             }
         }
         let grace = |container: &Container| {
@@ -219,11 +224,27 @@ impl<'d, 'a> Layout<'d, 'a> {
 
     /// Whether the container in the place of `replica` serves until the new one takes over.
     fn starts_first(&self, replica: &Replica<'_>) -> bool {
-        let Instance { service, number, .. } = &replica.instance;
-        self.decided.rollouts.get(&(service, *number)).is_some_and(Result::is_ok)
+        self.order(replica) == Some(RolloutOrder::StartFirst)
     }
 
-    /// Stops and removes those that have handed over.
+    /// Whether it ever does while the other one runs, also on the way back.
+    fn runs_beside(&self, replica: &Replica<'_>) -> bool {
+        self.rolls_out(replica).is_some_and(Rollout::runs_both)
+    }
+
+    /// In which order a new container takes the place of the old one, if that is one step.
+    fn order(&self, replica: &Replica<'_>) -> Option<RolloutOrder> {
+        self.rolls_out(replica).map(|rollout| rollout.order)
+    }
+
+    /// How a new container takes the place of the old one, if that is one step.
+    fn rolls_out<'s>(&'s self, replica: &'s Replica<'_>) -> Option<&'s Rollout> {
+        let Instance { service, number, .. } = &replica.instance;
+        self.decided.rollouts.get(&(service, *number))?.as_ref().ok()
+    }
+
+    /// Stops and removes those that have handed over. Where failures may take the whole update back, all of them are kept
+    /// until the last one has.
     fn retire(&mut self, handed: &BTreeMap<(ServiceName, u32), StepId>) {
         let decided = self.decided;
         let mut queue = Vec::new();
@@ -238,10 +259,26 @@ impl<'d, 'a> Layout<'d, 'a> {
                 true if matches!(replica.fate, Fate::Replace(..)) => Anonymous::Remove,
                 _ => Anonymous::Keep,
             };
+            let mut after_end = BTreeSet::new();
+            if let OnFailure::Rollback(_) = self.rollout(replica).on_failure {
+                let of_it = handed.iter().filter(|((name, _), _)| name == service);
+                after_end.extend(of_it.map(|(_, other)| *other).filter(|other| other != step));
+            }
+            let (because, record, after) =
+                (replica.cause(), &container.record, BTreeSet::from([*step]));
+            if self.order(replica) == Some(RolloutOrder::StopFirst) {
+                // It stops in that step.
+                self.stopped.stops.insert(&record.id, *step);
+                let action = stopping::removal(record, stopping::instance(record), anonymous);
+                let step = self.plan.push_step(Step { action, because, after, after_end });
+                self.stopped.removals.insert(&record.id, step);
+                continue;
+            }
             queue.push(Stop {
                 container,
-                because: replica.cause(),
-                after: BTreeSet::from([*step]),
+                because,
+                after,
+                after_end,
                 then: Then::Remove(anonymous),
             });
         }
@@ -254,22 +291,27 @@ impl<'d, 'a> Layout<'d, 'a> {
         self.stopped.removals.extend(removals);
     }
 
-    /// How the container in the place of `replica` takes over, if it does while another one serves.
+    /// How `replica` takes over from another one, or would.
+    fn rollout(&self, replica: &Replica<'_>) -> Rollout {
+        self.rolls_out(replica)
+            .cloned()
+            .unwrap_or_else(|| rollout::of(self.decided.wishes[&replica.instance.service].service))
+    }
+
+    /// How the container in the place of `replica` takes over from another one, if it does.
     fn hand_over(&self, replica: &Replica<'_>) -> Option<HandOver> {
         let decided = self.decided;
         let succeeds = matches!(replica.fate, Fate::Succeed(..));
-        if !succeeds && !self.starts_first(replica) {
+        if !succeeds && self.rolls_out(replica).is_none() {
             return None;
         }
         let from = replica.predecessor();
         let seconds = decided.options.timeout_seconds;
-        let config = decided.wishes[&replica.instance.service].service.deploy.as_ref();
-        let config = config.and_then(|deploy| deploy.update.as_ref());
         Some(HandOver {
             from: from.map(|one| one.record.id.clone()),
             grace: from.map_or(Duration::ZERO, |one| grace(Some(decided.project), seconds, one)),
-            monitor: config.and_then(|config| config.monitor),
-            at_once: config.and_then(|config| config.parallelism).unwrap_or(1),
+            rollout: self.rollout(replica),
+            at_once: rollout::at_once(decided.wishes[&replica.instance.service].service),
         })
     }
 
@@ -389,6 +431,7 @@ impl<'d, 'a> Layout<'d, 'a> {
             config_hash: wish.hash.clone(),
             replaces: None,
             aside: false,
+            beside: false,
             inherits: BTreeMap::new(),
             joins,
         });

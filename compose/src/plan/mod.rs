@@ -52,15 +52,15 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{kill, pause, restart, rm, start, stop, unpause};
+pub use command::{kill, pause, recover, restart, rm, start, stop, unpause};
 pub use down::down;
 pub use images::{Images, builds, expect_images, images};
 pub use refusal::{PlanError, Refusal};
 pub use resource::changed_volumes;
 pub use scope::scope;
 pub use step::{
-    Action, Cause, Condition, CreateContainer, Instance, Named, Need, PlannedJoin, Step, StepId,
-    Target, UpdateContainer,
+    Action, Cause, Condition, CreateContainer, Instance, Named, Need, OnFailure, PlannedJoin,
+    Rollback, Rollout, Step, StepId, Target, Tolerance, UpdateContainer,
 };
 pub use up::{run, up};
 
@@ -86,7 +86,10 @@ impl Plan {
     #[must_use]
     pub fn starts_containers(&self) -> bool {
         let is_start = |step: &Step| {
-            matches!(step.action, Action::StartContainer { .. } | Action::RunHook { .. })
+            matches!(
+                step.action,
+                Action::StartContainer { .. } | Action::HandOver { .. } | Action::RunHook { .. }
+            )
         };
         self.steps.iter().any(is_start)
     }
@@ -107,7 +110,11 @@ impl Plan {
 
     /// Adds a step that comes when all of `after` have succeeded.
     fn push(&mut self, action: Action, because: Cause, after: BTreeSet<StepId>) -> StepId {
-        self.steps.push(Step { action, because, after, after_end: BTreeSet::new() });
+        self.push_step(Step { action, because, after, after_end: BTreeSet::new() })
+    }
+
+    fn push_step(&mut self, step: Step) -> StepId {
+        self.steps.push(step);
         StepId::from_index(self.steps.len() - 1)
     }
 
@@ -118,8 +125,7 @@ impl Plan {
         because: Cause,
         after_end: BTreeSet<StepId>,
     ) -> StepId {
-        self.steps.push(Step { action, because, after: BTreeSet::new(), after_end });
-        StepId::from_index(self.steps.len() - 1)
+        self.push_step(Step { action, because, after: BTreeSet::new(), after_end })
     }
 }
 

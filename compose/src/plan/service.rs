@@ -284,7 +284,10 @@ fn unique<'a>(
                 true => *diverged == Divergence::None && may_succeed(container),
                 false => !diverged.recreates(),
             };
-            (fits, !aside, container.record.created, container.record.id.clone())
+            // Of two that are made anew in any case, the one that serves is what there is to go on from.
+            let serves = !fits && !aside && container.state.phase.is_up();
+            let record = &container.record;
+            (fits, !aside, serves, record.created, record.id.clone())
         };
         let number = candidate.0.record.number;
         let loser = match standing.remove(&number) {

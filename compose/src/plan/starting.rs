@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::hooks::PlannedHook;
-use super::{Action, Cause, Condition, Instance, Named, Need, Plan, StepId, Target};
+use super::{
+    Action, Cause, Condition, Instance, Named, Need, OnFailure, Plan, Rollout, Step, StepId, Target,
+};
 use crate::graph::Graph;
 use crate::model::{DependencyCondition, ServiceName};
 use crate::record::{Container, HealthStatus, Phase};
@@ -19,7 +21,7 @@ pub(super) struct Start {
     pub after: BTreeSet<StepId>,
     /// What runs to its end before.
     pub hooks: Vec<PlannedHook>,
-    /// It starts beside another one and takes over from that.
+    /// It takes over from another one.
     pub hand_over: Option<HandOver>,
 }
 
@@ -28,7 +30,7 @@ pub(super) struct Start {
 pub(super) struct HandOver {
     pub from: Option<String>,
     pub grace: Duration,
-    pub monitor: Option<Duration>,
+    pub rollout: Rollout,
     /// How many containers of the service do so at the same time; 0 means all.
     pub at_once: u64,
 }
@@ -39,8 +41,8 @@ impl Start {
         let Self { instance, target, because, hand_over, .. } = self;
         let action = match hand_over {
             None => Action::StartContainer { instance, target },
-            Some(HandOver { from, grace, monitor, at_once: _ }) => {
-                Action::HandOver { instance, target, from, grace, monitor }
+            Some(HandOver { from, grace, rollout, at_once: _ }) => {
+                Action::HandOver { instance, target, from, grace, rollout }
             }
         };
         (action, because)
@@ -77,17 +79,29 @@ impl<'a> Starter<'a> {
             };
             let mut ready = self.dependencies(plan, service);
             let mut handed: Vec<StepId> = Vec::new();
+            let count = starts.iter().filter(|start| start.hand_over.is_some()).count();
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
             for mut start in starts {
                 let mut after = &start.after | &ready;
-                if let Some(HandOver { at_once, .. }) = &start.hand_over {
+                let mut after_end = BTreeSet::new();
+                if let Some(HandOver { at_once, rollout, .. }) = &mut start.hand_over {
                     let before = usize::try_from(*at_once).ok().filter(|count| *count > 0);
                     let before = before.and_then(|count| handed.len().checked_sub(count));
-                    after.extend(before.map(|index| handed[index]));
+                    let one_may_fail = rollout.on_failure == OnFailure::Continue
+                        || !rollout.tolerance.is_exceeded(1, count);
+                    match before.map(|index| handed[index]) {
+                        // The first ones wait for nobody.
+                        None => rollout.delay = Duration::ZERO,
+                        Some(step) if one_may_fail => after_end.extend([step]),
+                        Some(step) => after.extend([step]),
+                    }
                 }
                 for PlannedHook { index, create, once } in std::mem::take(&mut start.hooks) {
                     let target = start.target.clone();
                     let action = Action::RunHook { index, create, target };
-                    let step = plan.push(action, start.because.clone(), after.clone());
+                    let (because, after_end) = (start.because.clone(), after_end.clone());
+                    let step =
+                        plan.push_step(Step { action, because, after: after.clone(), after_end });
                     after.insert(step);
                     if once {
                         ready.insert(step);
@@ -96,7 +110,7 @@ impl<'a> Starter<'a> {
                 let place = (start.instance.service.clone(), start.instance.number);
                 let hands_over = start.hand_over.is_some();
                 let (action, because) = start.action();
-                let step = plan.push(action, because, after);
+                let step = plan.push_step(Step { action, because, after, after_end });
                 if hands_over {
                     handed.push(step);
                     self.handed.insert(place, step);

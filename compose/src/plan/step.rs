@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::hash::Change;
-use crate::model::{NetworkKey, Place, ServiceName, Signal, VolumeKey};
+use crate::model::{NetworkKey, Place, RolloutOrder, ServiceName, Signal, VolumeKey};
 use crate::record::JoinKind;
 
 /// One change to the world. The planner chooses it; `apply` only carries it out.
@@ -75,8 +75,9 @@ pub enum Action {
         /// Which container.
         target: Target,
     },
-    /// Starts a container beside the one in whose place it comes, waits until it is ready, and has names and ports lead
-    /// to it; takes it away if it does not get ready.
+    /// Has a container take the place of another one. If it is to start first: starts it beside that one, waits until it
+    /// is ready, and has names and ports lead to it; takes it away if it does not get ready. Else stops the other one,
+    /// starts this one and waits until it is ready.
     HandOver {
         /// Which replica.
         instance: Instance,
@@ -85,11 +86,10 @@ pub enum Action {
         /// The one that serves until then, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<String>,
-        /// How long connections to that one may take to end.
+        /// How long connections to that one may take to end, and it may take to stop.
         grace: Duration,
-        /// How long the new one is watched for failure once it is ready.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        monitor: Option<Duration>,
+        /// In which way.
+        rollout: Rollout,
     },
     /// Makes a container for a `pre_start` hook, lets it run to its end, and removes it if that was a good one.
     RunHook {
@@ -184,6 +184,9 @@ pub struct CreateContainer {
     /// It stands aside until a later step hands over to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub aside: bool,
+    /// It and the one in whose place it comes may run side by side, and have an address each.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub beside: bool,
     /// Anonymous volumes that it takes over, by target.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inherits: BTreeMap<PathBuf, String>,
@@ -209,6 +212,73 @@ pub struct UpdateContainer {
     /// Networks that it is taken off, by real name.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub leave: BTreeSet<String>,
+}
+
+/// How containers of one service take the place of others, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Which goes first, the old or the new container.
+    pub order: RolloutOrder,
+    /// How long is waited before, when others have gone before this one.
+    #[serde(default)]
+    pub delay: Duration,
+    /// How long the new one is watched for failure once it is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<Duration>,
+    /// How many of the service may fail.
+    #[serde(default)]
+    pub tolerance: Tolerance,
+    /// What more failures mean for those that have gone before, and for those after.
+    pub on_failure: OnFailure,
+}
+
+/// What it means for the other containers of a service when too many have failed to take the place of others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// They stay as they are.
+    Pause,
+    /// Nothing.
+    Continue,
+    /// Those that were replaced are put into their places again.
+    Rollback(Rollback),
+}
+
+/// How containers are put into their places again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// Which goes first, the container that goes or the one that comes back. One that runs still has nothing to start.
+    pub order: RolloutOrder,
+    /// How many at the same time; 0 means all.
+    pub at_once: u64,
+    /// How long is waited between them.
+    #[serde(default)]
+    pub delay: Duration,
+    /// How long one is watched for failure once it is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<Duration>,
+    /// How many may fail.
+    #[serde(default)]
+    pub tolerance: Tolerance,
+    /// It goes on, however many fail.
+    #[serde(default)]
+    pub goes_on: bool,
+}
+
+/// The share of containers that may fail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Tolerance(pub f64);
+
+/// It is a number.
+impl Eq for Tolerance {}
+
+impl Tolerance {
+    /// Whether it is more than tolerated that `failed` of `all` have failed.
+    #[must_use]
+    pub fn is_exceeded(self, failed: u32, all: u32) -> bool {
+        f64::from(failed) > self.0 * f64::from(all)
+    }
 }
 
 /// Something that a container is to have from another one.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Action, Cause, Instance, Plan, StepId};
+use super::{Action, Cause, Instance, Plan, Step, StepId};
 use crate::graph::Graph;
 use crate::model::{Project, Service, ServiceName};
 use crate::record::{Container, ContainerRecord};
@@ -15,6 +15,8 @@ pub(super) struct Stop<'a> {
     pub because: Cause,
     /// What must have succeeded first.
     pub after: BTreeSet<StepId>,
+    /// What must be over first, however it has ended.
+    pub after_end: BTreeSet<StepId>,
     pub then: Then,
 }
 
@@ -54,10 +56,10 @@ pub(super) fn stop_all<'a>(
     let mut stopped = Stopped::default();
     let mut frontier = Frontier::default();
     for stop in in_stop_order(graph, queue) {
-        let Stop { container, because, mut after, then } = stop;
+        let Stop { container, because, mut after, after_end, then } = stop;
         let record = &container.record;
         let instance = instance(record);
-        let mut gone = after.clone();
+        let mut gone = (after.clone(), after_end.clone());
         if container.state.phase.is_up() {
             after.append(&mut frontier.dependents(graph, &instance.service));
             let action = Action::StopContainer {
@@ -66,13 +68,15 @@ pub(super) fn stop_all<'a>(
                 signal: record.stop_signal,
                 grace: grace(container),
             };
-            let step = plan.push(action, because.clone(), after);
+            let because = because.clone();
+            let step = plan.push_step(Step { action, because, after, after_end });
             frontier.stops.entry(instance.service.clone()).or_default().insert(step);
             stopped.stops.insert(&record.id, step);
-            gone = BTreeSet::from([step]);
+            gone = (BTreeSet::from([step]), BTreeSet::new());
         }
         if let Then::Remove(anonymous) = then {
-            let step = plan.push(removal(record, instance, anonymous), because, gone);
+            let (action, (after, after_end)) = (removal(record, instance, anonymous), gone);
+            let step = plan.push_step(Step { action, because, after, after_end });
             stopped.removals.insert(&record.id, step);
         }
     }

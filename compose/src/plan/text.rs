@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use super::{Action, Cause, Need, Plan, Step, StepId, Warning};
+use crate::model::RolloutOrder;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,8 +62,20 @@ impl fmt::Display for Action {
             }
             Self::RunHook { create, .. } => write!(f, "run {}", create.instance),
             Self::StartContainer { instance, .. } => write!(f, "start {instance}"),
-            Self::HandOver { instance, .. } => {
-                write!(f, "start {instance} beside the old one, and hand over when it is ready")
+            Self::HandOver { instance, rollout, .. } => {
+                match rollout.order {
+                    RolloutOrder::StartFirst => write!(
+                        f,
+                        "start {instance} beside the old one, and hand over when it is ready"
+                    ),
+                    RolloutOrder::StopFirst => {
+                        write!(f, "stop the old {instance}, then start the new one")
+                    }
+                }?;
+                match rollout.delay {
+                    Duration::ZERO => Ok(()),
+                    delay => write!(f, ", {delay:?} later"),
+                }
             }
             Self::Await { service, condition, need } => match need {
                 Need::Required => write!(f, "await {service} {condition}"),

@@ -24,7 +24,7 @@ use super::resource::Resources;
 use super::rollout::{self, Obstacle};
 use super::scope::{Scope, Standing};
 use super::service::{Fate, Outcome, Partner, Policy, Replica, Wish, decide, leave};
-use super::{Cause, Instance, Named, Plan, PlanError, Refusal, Warning};
+use super::{Cause, Instance, Named, Plan, PlanError, Refusal, Rollout, Warning};
 use crate::api::{Orphans, RunOptions, UpOptions};
 use crate::graph::Graph;
 use crate::model::{Networking, Project, ServiceName};
@@ -112,7 +112,7 @@ pub(super) struct Decided<'a> {
     pub restarts: BTreeMap<&'a str, Cause>,
     pub orphans: Vec<&'a Container>,
     /// The replicas whose new containers start before the old ones stop, or why they do not.
-    pub rollouts: BTreeMap<(&'a ServiceName, u32), Result<(), Obstacle>>,
+    pub rollouts: BTreeMap<(&'a ServiceName, u32), Result<Rollout, Obstacle>>,
 }
 
 impl<'a> Decided<'a> {

@@ -14,7 +14,7 @@ use super::keeper::Ended;
 use super::live::{Descriptors, Live};
 use super::start::{self, Occasion};
 use super::transition::{Effect, Event, Life, Phase as LifePhase};
-use super::{Supervisor, deaf, forward, hook, names, publish};
+use super::{Supervisor, deaf, dependents, forward, hook, names, publish};
 use crate::apply;
 use crate::event::Change;
 use crate::model::Signal;
@@ -168,7 +168,10 @@ pub fn obey(supervisor: &Rc<Supervisor>, live: &Rc<Live>, effect: Effect) {
 }
 
 async fn start_again(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
-    let Err(error) = start::start(supervisor, live, Occasion::Restart).await else { return };
+    let Err(error) = start::start(supervisor, live, Occasion::Restart).await else {
+        dependents::restart(supervisor, live);
+        return;
+    };
     tracing::warn!(container = live.record().name, %error, "restart");
     let effect = live.on(Event::StartFailed);
     if let Effect::WakeAt(_) = effect {

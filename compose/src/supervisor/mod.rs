@@ -10,6 +10,7 @@ mod command;
 pub mod connect;
 mod converge;
 mod deaf;
+mod dependents;
 pub mod exit;
 mod follow;
 pub mod forward;

@@ -14,7 +14,7 @@ use super::live::Live;
 use super::names::WaysOut;
 use super::{Supervisor, names};
 use crate::event::Failure;
-use crate::model::{Port, Project, Protocol, Published, Service};
+use crate::model::{Port, Project, Protocol, Published, RolloutOrder, Service};
 use crate::plan::{Action, Plan};
 use crate::record::PublishedPort;
 use crate::record::start::NetworkStart;
@@ -124,6 +124,11 @@ fn yielded(supervisor: &Supervisor, project: &Project, plan: &Plan) -> Vec<Port>
     for step in &plan.steps {
         let (id, keeps) = match &step.action {
             Action::StopContainer { id, .. } => (id, [].as_slice()),
+            Action::HandOver { from: Some(id), rollout, .. }
+                if rollout.order == RolloutOrder::StopFirst =>
+            {
+                (id, [].as_slice())
+            }
             Action::UpdateContainer(update) => {
                 (&update.id, project.services[&update.instance.service].ports.as_slice())
             }

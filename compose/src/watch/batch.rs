@@ -1,7 +1,7 @@
 //! When a save is over: pure, the clock is the caller's.
 //!
 //! Editors, compilers and `git checkout` touch files in bursts. A batch is over when nothing has happened for a short
-//! while, longer for a burst of many files, and in no case later than [`LONGEST`] after it has begun. A file that
+//! while, longer for a burst of many files and the slower it is, and in no case later than [`LONGEST`] after it has begun. A file that
 //! somebody still writes to keeps it open: half a file is of no use to anybody.
 
 use std::collections::BTreeSet;
@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 
 /// How long nothing must happen after a few files.
 pub const QUIET: Duration = Duration::from_millis(3);
-/// How long nothing must happen after many files, and after a compose file.
+/// How long nothing must happen after a compose file, and at most after many files.
 pub const QUIET_BURST: Duration = Duration::from_millis(15);
+/// How long nothing must happen after many files that came one close upon the other.
+pub const QUIET_FAST: Duration = Duration::from_millis(6);
+/// A burst is over when it was quiet for so many times the longest pause in it.
+const PAUSES: u32 = 8;
 /// How long a file that is written to may stay quiet before it counts as written.
 pub const WRITING: Duration = Duration::from_millis(100);
 /// A batch is over at the latest so long after it has begun.
@@ -35,6 +39,8 @@ pub struct Batch {
     writing: BTreeSet<PathBuf>,
     /// When it has begun, and when the last change came.
     times: Option<(Instant, Instant)>,
+    /// The longest time between two changes.
+    pause: Duration,
     patient: bool,
 }
 
@@ -43,6 +49,7 @@ impl Batch {
     pub fn add(&mut self, path: PathBuf, stage: Stage, now: Instant) {
         let (begun, last) = self.times.unwrap_or((now, now));
         self.times = Some((begun, last.max(now)));
+        self.pause = self.pause.max(now.saturating_duration_since(last));
         match stage {
             Stage::Writing => self.writing.insert(path.clone()),
             Stage::Whole => self.writing.remove(&path),
@@ -67,11 +74,18 @@ impl Batch {
         let (begun, last) = self.times?;
         let quiet = match self.writing.is_empty() {
             false => WRITING,
-            true if self.is_burst() || self.patient => QUIET_BURST,
+            true if self.patient => QUIET_BURST,
+            true if self.is_burst() => (self.pause * PAUSES).clamp(QUIET_FAST, QUIET_BURST),
             true => QUIET,
         };
         let over = (last + quiet).min(begun + LONGEST);
         Some(over.saturating_duration_since(now))
+    }
+
+    /// Whether it has begun and need not be waited for any more.
+    #[must_use]
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.wait(now).is_some_and(|wait| wait.is_zero())
     }
 
     /// What was touched; the next batch begins empty.
@@ -106,9 +120,19 @@ mod tests {
     fn a_burst_and_a_compose_file_are_given_more_time() {
         let start = Instant::now();
         let mut batch = Batch::default();
-        (0..BURST).for_each(|file| batch.add(file.to_string().into(), Stage::Whole, start));
-        assert_eq!(batch.wait(start), Some(QUIET_BURST));
-        batch.take();
+        let burst = |batch: &mut Batch, pause: Duration| {
+            let times = (0..).map(|turn| start + pause * turn).take(BURST);
+            let last = times.clone().last().unwrap();
+            let files = (0..BURST).map(|file| PathBuf::from(file.to_string()));
+            files.zip(times).for_each(|(file, at)| batch.add(file, Stage::Whole, at));
+            let quiet = batch.wait(last);
+            batch.take();
+            quiet
+        };
+        // The slower it comes the longer it may pause.
+        assert_eq!(burst(&mut batch, Duration::ZERO), Some(QUIET_FAST));
+        assert_eq!(burst(&mut batch, ms(1)), Some(ms(8)));
+        assert_eq!(burst(&mut batch, ms(5)), Some(QUIET_BURST));
         batch.add("compose.yaml".into(), Stage::Whole, start);
         batch.be_patient();
         assert_eq!(batch.wait(start), Some(QUIET_BURST));

@@ -6,6 +6,9 @@
 //! more: neither `.git` nor an ignored `node_modules` costs a watch. A directory that appears is watched first and read
 //! then, so that no file falls in between. Files are watched through their directory, because a save may put another file
 //! in their place.
+//!
+//! fanotify(7) could mark a whole file system with one call. It would tell of everything that is written on it: the logs and the
+//! upper directories of all containers mostly lie there as well, and each line of a log would wake whoever watches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

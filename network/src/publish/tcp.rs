@@ -5,13 +5,14 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rustix::net::sockopt::{set_socket_keepalive, set_socket_linger};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::serve::Target;
@@ -21,10 +22,22 @@ use crate::subnet::Family;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long accepting rests when the process is out of descriptors: they come back as connections end.
 const OUT_OF_DESCRIPTORS_REST: Duration = Duration::from_millis(100);
+/// Descriptors of a connection without pipes.
+const SOCKETS: u32 = 2;
+/// Descriptors of a pipe.
+const ENDS: u32 = 2;
 /// Bytes that are carried by a buffer; when there are more, a pipe is worth its descriptors.
 const CHUNK: usize = 16 << 10;
 /// Bytes that a pipe takes.
 const PIPE: usize = 512 << 10;
+
+/// The descriptors that connections may have: three of four. Whoever floods a port waits in its backlog, and the process
+/// can go on with everything else.
+static DESCRIPTORS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    Arc::new(Semaphore::new((limit / 4 * 3).min(Semaphore::MAX_PERMITS)))
+});
 
 /// Accepts connections whenever there is a target, and relays each to `port` of it.
 pub(super) async fn serve(
@@ -34,6 +47,7 @@ pub(super) async fn serve(
 ) {
     let mut connections = JoinSet::new();
     loop {
+        drop(DESCRIPTORS.acquire_many(SOCKETS).await);
         let Ok(Some(target)) = targets.wait_for(Option::is_some).await.map(|target| target.clone())
         else {
             return;
@@ -45,7 +59,12 @@ pub(super) async fn serve(
             // Cancel-safe: a connection that was not returned is still in the backlog.
             accepted = listener.accept() => match accepted {
                 Ok((client, from)) => {
-                    connections.spawn(relay(client, Family::of(from.ip()), target, port));
+                    let sockets = Arc::clone(&DESCRIPTORS).try_acquire_many_owned(SOCKETS);
+                    let relayed = relay(client, Family::of(from.ip()), target, port);
+                    connections.spawn(async move {
+                        relayed.await;
+                        drop(sockets);
+                    });
                 }
                 Err(error) if is_about_the_client(&error) => {}
                 Err(error) => {
@@ -116,7 +135,11 @@ async fn copy(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
         };
         match carried {
             0 => return shutdown(to),
-            CHUNK => pipe = Some(pipe.map_or_else(Pipe::new, Ok)?),
+            CHUNK if pipe.is_none() => {
+                if let Ok(ends) = Arc::clone(&DESCRIPTORS).try_acquire_many_owned(ENDS) {
+                    pipe = Some(Pipe::new(ends)?);
+                }
+            }
             _ => {}
         }
     }
@@ -171,16 +194,17 @@ fn shutdown(stream: &TcpStream) -> io::Result<()> {
 struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
+    _ends: OwnedSemaphorePermit,
 }
 
 const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
 impl Pipe {
-    fn new() -> io::Result<Self> {
+    fn new(ends: OwnedSemaphorePermit) -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // Refused beyond the user's allowance of pipe memory; a narrow one does as well.
         let _ = fcntl_setpipe_size(&write, PIPE);
-        Ok(Self { read, write })
+        Ok(Self { read, write, _ends: ends })
     }
 
     /// Carries what there is, up to what fits; 0 is the end.

@@ -123,7 +123,7 @@ fn lease_key(walk: &Walk, project: &Project, create: &CreateContainer, network: 
         let place = record.networks.iter().find(|place| place.network == network)?;
         Some(place.lease_key.clone())
     });
-    match (before, create.aside) {
+    match (before, create.beside) {
         (Some(key), true) if key == own => format!("{own}/beside"),
         (Some(key), false) => key,
         (Some(_), true) | (None, _) => own,

@@ -195,6 +195,11 @@ impl Engine {
                     self.prepare();
                 }
                 Woken::Over => {
+                    // What came while files were written ahead belongs to it.
+                    self.take_in()?;
+                    if !self.batch.is_over(Instant::now()) {
+                        continue;
+                    }
                     let touched = self.batch.take();
                     self.fresh.clear();
                     if let Err(error) = self.follow(&touched, stop, terminal) {
@@ -231,10 +236,11 @@ impl Engine {
     /// Waits for the first change; then for the end of the batch, with a look at it now and then: what comes tells by
     /// itself when it came, and whoever saves hundreds of files is not slowed down by one look for each.
     fn wait(&self, stop: Option<BorrowedFd<'_>>) -> Result<Woken, CommandError> {
-        let wait = self.batch.wait(Instant::now());
-        if wait.is_some_and(|wait| wait.is_zero()) {
+        let now = Instant::now();
+        if self.batch.is_over(now) {
             return Ok(Woken::Over);
         }
+        let wait = self.batch.wait(now);
         let bell = wait.is_none().then(|| PollFd::new(&*self.awake, PollFlags::IN));
         let wait = wait.and_then(|wait| Timespec::try_from(wait.min(QUIET)).ok());
         let stop = stop.map(|stop| PollFd::from_borrowed_fd(stop, PollFlags::IN));

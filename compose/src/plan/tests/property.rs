@@ -41,6 +41,10 @@ fn service(position: usize) -> impl Strategy<Value = String> {
             "check",
             "first",
             "first",
+            "turns",
+            "rollback",
+            "continue",
+            "ratio=0.5",
         ],
         0..5,
     );
@@ -215,7 +219,7 @@ fn inherited(project: &Project, plan: &Plan) -> BTreeSet<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1024, ..ProptestConfig::default() })]
 
     /// Carrying out a plan makes the world as the file says: the same command
     /// finds nothing more to do. On the way no step protests.

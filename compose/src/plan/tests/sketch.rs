@@ -6,9 +6,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    Attachment, Dependency, DependencyCondition, Deploy, Grant, Mount, MountKind, Network,
-    Networking, Port, PortMode, PortRange, PreStart, Project, Protocol, Published, RestartPolicy,
-    RolloutConfig, RolloutOrder, Service, ServiceName, Volume, VolumeSource,
+    Attachment, Dependency, DependencyCondition, Deploy, FailureAction, Grant, Mount, MountKind,
+    Network, Networking, Port, PortMode, PortRange, PreStart, Project, Protocol, Published,
+    RestartPolicy, RolloutConfig, RolloutOrder, Service, ServiceName, Volume, VolumeSource,
 };
 
 /// Reads one service a line: its name, then words.
@@ -33,6 +33,9 @@ use crate::model::{
 /// | `at=10.0.0.7` | has this address on all of them |
 /// | `first` | starts its new containers before the old ones stop |
 /// | `config=a`, `secret=a` | has the file `/config`, `/secret` from this one |
+/// | `turns` | its containers are replaced in turn, five seconds after each other |
+/// | `continue`, `rollback` | the `failure_action` of its updates |
+/// | `ratio=0.4` | the share of its containers that may fail |
 /// | `always` | `restart: always` |
 /// | `hook`, `each` | has a `pre_start` hook, one for each replica |
 pub(super) fn project(text: &str) -> Project {
@@ -112,6 +115,11 @@ fn describe(service: &mut Service, word: &str) {
         Some(("env", value)) => {
             service.environment.insert("VALUE".to_owned(), Some(value.to_owned()));
         }
+        Some(("ratio", ratio)) => {
+            let deploy = service.deploy.get_or_insert_default();
+            let update = deploy.update.get_or_insert_default();
+            update.max_failure_ratio = Some(ratio.parse().unwrap());
+        }
         Some((key, _)) => panic!("{key} means nothing"),
         None if word == "anon" => mount(service, "/anonymous", VolumeSource::Anonymous),
         None if word == "hook" || word == "each" => service.pre_start.push(PreStart {
@@ -127,6 +135,19 @@ fn describe(service: &mut Service, word: &str) {
             let order = Some(RolloutOrder::StartFirst);
             let update = Some(RolloutConfig { order, ..RolloutConfig::default() });
             service.deploy = Some(Deploy { update, ..Deploy::default() });
+        }
+        None if word == "turns" => {
+            let delay = Some(Duration::from_secs(5));
+            let update = Some(RolloutConfig { delay, ..RolloutConfig::default() });
+            service.deploy = Some(Deploy { update, ..Deploy::default() });
+        }
+        None if word == "continue" || word == "rollback" => {
+            let deploy = service.deploy.get_or_insert_default();
+            let update = deploy.update.get_or_insert_default();
+            update.failure_action = Some(match word {
+                "continue" => FailureAction::Continue,
+                _ => FailureAction::Rollback,
+            });
         }
         None if word == "always" => service.restart = RestartPolicy::Always,
         None if word == "check" => service.healthcheck = Some(Default::default()),

@@ -48,7 +48,7 @@ fn check(case: &str, before: &str, after: &str, options: &UpOptions, expected: &
 #[test]
 fn up_changes_what_the_file_changes() {
     #[rustfmt::skip]
-    let table: [(&str, &str, &str, &[&str]); 27] = [
+    let table: [(&str, &str, &str, &[&str]); 31] = [
         ("hooks run before the first start, and before each", "", "web x2 hook each", &[
             "#1 create network default (missing) after {}",
             "#2 create web-1 (missing) after {}",
@@ -187,6 +187,46 @@ fn up_changes_what_the_file_changes() {
             "#6 remove web-1 (environment.VALUE changed) after {5}",
             "#7 stop web-2 (environment.VALUE changed) after {4}",
             "#8 remove web-2 (environment.VALUE changed) after {7}",
+        ]),
+        ("containers are replaced in turn", "web x2 turns", "web x2 turns continue env=1", &[
+            "#1 create web-1 (environment.VALUE changed) after {}",
+            "#2 create web-2 (environment.VALUE changed) after {}",
+            "#3 stop the old web-1, then start the new one (environment.VALUE changed) after {1}",
+            "#4 stop the old web-2, then start the new one, 5s later (environment.VALUE changed) after {2} and the end of {3}",
+            "#5 remove web-1 (environment.VALUE changed) after {3}",
+            "#6 remove web-2 (environment.VALUE changed) after {4}",
+        ]),
+        ("the old ones are kept until all have been", "web x2 first", "web x2 first rollback env=1", &[
+            "#1 create web-1 (environment.VALUE changed) after {}",
+            "#2 create web-2 (environment.VALUE changed) after {}",
+            "#3 start web-1 beside the old one, and hand over when it is ready (environment.VALUE changed) after {1}",
+            "#4 start web-2 beside the old one, and hand over when it is ready (environment.VALUE changed) after {2, 3}",
+            "#5 stop web-1 (environment.VALUE changed) after {3} and the end of {4}",
+            "#6 remove web-1 (environment.VALUE changed) after {5}",
+            "#7 stop web-2 (environment.VALUE changed) after {4} and the end of {3}",
+            "#8 remove web-2 (environment.VALUE changed) after {7}",
+        ]),
+        ("one of three may fail", "web x3 first ratio=0.4", "web x3 first ratio=0.4 env=1", &[
+            "#1 create web-1 (environment.VALUE changed) after {}",
+            "#2 create web-2 (environment.VALUE changed) after {}",
+            "#3 create web-3 (environment.VALUE changed) after {}",
+            "#4 start web-1 beside the old one, and hand over when it is ready (environment.VALUE changed) after {1}",
+            "#5 start web-2 beside the old one, and hand over when it is ready (environment.VALUE changed) after {2} and the end of {4}",
+            "#6 start web-3 beside the old one, and hand over when it is ready (environment.VALUE changed) after {3} and the end of {5}",
+            "#7 stop web-1 (environment.VALUE changed) after {4}",
+            "#8 remove web-1 (environment.VALUE changed) after {7}",
+            "#9 stop web-2 (environment.VALUE changed) after {5}",
+            "#10 remove web-2 (environment.VALUE changed) after {9}",
+            "#11 stop web-3 (environment.VALUE changed) after {6}",
+            "#12 remove web-3 (environment.VALUE changed) after {11}",
+        ]),
+        ("none of two may", "web x2 turns ratio=0.4", "web x2 turns ratio=0.4 env=1", &[
+            "#1 create web-1 (environment.VALUE changed) after {}",
+            "#2 create web-2 (environment.VALUE changed) after {}",
+            "#3 stop the old web-1, then start the new one (environment.VALUE changed) after {1}",
+            "#4 stop the old web-2, then start the new one, 5s later (environment.VALUE changed) after {2, 3}",
+            "#5 remove web-1 (environment.VALUE changed) after {3}",
+            "#6 remove web-2 (environment.VALUE changed) after {4}",
         ]),
         ("where it cannot the user is told", "web first net=a at=10.0.0.7", "web first net=a at=10.0.0.7 env=1", &[
             "warning: service web is stopped before its new containers start, although it asks for start-first: it has a fixed address, which two containers cannot have",
@@ -605,6 +645,14 @@ fn commands_on_containers_that_exist() {
         "#1 stop db-1 (requested) after {}",
         "#2 start db-1 (requested) after {1}",
     ]);
+    #[rustfmt::skip]
+    assert_eq!(lines(&plan::recover(&world.observed, &name("db"))), [
+        "#1 stop web-1 (depends on db, which is restarted) after {}",
+        "#2 start web-1 (depends on db, which is restarted) after {1}",
+    ]);
+    assert!(plan::recover(&world.observed, &name("web")).is_empty());
+    let joined = after_up("web db! with=db; db");
+    assert!(plan::recover(&joined.observed, &name("db")).is_empty(), "it has the namespaces still");
     let kill = KillOptions { services: vec![name("db")], ..KillOptions::default() };
     #[rustfmt::skip]
     assert_eq!(lines(&plan::kill(Some(&project), &world.observed, &kill)), [

@@ -7,8 +7,8 @@ use runtime::exit::ExitStatus;
 
 use crate::hash;
 use crate::model::{
-    Attachment, DEFAULT_STOP_GRACE, DependencyCondition, MountKind, Networking, Project, Service,
-    ServiceName, VolumeSource,
+    Attachment, DEFAULT_STOP_GRACE, DependencyCondition, MountKind, Networking, Project,
+    RolloutOrder, Service, ServiceName, VolumeSource,
 };
 use crate::observe::{Observed, ObservedNetwork, ObservedVolume};
 use crate::plan::{Action, CreateContainer, Instance, Plan, StepId, Target, UpdateContainer};
@@ -120,8 +120,19 @@ impl World {
             Action::StartContainer { instance, target } => {
                 self.start(project, instance, &resolve(target, created))?;
             }
-            Action::HandOver { instance, target, from, .. } => {
-                self.hand_over(project, instance, &resolve(target, created), from.as_deref())?;
+            Action::HandOver { instance, target, from, rollout, .. } => {
+                let id = resolve(target, created);
+                match rollout.order {
+                    RolloutOrder::StartFirst => {
+                        self.hand_over(project, instance, &id, from.as_deref())?;
+                    }
+                    RolloutOrder::StopFirst => {
+                        if let Some(from) = from {
+                            self.container(from)?.state.phase = Phase::Exited;
+                        }
+                        self.start(project, instance, &id)?;
+                    }
+                }
             }
             Action::RunHook { target, .. } => {
                 if self.container(&resolve(target, created))?.state.phase.is_up() {
