@@ -9,6 +9,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Place;
+use crate::foreign::ForeignRuntime;
 
 /// Everything about one container that its PID 1 has to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,6 +40,9 @@ pub struct Launch {
     /// The folder that hooks of the spec find the container by: it has `config.json`, and an empty `rootfs`.
     #[serde(default)]
     pub bundle: Option<PathBuf>,
+    /// Another runtime, which is given the bundle.
+    #[serde(default)]
+    pub foreign: Option<ForeignRuntime>,
 }
 
 /// An image whose content is mounted read-only.

@@ -4,6 +4,7 @@
 //! syscall filter that goes with it, and `cgroup` makes the place where the process is counted and limited.
 //! `launch` puts these together into one value; the `keeper` clones the container and stays its parent, `init` is what
 //! the clone does until it executes the container's program, `exec` joins a running one, and `log` keeps what it says.
+//! `foreign` hands all this over to another OCI runtime, for who asks for one by name.
 //! `once` is for a container that one caller waits for, without a keeper, and `overlay` for layers without a container.
 //!
 //! Nothing here knows what a compose file, an image or a network is: the callers hand in paths, descriptors and numbers.
@@ -13,6 +14,7 @@ mod container;
 pub mod exec;
 pub mod exit;
 pub mod failure;
+pub mod foreign;
 mod init;
 pub mod keeper;
 pub mod launch;

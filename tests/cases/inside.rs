@@ -203,10 +203,14 @@ fn told(stage: &Stage) -> Verdict {
         ("build: {context: ., provenance: true}", "build.provenance"),
         ("build: {context: ., sbom: true}", "build.sbom"),
         ("build: {context: ., isolation: hyperv}", "build.isolation"),
+        ("build: {context: ., secrets: [{source: word, uid: '7'}]}", "build.secrets"),
+        ("build: {context: ., secrets: [{source: word, gid: '7'}]}", "build.secrets"),
+        ("build: {context: ., secrets: [{source: word, mode: 0400}]}", "build.secrets"),
         ("build: {context: ., platforms: [linux/amd64, linux/arm64]}", "build.platforms"),
         ("volumes: [{type: bind, source: /tmp, target: /t, bind: {selinux: z}}]", "volumes"),
         ("use_api_socket: true", "use_api_socket"),
         ("runtime: kata", "runtime"),
+        ("runtime: runsc", "runtime"),
         ("userns_mode: remapped", "userns_mode"),
         ("storage_opt: {size: 1g}", "storage_opt"),
         ("cpu_rt_period: 1000", "cpu_rt_period"),
@@ -234,7 +238,10 @@ fn told(stage: &Stage) -> Verdict {
     for (words, attribute) in rows {
         let image = if words.starts_with("build") { "" } else { "image: 'rootfs:/', " };
         let service = format!("{image}command: sleep infinity, {words}");
-        stage.file("compose.yaml", &format!("services: {{web: {{{service}}}}}\n"))?;
+        stage.file(
+            "compose.yaml",
+            &format!("services: {{web: {{{service}}}}}\nsecrets: {{word: {{content: x}}}}\n"),
+        )?;
         let run = stage.compose(["--dry-run", "create"]);
         if !run.stderr.contains(&format!("`{attribute}` of the service `web`")) {
             silent.push(format!("{words}: {}", run.stderr));

@@ -20,6 +20,7 @@ use scenarios::{Stage, Verdict, eventually, world};
 
 use crate::Scenario;
 use moments::Moments;
+pub(super) use stack::port_answers;
 use stack::{BOUND, Lives};
 
 pub(super) fn all() -> Vec<Scenario> {

@@ -18,6 +18,8 @@ pub enum Need {
     Conformance,
     /// A memory controller: limits are enforced.
     Memory,
+    /// Other runtimes: `crun`, `runc`.
+    Runtimes,
     /// `strace`, to see which system calls are made.
     Trace,
 }
@@ -32,6 +34,7 @@ impl Need {
             Self::Registry => "registry",
             Self::Conformance => "conformance",
             Self::Memory => "memory",
+            Self::Runtimes => "runtimes",
             Self::Trace => "trace",
         }
     }
@@ -56,6 +59,7 @@ impl Need {
                 ),
                 Some(_) => programs(&["python3"]),
             },
+            Self::Runtimes => programs(&["crun", "runc"]),
             Self::Trace => programs(&["strace"]),
             Self::Memory => {
                 let found =

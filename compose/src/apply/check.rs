@@ -10,6 +10,7 @@ use runtime::{cgroup, seccomp, spec};
 use volumes::bind::{self, Missing};
 
 use super::container::CreateError;
+use super::foreign;
 use super::logging::{self, Subject};
 use super::mounts::MountError;
 use super::{endpoint, explain, network, wishes};
@@ -52,6 +53,7 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn container(&mut self, service: &Service, image: &str) -> Result<(), CreateError> {
+        foreign::named(service)?;
         self.mounts(service)?;
         let execution = self.execution(image)?.clone();
         let hostname = service.hostname.as_deref().unwrap_or("container");

@@ -15,6 +15,7 @@ use runtime::{cgroup, seccomp, spec};
 use super::cdi::{self, CdiError};
 use super::endpoint::EndpointError;
 use super::folders::{self, FolderError};
+use super::foreign::{self, RuntimeError};
 use super::logging::{self, LoggingError};
 use super::mounts::{MountError, Mounts, Sources};
 use super::removal;
@@ -58,6 +59,9 @@ pub enum CreateError {
     /// A device by name.
     #[error(transparent)]
     Cdi(#[from] CdiError),
+    /// The runtime that the service names.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
     /// Something the kernel would refuse.
     #[error(transparent)]
     Spec(#[from] spec::SpecError),
@@ -195,7 +199,13 @@ fn make(
     devices.wish(&mut wishes);
     let mut spec = spec::spec(&wishes)?;
     devices.finish(&mut spec);
-    let bundle = devices.has_hooks().then(|| folders::bundle(paths, &spec)).transpose()?;
+    let foreign = foreign::of_service(service, &supervisor.roots.project(&supervisor.project), id)?;
+    if foreign.is_some() {
+        seccomp::give(&mut spec, &wishes)?;
+    }
+    let bundle = (devices.has_hooks() || foreign.is_some())
+        .then(|| folders::bundle(paths, &spec))
+        .transpose()?;
     let launch = Launch {
         id: id.to_owned(),
         spec,
@@ -208,6 +218,7 @@ fn make(
         grants: Grants { staging: paths.grants(), files: granted },
         images,
         bundle,
+        foreign: foreign.clone(),
     };
     replace_volatile_record(&paths.launch(), &launch)?;
 
@@ -240,6 +251,7 @@ fn make(
         log_target,
         post_start: service.post_start.clone(),
         pre_stop: service.pre_stop.clone(),
+        foreign,
         remove: run_of(walk, create).is_some_and(|run| run.remove),
     };
     start.write(paths)?;

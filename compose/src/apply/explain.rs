@@ -19,6 +19,7 @@ use super::cdi::CdiError;
 use super::container::CreateError;
 use super::driver::DriverError;
 use super::endpoint::EndpointError;
+use super::foreign::RuntimeError;
 use super::image::FetchError;
 use super::logging::LoggingError;
 use super::mounts::MountError;
@@ -182,6 +183,7 @@ fn of_creation(error: &CreateError, service: &Service) -> Advice {
             Advice::new("", "add `command`, such as `command: sleep infinity`")
         }
         CreateError::Mount(error) => of_mount(error, service),
+        CreateError::Runtime(error) => of_runtime(error),
         CreateError::Spec(error) => of_spec(error, service),
         CreateError::Filter(error) => Advice::new("security_opt", of_filter(error)),
         CreateError::Limit(error) => of_limit(error),
@@ -415,6 +417,26 @@ fn of_init(failure: &InitFailure, service: &Service) -> Advice {
         ("identity", _) => Advice::at("user"),
         ("root file system", _) => Advice::at("image"),
         _ => Advice::default(),
+    }
+}
+
+/// Another runtime that a service names.
+fn of_runtime(error: &RuntimeError) -> Advice {
+    match error {
+        RuntimeError::Missing { name } if name.contains('/') => Advice::new(
+            "runtime",
+            "name a program by its absolute path, or a runtime in PATH: `crun`, `runc`",
+        ),
+        RuntimeError::Missing { name } => Advice::new(
+            "runtime",
+            format!(
+                "install it (`apt-get install {name}`), or write the absolute path of its program; without `runtime` compose runs the container itself"
+            ),
+        ),
+        RuntimeError::Without { attribute, .. } => Advice::new(
+            *attribute,
+            "remove `runtime`: what compose runs itself has it; or do without",
+        ),
     }
 }
 

@@ -347,6 +347,10 @@ impl Sources<'_> {
             FileSource::Driver(_) => {
                 return Err(MountError::Impossible { target: target.clone(), kind: "driver" });
             }
+            FileSource::Template(_) => {
+                let kind = "template_driver";
+                return Err(MountError::Impossible { target: target.clone(), kind });
+            }
         };
         let file = self.copied(grant, mounts)?;
         let failed = |source| MountError::Grant { target: target.clone(), source };

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use runtime::cgroup;
+use runtime::foreign;
 use tokio::task::spawn_blocking;
 
 use super::run::Walk;
@@ -74,6 +75,7 @@ pub async fn remove(
     }
     names::release(&supervisor.roots, &live.record().name, id)?;
     exit::remove_cgroup(&live);
+    exit::forget(&live).await;
     supervisor.forget(id);
     give_back_name(supervisor, &live.record().name);
     supervisor.tell(&live, Change::Removed);
@@ -141,6 +143,13 @@ pub async fn remove_cut_off(supervisor: &Supervisor, id: &str) -> Result<(), Rem
         let removed = place.kill().and_then(|()| place.remove());
         if let Err(error) = removed {
             tracing::warn!(container = id, %error, "cgroup");
+        }
+    }
+    if let Ok(Some(StartRecord { foreign: Some(runtime), .. })) = StartRecord::read(&paths) {
+        let container = id.to_owned();
+        let deleted = spawn_blocking(move || foreign::delete(&runtime, &container)).await;
+        if let Ok(Err(error)) = deleted {
+            tracing::warn!(container = id, %error, "runtime");
         }
     }
     names::release_all(&supervisor.roots, id)?;

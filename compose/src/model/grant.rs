@@ -72,4 +72,6 @@ pub enum FileSource {
     External,
     /// A driver, which only clusters have.
     Driver(String),
+    /// A template that a driver fills in, which only clusters do.
+    Template(String),
 }

@@ -42,15 +42,16 @@ static SERVICE: &[Row] = &[
     Row { attribute: "build.platforms", verdict: Refused, used: |s| built(s, |build| build.platforms.len() > 1), help: "an image is built for one platform at a time; name one" },
     Row { attribute: "build.provenance", verdict: Refused, used: |s| built(s, |build| is_on(build.provenance.as_ref())), help: "no attestations are made; write false, or remove the key" },
     Row { attribute: "build.sbom", verdict: Refused, used: |s| built(s, |build| is_on(build.sbom.as_ref())), help: "no attestations are made; write false, or remove the key" },
+    Row { attribute: "build.secrets", verdict: Ignored, used: |s| built(s, owns_secrets), help: "`uid`, `gid` and `mode` are those of the mount in the Dockerfile: RUN --mount=type=secret,id=NAME,uid=1000" },
     Row { attribute: "build.isolation", verdict: Ignored, used: |s| built(s, |build| build.isolation.as_ref().is_some_and(|isolation| isolation != "default")), help: "it is for Windows" },
     Row { attribute: "pull_refresh_after", verdict: Ignored, used: |s| s.kept.contains_key("pull_refresh_after") && s.pull_policy.is_none(), help: "only the policy `refresh` looks at it" },
     Row { attribute: "volumes", verdict: Refused, used: |s| s.mounts.iter().any(|mount| matches!(mount.kind, MountKind::NamedPipe { .. } | MountKind::Cluster { .. })), help: "mounts can be of the types bind, volume, tmpfs and image" },
     Row { attribute: "volumes", verdict: Ignored, used: |s| s.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Bind { selinux: Some(_), .. })), help: "files are not relabelled, which has a meaning only where SELinux is on" },
     Row { attribute: "models", verdict: Refused, used: |s| s.kept.contains_key("models"), help: "no model is run here: set `COMPOSE_MODEL_RUNNER`, in the environment or in .env, to the address at which containers reach a server with the interface of OpenAI, such as http://10.0.0.5:11434/v1 of ollama" },
     Row { attribute: "use_api_socket", verdict: Refused, used: |s| s.kept.get("use_api_socket").is_some_and(|kept| kept.value == true), help: "there is no Docker API to give to a container" },
-    Row { attribute: "runtime", verdict: Refused, used: |s| s.runtime.is_some(), help: "containers run on the runtime of compose itself, which makes, watches and joins them; remove the key" },
-    Row { attribute: "userns_mode", verdict: Refused, used: |s| matches!(s.userns, UsernsMode::Other(_)), help: "only `host` is known" },
-    Row { attribute: "storage_opt", verdict: Refused, used: |s| !s.storage_opt.is_empty(), help: "what a container writes has no quota; limit where it writes: `tmpfs` with a size, or a volume with `driver_opts`" },
+    Row { attribute: "runtime", verdict: Refused, used: has_own_kernel, help: "its programs run on a kernel of their own, where `exec`, health checks, `cp` and `watch` cannot join them; name `crun`, `runc` or another runtime that makes containers of namespaces" },
+    Row { attribute: "userns_mode", verdict: Refused, used: |s| matches!(s.userns, UsernsMode::Other(_)), help: "as with docker only `host` can be given, which is how users are mapped anyway: not at all" },
+    Row { attribute: "storage_opt", verdict: Refused, used: |s| !s.storage_opt.is_empty(), help: "no project quota is set on what a container writes, on no file system; limit where it writes: `tmpfs` with a size, or a volume of `driver_opts: {type: tmpfs, device: tmpfs, o: size=1g}`" },
     Row { attribute: "security_opt", verdict: Ignored, used: |s| s.security.labels.iter().any(|label| label != "disable"), help: "labels are not set, which have a meaning only where SELinux is on" },
     Row { attribute: "cpu_rt_period", verdict: Refused, used: |s| s.limits.cpu_realtime_period_us.is_some_and(|period| period > 0), help: "only control groups of version 1 have it, and only with a share of every parent; give the program `cap_add: [SYS_NICE]` and `ulimits: {rtprio: 99}` instead, so that it may ask for a real-time priority itself" },
     Row { attribute: "cpu_rt_runtime", verdict: Refused, used: |s| s.limits.cpu_realtime_runtime_us.is_some_and(|runtime| runtime != 0), help: "only control groups of version 1 have it, and only with a share of every parent; give the program `cap_add: [SYS_NICE]` and `ulimits: {rtprio: 99}` instead, so that it may ask for a real-time priority itself" },
@@ -69,6 +70,19 @@ static SERVICE: &[Row] = &[
     Row { attribute: "deploy.resources.reservations.cpus", verdict: Ignored, used: |s| s.deploy.as_ref().is_some_and(|deploy| deploy.reserved_nano_cpus.is_some()), help: "it is for clusters; use `cpu_shares`" },
     Row { attribute: "deploy.resources.reservations.generic_resources", verdict: Ignored, used: |s| s.kept.contains_key("deploy.resources.reservations.generic_resources"), help: "they are for clusters" },
 ];
+
+/// Whether the runtime is one whose containers are no processes of this machine.
+fn has_own_kernel(service: &Service) -> bool {
+    let name = service.runtime.as_deref().and_then(|name| name.rsplit('/').next());
+    let families = ["runsc", "kata", "containerd-shim-kata"];
+    name.is_some_and(|name| families.iter().any(|family| name.starts_with(family)))
+}
+
+/// Whether a secret of the build is to have an owner or permissions.
+fn owns_secrets(build: &super::Build) -> bool {
+    let mut secrets = build.secrets.iter();
+    secrets.any(|grant| grant.uid.is_some() || grant.gid.is_some() || grant.mode.is_some())
+}
 
 fn built(service: &Service, odd: impl Fn(&super::Build) -> bool) -> bool {
     service.build.as_ref().is_some_and(odd)
@@ -165,6 +179,11 @@ pub fn unsupported(project: &Project, wanted: &BTreeSet<ServiceName>) -> Vec<Dia
         if matches!(source, FileSource::External | FileSource::Driver(_)) {
             let message = format!("there is no store that this {kind} could come from");
             let help = "give it a `file` or an `environment`";
+            found.push(told(Refused, message, place.as_ref(), help));
+        }
+        if let FileSource::Template(driver) = source {
+            let message = format!("the template of this {kind} is not filled in by `{driver}`");
+            let help = "remove `template_driver`; variables in `content` are filled in as everywhere in the file";
             found.push(told(Refused, message, place.as_ref(), help));
         }
     }

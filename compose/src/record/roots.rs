@@ -185,6 +185,12 @@ impl ProjectPaths {
         self.run.join("follow.problem")
     }
 
+    /// What another runtime remembers of one container.
+    #[must_use]
+    pub fn foreign(&self, id: &str) -> PathBuf {
+        self.run.join("runtimes").join(id)
+    }
+
     /// Which process is the keeper.
     #[must_use]
     pub fn keeper(&self) -> PathBuf {

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use network::EndpointWish;
 use runtime::cgroup;
+use runtime::foreign::ForeignRuntime;
 use serde::{Deserialize, Serialize};
 
 use super::logging::LogTarget;
@@ -48,6 +49,9 @@ pub struct StartRecord {
     pub post_start: Vec<Hook>,
     /// Commands that run in it before it is stopped.
     pub pre_stop: Vec<Hook>,
+    /// Another runtime that makes it.
+    #[serde(default)]
+    pub foreign: Option<ForeignRuntime>,
     /// It is removed, with its anonymous volumes, when it has ended (`run --rm`).
     pub remove: bool,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runtime::cgroup::Place;
+use runtime::foreign;
 use runtime::launch::Launch;
 use rustix::process::{Signal as KernelSignal, pidfd_send_signal};
 use tokio::task::spawn_local;
@@ -80,6 +81,7 @@ pub async fn ended(supervisor: &Rc<Supervisor>, ended: Ended) {
     }
     // Only now: until the state says how it ended, whoever looks reads it from there.
     remove_cgroup(&live);
+    forget(&live).await;
     let code = ended.status.map_or(255, |status| status.shell_code());
     let restarting = again || live.comes_back.get();
     supervisor.tell(&live, Change::Exited { code, oom, restarting });
@@ -117,6 +119,7 @@ pub async fn ended_unseen(supervisor: &Rc<Supervisor>, live: &Rc<Live>, before: 
         tracing::warn!(%error, "state");
     }
     remove_cgroup(live);
+    forget(live).await;
     obey(supervisor, live, effect);
     remove_if_asked(supervisor, live).await;
 }
@@ -350,6 +353,16 @@ fn leftover(live: &Live) -> Option<Place> {
 /// Whether the kernel has killed something of the last start for want of memory.
 fn was_oom_killed(live: &Live) -> bool {
     live.has_cgroup.get() && place(live).is_some_and(|place| place.was_oom_killed())
+}
+
+/// Has another runtime that has made the container forget the last start of it.
+pub async fn forget(live: &Live) {
+    let Some(runtime) = live.start().foreign.clone() else { return };
+    let id = live.record().id.clone();
+    let deleted = tokio::task::spawn_blocking(move || foreign::delete(&runtime, &id)).await;
+    if let Ok(Err(error)) = deleted {
+        tracing::warn!(container = live.record().name, %error, "runtime");
+    }
 }
 
 /// Removes the control groups of the last start.

@@ -1,19 +1,60 @@
 //! From the pipes of a container into its log.
 
 use std::cell::RefCell;
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use runtime::log::{Rotation, Stream, Writer};
+use rustix::fs::FileType;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::sleep;
 
-use super::live::Live;
-use super::readiness;
+use super::live::{Descriptors, Live};
+use super::{Supervisor, readiness, start};
 
 /// How long a log that cannot be written rests before the next try.
 const FULL_DISK_REST: Duration = Duration::from_secs(1);
+
+/// The standard streams of a container whose terminal another runtime makes, and the socket on which it comes.
+///
+/// # Errors
+///
+/// Those of socketpair(2) and of opening `/dev/null`.
+pub fn terminal_to_come() -> io::Result<([OwnedFd; 3], Descriptors)> {
+    let (ours, theirs) = sys::fds::message_pair()?;
+    let nothing = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
+    let inside = [theirs, nothing.try_clone()?, nothing];
+    Ok((inside, Descriptors { output: Some(ours), ..Descriptors::default() }))
+}
+
+/// Puts the terminal that has come in the place of the [socket](terminal_to_come), here and in the keeper.
+pub fn take_terminal(supervisor: &Supervisor, live: &Live) {
+    if !live.record().tty || live.start().foreign.is_none() {
+        return;
+    }
+    let taken = || -> io::Result<()> {
+        let mut descriptors = live.descriptors.borrow_mut();
+        let Some(output) = descriptors.output.as_ref() else { return Ok(()) };
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(output)?.st_mode);
+        if kind != FileType::Socket {
+            return Ok(());
+        }
+        let (_, received) = sys::fds::receive(output, &mut [0; 64])?;
+        let terminal = received.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
+        rustix::io::ioctl_fionbio(&terminal, true)?;
+        descriptors.output = Some(terminal);
+        Ok(())
+    };
+    let name = &live.record().name;
+    if let Err(error) = taken() {
+        tracing::error!(container = name, %error, "its terminal has not come");
+    } else if let Err(error) = start::hold(supervisor, live) {
+        tracing::error!(container = name, %error, "nobody holds its terminal");
+    }
+}
 
 /// Begins to move what the container says into its log.
 ///

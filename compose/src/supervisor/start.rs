@@ -283,6 +283,7 @@ fn running(
         boot_id: supervisor.boot.clone(),
     };
     *live.pidfd.borrow_mut() = Some(pidfd);
+    output::take_terminal(supervisor, live);
     output::begin(live);
     forward::begin(live);
     let published = publish::begin(supervisor, live);
@@ -338,6 +339,7 @@ async fn take_back(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
     // A keeper that died before it answered may have brought the process to its program.
     super::exit::kill(live);
     super::exit::remove_cgroup(live);
+    super::exit::forget(live).await;
 }
 
 /// Fills the control groups of this start into the launch, in memory and on disk (`exec` joins them).
@@ -358,7 +360,11 @@ fn prepare_launch(supervisor: &Supervisor, live: &Live) -> Result<Vec<u8>, Start
 
 /// Standard input, output and error for the container, and the other ends for us.
 fn stdio(live: &Live) -> Result<([OwnedFd; 3], Descriptors), StartError> {
-    let made = if live.record().tty { terminal() } else { pipes(live.record().stdin_open) };
+    let made = match (live.record().tty, live.start().foreign.is_some()) {
+        (true, true) => output::terminal_to_come(),
+        (true, false) => terminal(),
+        (false, _) => pipes(live.record().stdin_open),
+    };
     made.map_err(|source| StartError::Host { step: "cannot make its standard streams", source })
 }
 

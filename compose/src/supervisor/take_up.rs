@@ -82,6 +82,7 @@ impl Supervisor {
             }
             live.life.set(transition::Life::of(&live.state()));
         }
+        output::take_terminal(self, live);
         output::begin(live);
         forward::begin(live);
         names::take_up(self, live);
@@ -130,6 +131,7 @@ impl Supervisor {
             *live.descriptors.borrow_mut() = found.unwrap_or_default();
         }
         if matches!(before.phase, Phase::Running | Phase::Paused) {
+            output::take_terminal(self, live);
             output::begin(live);
             forward::begin(live);
             let pumps = std::mem::take(&mut live.tasks.borrow_mut().pumps);
@@ -141,6 +143,7 @@ impl Supervisor {
         match (live.life.get().phase, before.phase) {
             (transition::Phase::Waiting { until }, _) => {
                 exit::remove_cgroup(live);
+                exit::forget(live).await;
                 exit::obey(self, live, transition::Effect::WakeAt(until));
             }
             (_, Phase::Running | Phase::Paused | Phase::Restarting) => {
@@ -148,6 +151,7 @@ impl Supervisor {
             }
             (_, Phase::Created | Phase::Exited | Phase::Dead) => {
                 exit::remove_cgroup(live);
+                exit::forget(live).await;
                 exit::settle(self, live, false).await;
             }
         }

@@ -163,6 +163,7 @@ impl Container<'_> {
             grants: Grants::default(),
             images: Vec::new(),
             bundle: None,
+            foreign: None,
         })
     }
 

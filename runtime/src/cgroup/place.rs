@@ -50,6 +50,11 @@ impl Place {
         }
     }
 
+    /// The top of the version 2 tree.
+    pub(crate) fn unified_top(&self) -> Option<&Path> {
+        self.unified.as_deref()?.ancestors().nth(self.depth())
+    }
+
     /// How many directories there are between the top of a hierarchy and the processes.
     pub(super) fn depth(&self) -> usize {
         Path::new(&self.name).components().count()

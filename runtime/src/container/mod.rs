@@ -9,6 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::Rlimit;
+use serde::{Deserialize, Serialize};
 use sys::clone::{Child, Namespaces};
 
 use crate::exec::ExecProcess;
@@ -36,8 +37,17 @@ pub(crate) enum Progress {
     Underway,
     /// It runs its program.
     Reached,
+    /// It has had another runtime make the container, whose first process has this number.
+    HandedOver(i32),
     /// It has failed, and exits.
     Failed(Failure),
+}
+
+/// What is reported by a process that has had another runtime make the container.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HandedOver {
+    /// The first process of the container. It is nobody else's before the one that reports has ended.
+    pub pid: i32,
 }
 
 /// Clones a container. The caller has one thread. `files` is the limit of open files to give back, if ours is raised;
@@ -50,6 +60,15 @@ pub(crate) fn start(
     gate: Option<OwnedFd>,
 ) -> Result<Starting, Failure> {
     let outline: Outline = init::read(&launch)?;
+    if outline.is_foreign() {
+        let (report, writer) = report_pipe()?;
+        let child = namespaces::within(None, || {
+            sys::clone::spawn(Namespaces::MOUNT, None, || {
+                init::start(Setup { launch, standard, files, joins, gate, report: writer })
+            })
+        })?;
+        return Ok(Starting { child, report });
+    }
     let kinds: Vec<NamespaceKind> = joins.iter().map(|(kind, _)| *kind).collect();
     let namespaces = outline.new_namespaces(&kinds)?;
     let cgroup = outline.unified().map(open_cgroup).transpose()?;
@@ -95,6 +114,9 @@ impl Starting {
             Ok(0) => Progress::Reached,
             Err(Errno::AGAIN) => Progress::Underway,
             Ok(length) => {
+                if let Ok(HandedOver { pid }) = serde_json::from_slice(&text[..length]) {
+                    return Progress::HandedOver(pid);
+                }
                 // A reaper and its program may both have failed, for the same reason.
                 let mut reports = serde_json::Deserializer::from_slice(&text[..length]).into_iter();
                 let first = reports.next().and_then(Result::ok);

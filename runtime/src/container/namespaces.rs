@@ -8,6 +8,7 @@ use oci_spec::runtime::LinuxNamespaceType;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use sys::clone::{Child, Namespaces};
 
 use crate::failure::Failure;
@@ -21,6 +22,7 @@ const STEP: &str = "clone";
 pub(super) struct Outline {
     spec: SpecOutline,
     cgroup: Option<PlaceOutline>,
+    foreign: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,6 +49,11 @@ struct PlaceOutline {
 }
 
 impl Outline {
+    /// Whether the process only prepares what another runtime is given.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.foreign.is_some()
+    }
+
     /// The version 2 control group that the process is cloned into.
     pub(super) fn unified(&self) -> Option<&Path> {
         self.cgroup.as_ref()?.unified.as_deref()

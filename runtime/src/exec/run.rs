@@ -123,7 +123,7 @@ fn nothing() -> io::Result<Standard> {
 fn reach(starting: &Starting) -> Result<(), Failure> {
     loop {
         match starting.progress() {
-            Progress::Reached => return Ok(()),
+            Progress::Reached | Progress::HandedOver(_) => return Ok(()),
             Progress::Failed(failure) => {
                 // It exits at once; that it has is all there is to know.
                 let _ = sys::process::wait_word(starting.child.pidfd.as_fd());

@@ -5,6 +5,7 @@
 //! the host, after all mounts are there and before the change of root (OCI runtime specification, "createContainer Hooks").
 
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -80,7 +81,7 @@ fn run_one(hook: &Hook, state: &str) -> Result<(), StepError> {
     }
     let patience = hook.timeout().and_then(|seconds| u64::try_from(seconds).ok());
     let patience = patience.map_or(PATIENCE, Duration::from_secs);
-    if !ends_within(&child, patience).attempt(what)? {
+    if !ends_in_time(&child, patience).attempt(what)? {
         let _ = child.kill();
         let _ = child.wait();
         let detail = format!("{} has not ended after {} s", what(), patience.as_secs());
@@ -97,10 +98,14 @@ fn run_one(hook: &Hook, state: &str) -> Result<(), StepError> {
     Err(StepError::refused(0, format!("{}: {status}: {}", what(), said.trim())))
 }
 
-fn ends_within(child: &Child, patience: Duration) -> std::io::Result<bool> {
+fn ends_in_time(child: &Child, patience: Duration) -> std::io::Result<bool> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let Some(pid) = pid else { return Ok(true) };
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    ends_within(pidfd_open(pid, PidfdFlags::empty())?.as_fd(), patience)
+}
+
+/// Whether the process of `pidfd` ends before `patience` does.
+pub(super) fn ends_within(pidfd: BorrowedFd<'_>, patience: Duration) -> std::io::Result<bool> {
     let due = Instant::now() + patience;
     loop {
         let left = due.saturating_duration_since(Instant::now());

@@ -12,6 +12,7 @@ mod cgroups;
 mod devices;
 mod entry;
 mod error;
+mod foreign;
 mod grants;
 mod hooks;
 mod identity;
@@ -76,7 +77,10 @@ pub(crate) fn start(setup: Setup) -> i32 {
         let mut stage = stage::Stage::new(launch, setup.standard, setup.joins);
         stage.entry.files = setup.files;
         stage.entry.gate = setup.gate;
-        steps::start(stage)
+        match stage.launch.foreign.clone() {
+            None => steps::start(stage),
+            Some(runtime) => foreign::start(stage, &runtime, &report).map(|never| match never {}),
+        }
     };
     reported(build(), &report)
 }

@@ -17,6 +17,8 @@ pub(super) struct Stage {
     pub joins: Vec<(NamespaceKind, OwnedFd)>,
     /// The mount namespace of the container whose ipc namespace was joined.
     pub neighbour: Option<OwnedFd>,
+    /// Namespaces of others that another runtime joins, by their paths below this process.
+    pub kept: Vec<OwnedFd>,
     /// The sources of bind mounts, in the order of the spec's mounts; taken before propagation is cut.
     pub sources: Vec<Option<OwnedFd>>,
     /// The copies of granted files, in their order, until their owners are known.
@@ -40,6 +42,7 @@ impl Stage {
             launch,
             joins,
             neighbour: None,
+            kept: Vec::new(),
             sources: Vec::new(),
             granted: Vec::new(),
             root: None,

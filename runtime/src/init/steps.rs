@@ -119,6 +119,6 @@ fn walk<T>(steps: &[Step<T>], state: &mut T) -> Result<(), Failure> {
     steps.iter().try_for_each(|(name, run)| step(name, run(state)))
 }
 
-fn step(name: &str, outcome: Result<(), StepError>) -> Result<(), Failure> {
+pub(super) fn step<T>(name: &str, outcome: Result<T, StepError>) -> Result<T, Failure> {
     outcome.map_err(|StepError { errno, detail }| Failure { step: name.to_owned(), errno, detail })
 }

@@ -14,7 +14,8 @@ pub enum Request {
     /// Start a container.
     ///
     /// Descriptors: the sealed memfd with the [`Launch`](crate::launch::Launch), standard input, output and error (the
-    /// slave of a pseudo-terminal thrice if `process.terminal` is set), one namespace for each of `joins`, then, if it is
+    /// slave of a pseudo-terminal thrice if `process.terminal` is set; with another runtime, which makes the terminal, a socket
+    /// on which it is sent in the place of the input), one namespace for each of `joins`, then, if it is
     /// `gated`, the reading end of a pipe.
     Start {
         /// Repeated in the answers.

@@ -224,22 +224,34 @@ impl Loop {
                 process.phase = Phase::Failed;
                 self.say(&Reply::Failed { ticket, failure }, &[]);
             }
+            Progress::HandedOver(pid) => match take_over(process, pid) {
+                Ok(()) => self.say_started(index),
+                Err(error) => {
+                    process.phase = Phase::Failed;
+                    let failure = Failure::of_call("hand over", &error, "the first process");
+                    self.say(&Reply::Failed { ticket, failure }, &[]);
+                }
+            },
             Progress::Reached => {
                 // It may have waited before its program.
                 process.running.started = Timestamp::now();
-                let Running { pid, pid_started, started, .. } = process.running;
                 if let Phase::Starting(starting) =
                     std::mem::replace(&mut process.phase, Phase::Failed)
                 {
                     process.phase = Phase::Running(starting.child.pidfd);
                 }
-                let reply = Reply::Started { ticket, pid, pid_started, started };
-                let Some(link) = &mut self.link else { return };
-                let pidfd = self.table.processes[index].pidfd().map(AsFd::as_fd);
-                if link.send(&reply, pidfd.as_slice()).is_err() {
-                    self.lose_link();
-                }
+                self.say_started(index);
             }
+        }
+    }
+
+    fn say_started(&mut self, index: usize) {
+        let process = &self.table.processes[index];
+        let Running { ticket, pid, pid_started, started } = process.running;
+        let reply = Reply::Started { ticket, pid, pid_started, started };
+        let Some(link) = &mut self.link else { return };
+        if link.send(&reply, process.pidfd().map(AsFd::as_fd).as_slice()).is_err() {
+            self.lose_link();
         }
     }
 
@@ -283,6 +295,10 @@ impl Loop {
         // An orphan of a container without process numbers of its own.
         let Some(index) = self.table.processes.iter().position(of_number) else { return };
         self.settle_start(index);
+        if self.table.processes[index].running.pid != number {
+            // It has handed over, and was only waited for.
+            return;
+        }
         let process = self.table.processes.swap_remove(index);
         if process.has_started() {
             ended.push((process.purpose, process.exit(Some(status))));
@@ -432,6 +448,21 @@ impl Loop {
         // There is nobody left to tell.
         let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
     }
+}
+
+/// Looks after the process `pid` in the place of the one that has had it made, which ends.
+///
+/// Until then `pid` is a child of that one, which waits for nobody: the number is no other process's.
+fn take_over(process: &mut Process, pid: i32) -> io::Result<()> {
+    let first = sys::pidfd::open(pid)?;
+    let pid_started = sys::pidfd::start_time(pid)?;
+    let before = std::mem::replace(&mut process.phase, Phase::Running(first));
+    process.running =
+        Running { pid, pid_started, started: Timestamp::now(), ..process.running.clone() };
+    if let Phase::Starting(starting) = before {
+        rustix::process::pidfd_send_signal(&starting.child.pidfd, Signal::KILL)?;
+    }
+    Ok(())
 }
 
 /// Whether the process of a pidfd has ended, without waiting.

@@ -145,7 +145,7 @@ fn follow(starting: &Starting, socket: &OwnedFd) -> Result<Option<Report>, Atten
         let alone = !polled[1].revents().is_empty();
         if !reached {
             match starting.progress() {
-                Progress::Reached => reached = true,
+                Progress::Reached | Progress::HandedOver(_) => reached = true,
                 Progress::Failed(failure) => {
                     sys::process::wait_word(pidfd.as_fd()).map_err(attempt("waiting"))?;
                     return Ok(Some(Report::Failed(failure)));

@@ -12,6 +12,7 @@ mod cache;
 mod error;
 #[cfg(test)]
 mod live;
+mod oci;
 mod profile;
 mod resolve;
 mod table;
@@ -20,7 +21,10 @@ mod tests;
 
 pub use error::SeccompError;
 
+use std::borrow::Cow;
 use std::path::Path;
+
+use oci_spec::runtime::{LinuxSeccomp, Spec};
 
 use crate::spec::capabilities::{self, Set};
 use crate::spec::{SeccompChoice, Wishes};
@@ -39,34 +43,66 @@ const DEFAULT: &str = include_str!("default.json");
 /// # Errors
 /// [`SeccompError`] if a user's profile cannot be read or understood, or the capabilities are wrong.
 pub fn filter(wishes: &Wishes, cache: &Path) -> Result<Vec<u8>, SeccompError> {
-    let read;
-    let (name, text) = match &wishes.seccomp {
-        SeccompChoice::Unconfined => return Ok(Vec::new()),
-        SeccompChoice::Default if wishes.privileged => return Ok(Vec::new()),
-        SeccompChoice::Default => ("default".to_owned(), DEFAULT),
-        SeccompChoice::Profile(path) => {
-            read = std::fs::read_to_string(path)
-                .map_err(|source| SeccompError::Read { path: path.clone(), source })?;
-            (path.display().to_string(), read.as_str())
-        }
-    };
-    let capabilities =
-        capabilities::wished(wishes, Set::held()).map_err(SeccompError::Capabilities)?;
-    let subject = Subject { arch: Arch::NATIVE, capabilities, kernel: kernel() };
-    let file = cache::path(cache, text, subject);
+    let Some((name, text)) = chosen(wishes)? else { return Ok(Vec::new()) };
+    let subject = subject(wishes)?;
+    let file = cache::path(cache, &text, subject);
     if let Some(program) = cache::read(&file) {
         return Ok(program);
     }
-    let program = compile(&name, text, subject)?;
+    let program = compile(&name, &text, subject)?;
     // Without a cache the next container compiles again, which is slower and not wrong.
     let _ = cache::write(&file, &program);
     Ok(program)
 }
 
+/// Writes the rules of the filter for a container into its spec, for a runtime that compiles them itself.
+///
+/// # Errors
+/// As [`filter`].
+pub fn give(spec: &mut Spec, wishes: &Wishes) -> Result<(), SeccompError> {
+    let rules = rules(wishes)?;
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_seccomp(rules);
+    }
+    Ok(())
+}
+
+/// The rules of the filter for a container; nothing if it is unconfined.
+fn rules(wishes: &Wishes) -> Result<Option<LinuxSeccomp>, SeccompError> {
+    let Some((name, text)) = chosen(wishes)? else { return Ok(None) };
+    let profile = parse(&name, &text)?;
+    oci::rules(&profile, subject(wishes)?)
+        .map(Some)
+        .map_err(|problem| SeccompError::Unsupported { profile: name, problem })
+}
+
+/// The name and the text of the profile that is wished for; nothing if the container is unconfined.
+fn chosen(wishes: &Wishes) -> Result<Option<(String, Cow<'static, str>)>, SeccompError> {
+    Ok(match &wishes.seccomp {
+        SeccompChoice::Unconfined => None,
+        SeccompChoice::Default if wishes.privileged => None,
+        SeccompChoice::Default => Some(("default".to_owned(), Cow::Borrowed(DEFAULT))),
+        SeccompChoice::Profile(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| SeccompError::Read { path: path.clone(), source })?;
+            Some((path.display().to_string(), Cow::Owned(text)))
+        }
+    })
+}
+
+fn subject(wishes: &Wishes) -> Result<Subject, SeccompError> {
+    let capabilities =
+        capabilities::wished(wishes, Set::held()).map_err(SeccompError::Capabilities)?;
+    Ok(Subject { arch: Arch::NATIVE, capabilities, kernel: kernel() })
+}
+
+fn parse(name: &str, text: &str) -> Result<Profile, SeccompError> {
+    serde_json::from_str(text).map_err(|source| SeccompError::Parse { path: name.into(), source })
+}
+
 /// Compiles the text of a profile.
 fn compile(name: &str, text: &str, subject: Subject) -> Result<Vec<u8>, SeccompError> {
-    let profile: Profile = serde_json::from_str(text)
-        .map_err(|source| SeccompError::Parse { path: name.into(), source })?;
+    let profile = parse(name, text)?;
     let unsupported = |problem| SeccompError::Unsupported { profile: name.to_owned(), problem };
     let verdicts = resolve::resolve(&profile, subject).map_err(unsupported)?;
     let program = assemble::assemble(&verdicts);

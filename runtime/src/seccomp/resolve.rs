@@ -209,7 +209,7 @@ fn action(name: &str, errno: Option<u16>) -> Result<u32, String> {
 }
 
 /// Whether a rule is for this container on this machine: all that it includes, and nothing that it excludes.
-fn applies(rule: &Rule, subject: Subject) -> Result<bool, String> {
+pub(super) fn applies(rule: &Rule, subject: Subject) -> Result<bool, String> {
     let Condition { caps, arches, min_kernel } = &rule.includes;
     let included = caps.iter().flatten().all(|name| subject.capabilities.has(name))
         && arches.as_ref().is_none_or(|names| names.is_empty() || names_arch(names, subject.arch))

@@ -238,6 +238,7 @@ pub fn container(args: Value) -> Launch {
         grants: Grants::default(),
         images: Vec::new(),
         bundle: None,
+        foreign: None,
     }
 }
 

@@ -167,7 +167,7 @@ pub(super) fn no_word_is_lost(stage: &Stage) -> Verdict {
 }
 
 /// Requires that the published port answers, by the way of loopback and by that of the kernel.
-pub(super) fn port_answers() -> Verdict {
+pub(in crate::cases) fn port_answers() -> Verdict {
     for host in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(192, 0, 2, 2)] {
         eventually(BOUND, || {
             let mut stream =

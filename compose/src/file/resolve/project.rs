@@ -157,6 +157,9 @@ fn config(fields: &mut Fields<'_, '_>, place: Option<Place>, document: &Document
 
 /// Where the bytes come from; for a file with its digest.
 fn source(fields: &Fields<'_, '_>, document: &Document) -> (FileSource, Option<String>) {
+    if let Some(driver) = fields.text("template_driver") {
+        return (FileSource::Template(driver), None);
+    }
     if let Some(path) = fields.path("file") {
         let digest = text::digest(&path);
         return (FileSource::File(path), digest);

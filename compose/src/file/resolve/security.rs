@@ -29,10 +29,10 @@ pub(super) fn security(fields: &mut Fields<'_, '_>, service: &mut Service) {
         Some("host") => CgroupMode::Host,
         _ => CgroupMode::Private,
     };
-    service.userns = match fields.text("userns_mode") {
-        None => UsernsMode::Default,
-        Some(mode) if mode == "host" => UsernsMode::Host,
-        Some(mode) => UsernsMode::Other(mode),
+    service.userns = match fields.text("userns_mode").as_deref() {
+        None | Some("") => UsernsMode::Default,
+        Some("host") => UsernsMode::Host,
+        Some(mode) => UsernsMode::Other(mode.to_owned()),
     };
 }
 
