@@ -433,6 +433,10 @@ fn of_runtime(error: &RuntimeError) -> Advice {
                 "install it (`apt-get install {name}`), or write the absolute path of its program; without `runtime` compose runs the container itself"
             ),
         ),
+        RuntimeError::Without { attribute: "init", .. } => Advice::new(
+            "init",
+            "remove `runtime`; or have the image bring its own, such as tini, and name it in `entrypoint`",
+        ),
         RuntimeError::Without { attribute, .. } => Advice::new(
             *attribute,
             "remove `runtime`: what compose runs itself has it; or do without",

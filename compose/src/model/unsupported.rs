@@ -176,7 +176,13 @@ pub fn unsupported(project: &Project, wanted: &BTreeSet<ServiceName>) -> Vec<Dia
     let secrets = project.secrets.values().map(|secret| ("secret", &secret.source, &secret.place));
     let configs = project.configs.values().map(|config| ("config", &config.source, &config.place));
     for (kind, source, place) in secrets.chain(configs) {
-        if matches!(source, FileSource::External | FileSource::Driver(_)) {
+        if let FileSource::Driver(driver) = source {
+            let message = format!("there is no driver `{driver}` that this {kind} could come from");
+            let help =
+                "remove `driver` and `driver_opts`, and give it a `file` or an `environment`";
+            found.push(told(Refused, message, place.as_ref(), help));
+        }
+        if *source == FileSource::External {
             let message = format!("there is no store that this {kind} could come from");
             let help = "give it a `file` or an `environment`";
             found.push(told(Refused, message, place.as_ref(), help));

@@ -265,7 +265,7 @@ impl Bundle {
         &self,
         stage: &Stage,
         identity: &Identity,
-        mounts: Vec<Mount>,
+        mut mounts: Vec<Mount>,
         joined: Vec<LinuxNamespace>,
     ) -> Spec {
         let mut spec = stage.spec().clone();
@@ -277,6 +277,7 @@ impl Bundle {
             identify(process, identity);
         }
         let propagation = propagation(&mounts);
+        mounts.iter_mut().for_each(only_once_read_only);
         spec.set_mounts(Some(mounts));
         if let Some(linux) = spec.linux_mut() {
             let mut namespaces = linux.namespaces().clone().unwrap_or_default();
@@ -315,6 +316,15 @@ fn identify(process: &mut Process, identity: &Identity) {
         env.push(format!("HOME={}", identity.home));
     }
     process.set_env(Some(env));
+}
+
+/// Takes `rro` away where nothing can lie below: crun (1.8) opens the target as a directory for it.
+fn only_once_read_only(mount: &mut Mount) {
+    let source = mount.source().as_deref();
+    let is_file = source.is_some_and(|source| source.is_absolute() && !source.is_dir());
+    let Some(options) = mount.options().as_ref().filter(|_| is_file) else { return };
+    let kept = options.iter().filter(|option| *option != "rro").cloned().collect();
+    mount.set_options(Some(kept));
 }
 
 /// What a runtime has to be told of the root so that what the host mounts later is seen below a bind that wants it.

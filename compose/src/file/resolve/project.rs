@@ -160,6 +160,9 @@ fn source(fields: &Fields<'_, '_>, document: &Document) -> (FileSource, Option<S
     if let Some(driver) = fields.text("template_driver") {
         return (FileSource::Template(driver), None);
     }
+    if let Some(driver) = fields.text("driver") {
+        return (FileSource::Driver(driver), None);
+    }
     if let Some(path) = fields.path("file") {
         let digest = text::digest(&path);
         return (FileSource::File(path), digest);
@@ -171,8 +174,6 @@ fn source(fields: &Fields<'_, '_>, document: &Document) -> (FileSource, Option<S
         };
         let value = document.environment.get(&variable).or_else(of_include).cloned();
         FileSource::Environment { variable, value }
-    } else if let Some(driver) = fields.text("driver") {
-        FileSource::Driver(driver)
     } else if let Some(content) = fields.get("content").and_then(Node::as_str) {
         FileSource::Content(content.to_owned())
     } else {
