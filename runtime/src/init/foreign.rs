@@ -480,11 +480,11 @@ fn failure_of(log: &str, name: &str) -> Failure {
     let said = log.lines().rev().find_map(message);
     let said = said.unwrap_or_else(|| format!("{name} has failed; its words are in the log"));
     let lower = said.to_lowercase();
-    let (step, errno) = if lower.contains("executable file") && lower.contains("not found") {
+    let about_program = lower.contains("exec");
+    let missing = ["not found", "no such file or directory"];
+    let (step, errno) = if about_program && missing.iter().any(|words| lower.contains(words)) {
         (Failure::EXECUTE, libc::ENOENT)
-    } else if lower.contains("exec") && lower.contains("no such file or directory") {
-        (Failure::EXECUTE, libc::ENOENT)
-    } else if lower.contains("permission denied") {
+    } else if about_program && lower.contains("permission denied") {
         (Failure::EXECUTE, libc::EACCES)
     } else {
         (name, 0)
