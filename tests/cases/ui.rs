@@ -22,11 +22,12 @@ pub(super) fn all() -> Vec<Scenario> {
 
 const BOUND: Duration = Duration::from_secs(60);
 
-/// Services that say something, and one that is not made.
+/// Services that say something, one that is not made, and one that nobody asked for.
 const TALKING: &str = "
 services:
   web: {image: 'rootfs:/', command: [sh, -c, 'echo begun; echo noise; exec sleep infinity']}
   db: {image: 'rootfs:/', command: [sh, -c, 'echo ready; exec sleep infinity']}
+  idle: {image: 'rootfs:/', command: [sleep, infinity]}
   off: {image: 'rootfs:/', command: 'true', profiles: [more]}
 ";
 
@@ -108,7 +109,7 @@ impl<'s> Screen<'s> {
 
 fn acts(stage: &Stage) -> Verdict {
     stage.file("compose.yaml", TALKING)?;
-    stage.compose(["up", "-d"]).success()?;
+    stage.compose(["up", "-d", "web", "db"]).success()?;
     let mut ui = Screen::of(stage, &["ui"])?;
     for words in ["SERVICE", "2/2 running", "web-1 │ begun", "db-1  │ ready", "db-1 started"] {
         ui.shows(words)?;
@@ -122,7 +123,7 @@ fn acts(stage: &Stage) -> Verdict {
     ui.running.say("\r\u{1b}")?;
     ui.shows("web-1 │ begun")?;
     // One service, restarted: another start, and its lines.
-    ui.running.say("jj")?;
+    ui.running.say("jjj")?;
     ui.shows("log: web")?;
     ui.hides("ready")?;
     ui.running.say("r")?;
@@ -152,6 +153,14 @@ fn acts(stage: &Stage) -> Verdict {
     // What another terminal does is seen without a key.
     stage.compose(["kill", "db"]).success()?;
     ui.shows("exited (137)")?;
+    // What is not there is made.
+    ui.shows("not created")?;
+    ui.running.say("k")?;
+    ui.shows("log: idle")?;
+    ui.running.say("u")?;
+    ui.hides("not created")?;
+    ui.shows("2/3 running")?;
+    assert_eq!(stage.field("idle", "State")?, "running");
     ui.running.say("q")?;
     ui.ends(0)?;
     assert_eq!(stage.field("web", "State")?, "running");
@@ -161,7 +170,7 @@ fn acts(stage: &Stage) -> Verdict {
 
 fn gives_back(stage: &Stage) -> Verdict {
     stage.file("project/compose.yaml", TALKING)?;
-    stage.compose(["-f", "project/compose.yaml", "up", "-d"]).success()?;
+    stage.compose(["-f", "project/compose.yaml", "up", "-d", "web", "db"]).success()?;
     // By name, without a file.
     let words = ["-p", &stage.project, "ui"];
     for signal in [Signal::SIGTERM, Signal::SIGHUP] {
@@ -177,6 +186,9 @@ fn gives_back(stage: &Stage) -> Verdict {
     // What happens is told to a view that knows no file as well.
     let mut ui = Screen::of(stage, &words)?;
     ui.shows("2/2 running")?;
+    // A supervisor that is killed is listened to again.
+    super::kills::kill_supervisor(stage)?;
+    ui.shows("the supervisor is there again")?;
     stage.compose(["-p", &stage.project, "stop", "db"]).success()?;
     ui.shows("1/2 running")?;
     ui.running.say("q")?;

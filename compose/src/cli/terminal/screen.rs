@@ -11,7 +11,8 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
-use ratatui::{Frame, Terminal};
+use ratatui::layout::Rect;
+use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 use runtime::pty::Raw;
 
 use crate::cli::error::CommandError;
@@ -47,7 +48,7 @@ impl Screen {
         io::stdin().is_terminal() && io::stdout().is_terminal() && !dumb
     }
 
-    /// Rows and columns.
+    /// Rows and columns; those of old for a terminal that does not know.
     #[must_use]
     pub fn size() -> (u16, u16) {
         runtime::pty::size(io::stdout()).map_or((24, 80), |size| (size.ws_row, size.ws_col))
@@ -74,7 +75,7 @@ impl Screen {
         Ok(done)
     }
 
-    /// Draws everything from nothing at the next time.
+    /// Draws everything from nothing at the next time, on a screen that may have another size by now.
     ///
     /// # Errors
     ///
@@ -112,7 +113,10 @@ fn enter(
 
 fn empty() -> io::Result<Terminal<CrosstermBackend<BufWriter<Stdout>>>> {
     execute!(io::stdout(), Clear(ClearType::All))?;
-    Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(64 << 10, io::stdout())))
+    let (rows, columns) = Screen::size();
+    let viewport = Viewport::Fixed(Rect::new(0, 0, columns, rows));
+    let backend = CrosstermBackend::new(BufWriter::with_capacity(64 << 10, io::stdout()));
+    Terminal::with_options(backend, TerminalOptions { viewport })
 }
 
 /// Puts the terminal back. Does nothing the second time.
@@ -122,5 +126,49 @@ fn leave(raw: &Mutex<Option<Raw>>) {
         // A terminal that is gone needs nothing.
         let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
         drop(raw);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use rustix::termios::tcgetattr;
+
+    use super::*;
+
+    /// Set for the process that takes the screen of [`a_panic_gives_the_terminal_back`].
+    const PANICS: &str = "COMPOSE_TEST_PANICS_WITH_THE_SCREEN";
+
+    #[test]
+    #[expect(clippy::exit, reason = "the end of a process that panics")]
+    fn a_panic_gives_the_terminal_back() {
+        if std::env::var_os(PANICS).is_some() {
+            let _screen = Screen::take().unwrap();
+            // As in a release build, where nothing is dropped.
+            let panicked = std::thread::spawn(|| panic!("at a bad moment")).join();
+            std::process::exit(if panicked.is_err() { 7 } else { 0 });
+        }
+        let pair = runtime::pty::open().unwrap();
+        let before = tcgetattr(&pair.slave).unwrap();
+        let name = "cli::terminal::screen::tests::a_panic_gives_the_terminal_back";
+        let end = || Stdio::from(pair.slave.try_clone().unwrap());
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", name, "--nocapture"]).env(PANICS, "1").env("TERM", "xterm");
+        child.stdin(end()).stdout(end()).stderr(Stdio::null());
+        assert_eq!(child.status().unwrap().code(), Some(7));
+        let after = tcgetattr(&pair.slave).unwrap();
+        assert_eq!(
+            (before.local_modes, before.input_modes, before.output_modes),
+            (after.local_modes, after.input_modes, after.output_modes)
+        );
+        drop((child, pair.slave));
+        let mut said = Vec::new();
+        // At the end a terminal without a slave fails with EIO.
+        let _end = std::fs::File::from(pair.master).read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said);
+        let (entered, left) = (said.find("\x1b[?1049h"), said.rfind("\x1b[?1049l"));
+        assert!(entered.is_some() && entered < left, "{said:?}");
     }
 }

@@ -179,6 +179,7 @@ fn usual(key: Key) -> Option<Message> {
         Key::Char('N') => Message::Match(Step::Down),
         Key::Char('r') => Message::Act(Asked::Restart),
         Key::Char('s') => Message::Act(Asked::StopOrStart),
+        Key::Char('u') => Message::Act(Asked::Up),
         Key::Char('e') => Message::Act(Asked::Shell),
         Key::Ctrl('z') => Message::Suspend,
         Key::Ctrl('l') => Message::Redraw,

@@ -10,7 +10,7 @@
 //! | [`act`] | what keys do to the project |
 //!
 //! The loop here waits for messages, has the state take them in, does what that asks for, and draws. It never waits for
-//! anything else: requests run in threads.
+//! anything else: requests run in threads. Only `up` and `exec` have the terminal for themselves.
 
 pub mod act;
 pub mod feed;
@@ -75,6 +75,7 @@ pub fn run(_: UiArgs, context: &Context, terminal: &mut Terminal) -> Result<u8, 
         screen: Screen::take()?,
         decoder: Decoder::default(),
         colours: terminal.colours(),
+        terminal,
     };
     ui.begin()?;
     let interrupted = ui.run()?;
@@ -91,6 +92,8 @@ struct Ui<'c> {
     screen: Screen,
     decoder: Decoder,
     colours: bool,
+    /// For what is asked while the screen is lent.
+    terminal: &'c mut Terminal,
 }
 
 /// What is done after a message.
@@ -146,6 +149,7 @@ impl Ui<'_> {
         if arrival.resized {
             let (rows, columns) = Screen::size();
             self.state.update(Message::Size(rows, columns));
+            self.screen.renew()?;
         }
         for message in arrival.messages {
             self.state.update(message);
@@ -202,6 +206,12 @@ impl Ui<'_> {
             Effect::Shell(service, number) => {
                 let (target, signals) = (self.target, self.feed.signals());
                 let ran = self.screen.lend(|| act::shell(&service, number, target, signals))?;
+                let Ok(message) = ran else { return Ok(Then::Leave { interrupted: true }) };
+                self.come_back(message)?;
+            }
+            Effect::Up(services) => {
+                let (terminal, signals) = (&mut *self.terminal, self.feed.signals());
+                let ran = self.screen.lend(|| act::up(&services, signals, terminal))?;
                 let Ok(message) = ran else { return Ok(Then::Leave { interrupted: true }) };
                 self.come_back(message)?;
             }

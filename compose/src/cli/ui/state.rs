@@ -77,6 +77,8 @@ pub enum Asked {
     StopOrStart,
     /// Be inside.
     Shell,
+    /// Make what is not there, and start it.
+    Up,
 }
 
 /// What the supervisor is asked for.
@@ -100,6 +102,8 @@ pub enum Effect {
     Ask(Verb, Vec<ServiceName>),
     /// A shell in a container of this service with this number.
     Shell(ServiceName, u32),
+    /// Services are brought up; none means all.
+    Up(Vec<ServiceName>),
     /// The log lines are those of the selection; `anew` if it is another one.
     Follow {
         /// What was shown is forgotten.
@@ -473,8 +477,11 @@ impl State {
                 vec![service.clone()]
             }
         };
-        if asked == Asked::Shell {
-            return self.shell(&selection);
+        match asked {
+            Asked::Shell => return self.shell(&selection),
+            Asked::Up if selection == Selection::All => return Some(Effect::Up(Vec::new())),
+            Asked::Up => return Some(Effect::Up(services)),
+            Asked::Restart | Asked::StopOrStart => {}
         }
         if let Some(busy) = services.iter().find(|service| self.busy.contains(*service)) {
             self.note = Some((Tone::Bad, format!("something is being done to {busy} already")));
@@ -482,12 +489,12 @@ impl State {
         }
         let known = self.with_containers();
         if let Some(absent) = services.iter().find(|service| !known.contains(service)) {
-            let text = format!("{absent} has no container: `compose up -d {absent}` makes one");
+            let text = format!("{absent} has no container: u brings it up");
             self.note = Some((Tone::Bad, text));
             return None;
         }
         if services.is_empty() {
-            let text = "the project has no container: `compose up -d` makes them".to_owned();
+            let text = "the project has no container: u brings it up".to_owned();
             self.note = Some((Tone::Bad, text));
             return None;
         }

@@ -31,7 +31,7 @@ const WITH_STATS: u16 = 90;
 const BARS: std::ops::RangeInclusive<usize> = 8..=20;
 
 /// The keys, as the help shows them.
-const KEYS: [(&str, &str); 18] = [
+const KEYS: [(&str, &str); 19] = [
     ("↑ ↓  k j", "select, or move in the pane that has the focus"),
     ("PgUp PgDn", "move by pages"),
     ("Home End  g G", "to the ends; the end of the log follows it"),
@@ -44,6 +44,7 @@ const KEYS: [(&str, &str); 18] = [
     ("", "small letters in a text stand for capitals too"),
     ("r", "restart the service; on `all`: everything"),
     ("s", "stop the service, or start it"),
+    ("u", "bring the service up, or everything, by `compose up --detach`"),
     ("e", "a shell in the container; leaving it comes back"),
     ("Esc", "away with search, filter, and whole screen"),
     ("Ctrl-L", "draw the screen anew"),
@@ -54,7 +55,7 @@ const KEYS: [(&str, &str); 18] = [
 
 /// The hints in the last row.
 const HINTS: &str =
-    " r restart  s stop/start  e shell  l log  / search  f filter  Tab pane  ? help  q quit";
+    " r restart  s stop/start  u up  e shell  l log  / search  f filter  Tab pane  ? help  q quit";
 
 /// A place on the screen and the room within its border.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
