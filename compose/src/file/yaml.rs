@@ -68,11 +68,19 @@ enum Content {
     Map {
         map: Map,
         /// The key that waits for its value.
-        key: Option<(Rc<str>, Span)>,
+        key: Option<Key>,
         /// Maps named by `<<`, in order, and where.
         merged: Vec<Map>,
         merge_key: Option<Span>,
     },
+}
+
+/// A key whose value comes next.
+struct Key {
+    name: Rc<str>,
+    span: Span,
+    /// The mapping has it already.
+    is_second: bool,
 }
 
 /// What an explicit tag says about a node.
@@ -233,7 +241,7 @@ impl Reader<'_> {
     /// True if what comes next is the value of `<<`, or one of several.
     fn merging(&self) -> bool {
         let waits = |open: &Open| match &open.content {
-            Content::Map { key: Some((_, key)), merge_key, .. } => *merge_key == Some(*key),
+            Content::Map { key: Some(key), merge_key, .. } => *merge_key == Some(key.span),
             _ => false,
         };
         match self.open.as_slice() {
@@ -270,7 +278,7 @@ impl Reader<'_> {
             Some(Open { content: Content::List(items), .. }) => items.push(node),
             Some(Open { content: Content::Map { key, .. }, .. }) => match key.take() {
                 None => self.key(node, span, style),
-                Some((key, key_span)) => self.entry(key, key_span, node, span),
+                Some(key) => self.entry(key, node, span),
             },
         }
     }
@@ -300,7 +308,8 @@ impl Reader<'_> {
         if merge {
             *merge_key = Some(span);
         }
-        *key = Some((name.clone(), span));
+        let is_second = !merge && first.is_some();
+        *key = Some(Key { name: name.clone(), span, is_second });
         if let Some(first) = first {
             self.report
                 .error(span, format!("duplicate key `{name}`"))
@@ -309,15 +318,15 @@ impl Reader<'_> {
         }
     }
 
-    fn entry(&mut self, name: Rc<str>, key_span: Span, node: Node, span: Span) {
+    fn entry(&mut self, key: Key, node: Node, span: Span) {
         let Some(Open { content: Content::Map { map, merged, merge_key, .. }, .. }) =
             self.open.last_mut()
         else {
             return;
         };
-        if *merge_key != Some(key_span) {
-            if !map.contains(&name) {
-                map.insert(name, key_span, node);
+        if *merge_key != Some(key.span) {
+            if !key.is_second {
+                map.add(key.name, key.span, node);
             }
             return;
         }

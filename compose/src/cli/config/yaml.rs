@@ -265,9 +265,12 @@ fn reads_as_string(text: &str) -> bool {
 /// `22:22` and `1:30:00.5`, which are numbers in YAML 1.1.
 fn is_base_60(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit()) {
+        return false;
+    }
     let Some((first, rest)) = unsigned.split_once(':') else { return false };
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
-    if !first.starts_with(|c: char| c.is_ascii_digit()) || !digits(first) {
+    if !digits(first) {
         return false;
     }
     let (sixties, fraction) = rest.split_once('.').unwrap_or((rest, ""));

@@ -397,13 +397,12 @@ fn complete_dependency(map: &schema::Map, node: &mut Node) {
 }
 
 pub(crate) static ULIMIT: Object = Object {
-    name: "a limit",
-    fields: &[
-        schema::Field { name: "soft", shape: Shape::Integer, empty: schema::Empty::Shown },
-        schema::Field { name: "hard", shape: Shape::Integer, empty: schema::Empty::Shown },
-    ],
     required: &["soft", "hard"],
-    others: schema::Others::Extensions,
-    merge: schema::ObjectMerge::Keys,
-    json_keys: schema::JsonKeys::AsWritten,
+    ..schema::object(
+        "a limit",
+        &[
+            schema::Field { name: "soft", shape: Shape::Integer, empty: schema::Empty::Shown },
+            schema::Field { name: "hard", shape: Shape::Integer, empty: schema::Empty::Shown },
+        ],
+    )
 };

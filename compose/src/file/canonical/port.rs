@@ -3,27 +3,26 @@
 use std::net::IpAddr;
 
 use crate::file::node::{Map, Node, Tag, Value};
-use crate::file::schema::{Empty, Field, JsonKeys, Object, ObjectMerge, Others, Shape, ShortError};
+use crate::file::schema::{self, Empty, Field, Object, Shape, ShortError};
 use crate::file::source::Span;
 use crate::model::PortRange;
 
 use super::{Checker, Step, Variables};
 
 pub(crate) static PORT: Object = Object {
-    name: "a port",
-    fields: &[
-        port_field("name", Shape::Text),
-        port_field("mode", Shape::Text),
-        port_field("host_ip", Shape::Text),
-        port_field("target", Shape::Integer),
-        port_field("published", Shape::TextOrInteger),
-        port_field("protocol", Shape::Text),
-        port_field("app_protocol", Shape::Text),
-    ],
     required: &["target"],
-    others: Others::Extensions,
-    merge: ObjectMerge::Keys,
-    json_keys: JsonKeys::AsWritten,
+    ..schema::object(
+        "a port",
+        &[
+            port_field("name", Shape::Text),
+            port_field("mode", Shape::Text),
+            port_field("host_ip", Shape::Text),
+            port_field("target", Shape::Integer),
+            port_field("published", Shape::TextOrInteger),
+            port_field("protocol", Shape::Text),
+            port_field("app_protocol", Shape::Text),
+        ],
+    )
 };
 
 const fn port_field(name: &'static str, shape: Shape) -> Field {

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use crate::file::node::{Entry, Map, Node, Value};
 use crate::file::report::Report;
+use crate::file::schema::mark;
 use crate::file::source::Span;
 use crate::file::units::Nanoseconds;
 
 /// The keys of one mapping, and where to say what is wrong with them.
 pub(super) struct Fields<'n, 'r> {
     pub(super) map: Option<&'n Map>,
+    /// A bit for the mark of each key that there is: most keys that are asked for are not there.
+    present: u64,
     pub(super) report: &'r mut Report,
 }
 
@@ -27,10 +30,16 @@ pub(super) struct What {
 
 impl<'n, 'r> Fields<'n, 'r> {
     pub(super) fn new(report: &'r mut Report, node: Option<&'n Node>) -> Self {
-        Self { map: node.and_then(Node::as_map), report }
+        let map = node.and_then(Node::as_map);
+        let keys = map.into_iter().flat_map(Map::keys);
+        let present = keys.fold(0, |present, key| present | 1 << mark(key));
+        Self { map, present, report }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
+        if self.present & 1 << mark(key) == 0 {
+            return None;
+        }
         self.map?.get(key).filter(|node| !node.is_null())
     }
 

@@ -17,6 +17,7 @@ use crate::model::{
 };
 
 use super::fields::Fields;
+use super::service::Origins;
 use super::{models, predefined, service};
 
 /// Makes the typed project; nothing, with errors, if that cannot be.
@@ -31,8 +32,9 @@ pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Opti
         working_dir: document.dir.clone(),
         files: document.files.clone(),
         environment: document.environment.clone(),
-        services: services(report, enabled, document).collect(),
-        disabled: services(&mut scratch, Some(&document.disabled), document).collect(),
+        services: services(report, enabled, document, Origins::Noted).collect(),
+        disabled: services(&mut scratch, Some(&document.disabled), document, Origins::Noted)
+            .collect(),
         networks: named(report, tree, "networks", network),
         volumes: named(report, tree, "volumes", volume),
         secrets: named(report, tree, "secrets", |fields, place| secret(fields, place, document)),
@@ -49,7 +51,8 @@ pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Opti
 /// document.
 pub(in crate::file) fn check(report: &mut Report, document: &Document) {
     let tree = &document.tree;
-    services(report, tree.get("services").and_then(Node::as_map), document).for_each(drop);
+    let enabled = tree.get("services").and_then(Node::as_map);
+    services(report, enabled, document, Origins::Left).for_each(drop);
     drop(named::<NetworkKey, _>(report, tree, "networks", network));
     drop(named::<VolumeKey, _>(report, tree, "volumes", volume));
     drop(named::<SecretKey, _>(report, tree, "secrets", |fields, place| {
@@ -64,10 +67,11 @@ fn services<'d>(
     report: &mut Report,
     map: Option<&'d Map>,
     document: &'d Document,
+    origins: Origins,
 ) -> impl Iterator<Item = (ServiceName, Service)> {
     map.into_iter().flat_map(Map::iter).filter_map(move |(name, entry)| {
         let name: ServiceName = name.parse().ok()?;
-        let mut service = service::service(report, name.clone(), entry);
+        let mut service = service::service(report, name.clone(), entry, origins);
         // `config` shows this path as it is written, so the document has it so.
         if let Seccomp::Profile(profile) = &mut service.security.seccomp {
             *profile = absolute(&document.dir, profile);

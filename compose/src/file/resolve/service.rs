@@ -32,14 +32,30 @@ const KEPT: [&str; 9] = [
 const SIGNAL: What =
     What { name: "a signal", help: "write a name like SIGTERM, or a number from 1 to 64" };
 
+/// Whether a service is to say where it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origins {
+    /// It is, and has the attributes without a typed field.
+    Noted,
+    /// Nobody will ask: only what is wrong with it is looked for.
+    Left,
+}
+
 /// One service.
-pub(super) fn service(report: &mut Report, name: ServiceName, entry: &Entry) -> Service {
+pub(super) fn service(
+    report: &mut Report,
+    name: ServiceName,
+    entry: &Entry,
+    origins: Origins,
+) -> Service {
     let node = &entry.node;
-    let place = Some(report.sources.place(entry.key));
-    let places = places(report, node);
-    let kept = kept(report, node);
+    let mut service = Service::new(name);
+    if origins == Origins::Noted {
+        service.place = Some(report.sources.place(entry.key));
+        service.places = places(report, node);
+        service.kept = kept(report, node);
+    }
     let fields = &mut Fields::new(report, Some(node));
-    let mut service = Service { place, places, kept, ..Service::new(name) };
     process(fields, &mut service);
     life(fields, &mut service);
     network::network(fields, &mut service);

@@ -32,6 +32,20 @@ pub(crate) struct Object {
     pub(crate) merge: ObjectMerge,
     /// How JSON spells its keys.
     pub(crate) json_keys: JsonKeys,
+    /// Where each of its keys is.
+    pub(in crate::file) index: Index,
+}
+
+/// How many marks there are.
+const MARKS: usize = 64;
+
+/// The places of the keys of an object, made when the program is built: chains of those with one mark.
+#[derive(Debug)]
+pub(in crate::file) struct Index {
+    /// One more than the place of the first key of each chain; 0 for none.
+    heads: [u8; MARKS],
+    /// The same for the key after each.
+    next: [u8; Self::MOST],
 }
 
 /// How JSON spells the keys of an object.
@@ -248,6 +262,36 @@ impl ShortError {
     }
 }
 
+impl Index {
+    /// Keys that an object may have.
+    const MOST: usize = 128;
+
+    const fn of(fields: &[Field]) -> Self {
+        let mut index = Self { heads: [0; MARKS], next: [0; Self::MOST] };
+        // From the end, so that chains are in the order of the table.
+        let mut place = fields.len();
+        while place > 0 {
+            let chain = mark(fields[place - 1].name);
+            index.next[place - 1] = index.heads[chain];
+            #[expect(clippy::cast_possible_truncation, reason = "it is at most MOST")]
+            {
+                index.heads[chain] = place as u8;
+            }
+            place -= 1;
+        }
+        index
+    }
+}
+
+/// One of 64 numbers, mostly another one for another key.
+pub(crate) const fn mark(key: &str) -> usize {
+    let key = key.as_bytes();
+    if key.is_empty() {
+        return 0;
+    }
+    (key[0] as usize + key[key.len() - 1] as usize * 3 + key.len() * 7) % MARKS
+}
+
 impl Object {
     pub(crate) fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.get(self.place(name)?)
@@ -255,10 +299,14 @@ impl Object {
 
     /// Where the key is among [`Object::fields`].
     pub(crate) fn place(&self, name: &str) -> Option<usize> {
-        // Most names differ in their first letter.
-        let first = name.as_bytes().first();
-        let is_it = |field: &Field| field.name.as_bytes().first() == first && field.name == name;
-        self.fields.iter().position(is_it)
+        let mut at = usize::from(self.index.heads[mark(name)]);
+        while at > 0 {
+            if self.fields[at - 1].name == name {
+                return Some(at - 1);
+            }
+            at = usize::from(self.index.next[at - 1]);
+        }
+        None
     }
 
     /// True if `key` is one that users may add.
@@ -326,7 +374,7 @@ const fn shown(name: &'static str, shape: Shape) -> Field {
     Field { name, shape, empty: Empty::Shown }
 }
 
-const fn object(name: &'static str, fields: &'static [Field]) -> Object {
+pub(crate) const fn object(name: &'static str, fields: &'static [Field]) -> Object {
     Object {
         name,
         fields,
@@ -334,6 +382,7 @@ const fn object(name: &'static str, fields: &'static [Field]) -> Object {
         others: Others::Extensions,
         merge: ObjectMerge::Keys,
         json_keys: JsonKeys::AsWritten,
+        index: Index::of(fields),
     }
 }
 
