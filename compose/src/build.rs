@@ -43,9 +43,6 @@ pub enum RecipeError {
     /// A platform.
     #[error(transparent)]
     Platform(#[from] images::PlatformError),
-    /// A platform that this machine does not run.
-    #[error("this machine does not run programs for {0}")]
-    Foreign(Platform),
     /// A secret without content.
     #[error(
         "the secret `{0}` has no content: its variable is not set, or it is not in the project"
@@ -185,27 +182,10 @@ fn entitlements(build: &Build) -> BTreeSet<Entitlement> {
     build.entitlements.iter().filter_map(known).collect()
 }
 
-/// The platform to build for: one, and one whose programs run here.
+/// The platform to build for: one.
 fn platform(service: &Service, build: &Build) -> Result<Platform, RecipeError> {
     let wanted = build.platforms.first().or(service.platform.as_ref());
-    let Some(wanted) = wanted else { return Ok(Platform::host()) };
-    let platform: Platform = wanted.parse()?;
-    let host = Platform::host();
-    let same = platform.os() == host.os() && platform.architecture() == host.architecture();
-    if same || platform.os() == host.os() && is_emulated(platform.architecture()) {
-        return Ok(platform);
-    }
-    Err(RecipeError::Foreign(platform))
-}
-
-/// Whether the kernel hands programs of this architecture to an emulator: binfmt_misc.
-fn is_emulated(architecture: &str) -> bool {
-    let name = match architecture {
-        "arm64" => "aarch64",
-        "amd64" => "x86_64",
-        other => other,
-    };
-    Path::new("/proc/sys/fs/binfmt_misc").join(format!("qemu-{name}")).exists()
+    Ok(wanted.map(|wanted| wanted.parse()).transpose()?.unwrap_or_else(Platform::host))
 }
 
 /// A further context; that of a service is its image.

@@ -1,6 +1,7 @@
 //! Which machines an image is for.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use oci_spec::image::{Arch, ImageConfiguration, Os};
@@ -32,6 +33,11 @@ impl Platform {
         }
     }
 
+    /// One of any variant.
+    pub(crate) fn new(os: &str, architecture: &str) -> Self {
+        Self { os: os.to_owned(), architecture: architecture.to_owned(), variant: None }
+    }
+
     /// The operating system.
     pub fn os(&self) -> &str {
         &self.os
@@ -51,6 +57,23 @@ impl Platform {
     pub fn suits(&self, image: &Image) -> bool {
         let found = Self::of(&image.config);
         image.origin == Origin::Directory || !found.is_known() || self.accepts(&found)
+    }
+
+    /// Whether the kernel runs programs for it: its own, or those that it hands to an emulator.
+    ///
+    /// Source: kernel `Documentation/admin-guide/binfmt-misc.rst`.
+    pub(crate) fn runs_here(&self) -> bool {
+        let host = Self::host();
+        let name = match &*self.architecture {
+            "arm64" => "aarch64",
+            "amd64" => "x86_64",
+            "386" => "i386",
+            other => other,
+        };
+        let is_own = self.architecture == host.architecture
+            || (&*self.architecture, &*host.architecture) == ("386", "amd64");
+        let emulator = Path::new("/proc/sys/fs/binfmt_misc").join(format!("qemu-{name}"));
+        self.os == host.os && (is_own || emulator.exists())
     }
 
     /// What an image says about itself.

@@ -17,6 +17,7 @@ pub(super) fn all() -> Vec<Scenario> {
         ),
         Scenario::plain("builds_on_a_chain_of_contexts", chain),
         Scenario::plain("builds_are_told_secrets_and_words", words),
+        Scenario::plain("builds_for_another_machine", elsewhere),
         Scenario::plain("builds_may_do_what_they_are_entitled_to", entitled),
         Scenario::plain("attributes_of_a_build", attributes),
         Scenario::plain("images_of_one_replica", replica),
@@ -115,6 +116,29 @@ services:
     let words = ["run", "--rm", "-T", "top"];
     stage.compose(words).success()?.says("of the bottom\nof the middle\n")?;
     stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// An image for another machine is built, as long as nothing of it has to run here.
+fn elsewhere(stage: &Stage) -> Verdict {
+    base(stage)?;
+    let file = |last: &str| {
+        let text = format!(
+            "FROM --platform=$$BUILDPLATFORM base AS made\\nRUN echo made > /made\\n\
+             FROM scratch\\nCOPY --from=made / /\\n{last}"
+        );
+        format!(
+            "services:\n  tool:\n    image: tool\n    platform: linux/s390x\n    build: {{dockerfile_inline: \"{text}\"}}\n"
+        )
+    };
+    stage.file("compose.yaml", &file("CMD cat /made"))?;
+    stage.compose(["build"]).success()?;
+    stage.compose(["image", "inspect", "tool"]).success()?.says("s390x")?;
+    stage.file("compose.yaml", &file("RUN true"))?;
+    let refused = stage.compose(["build"]).code(1)?;
+    refused
+        .complains("this machine does not run programs for linux/s390x")?
+        .complains("RUN true")?;
     Ok(())
 }
 

@@ -143,7 +143,7 @@ pub(crate) fn check_files() -> Result<(), String> {
 const INTENTS: &str = include_str!("../intents.txt");
 
 /// How many of them there are, and how many may have no scenario yet. The second only goes down.
-const COUNTS: (usize, usize) = (206, 1);
+const COUNTS: (usize, usize) = (206, 0);
 
 /// Each intent has a scenario that exists, or a reason.
 pub(crate) fn check_intents() -> Result<(), String> {

@@ -99,9 +99,6 @@ pub fn recipe(error: &RecipeError, service: &ServiceName) -> Failure {
         RecipeError::Context(_) => "write a directory, a git repository or docker-image://IMAGE",
         RecipeError::Name { .. } => "write NAME[:TAG] in lower case",
         RecipeError::Platform(_) => "write OS/ARCHITECTURE, such as linux/amd64",
-        RecipeError::Foreign(_) => {
-            "register an emulator with binfmt_misc, or build for this machine"
-        }
         RecipeError::Secret(_) => "set its variable, or give it a file",
         RecipeError::Agent { .. } => {
             "name the socket of an agent, or the file of a key without a passphrase"
@@ -134,7 +131,6 @@ pub fn building(error: &BuildError, service: &ServiceName) -> Failure {
         }
         BuildError::Target { stages, .. } => format!("the stages are {}", stages.join(", ")),
         BuildError::Context(_) => "check `build.context` and `build.dockerfile`".to_owned(),
-        BuildError::Platform(_) => "build for the platform of this machine".to_owned(),
         BuildError::Store(error) => of_disk(error).unwrap_or_else(|| {
             "check that the data root can be written to and is not full".to_owned()
         }),

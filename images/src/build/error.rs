@@ -25,9 +25,6 @@ pub enum BuildError {
         /// The stages that have names.
         stages: Vec<String>,
     },
-    /// A platform that this machine does not run.
-    #[error("this machine cannot build for {0}")]
-    Platform(String),
     /// A cache that was to be written.
     #[error("the cache {kept_at} cannot be written")]
     Cache {

@@ -15,6 +15,7 @@ use crate::change;
 use crate::digest::{Digest, Hasher};
 use crate::image::DEFAULT_PATH;
 use crate::manifest::canonical;
+use crate::platform::Platform;
 use crate::store::index::descriptor;
 
 /// The shell of lines, unless `SHELL` says otherwise.
@@ -44,6 +45,12 @@ pub(super) struct State {
 }
 
 impl State {
+    /// What it is for.
+    pub(super) fn platform(&self) -> Platform {
+        let text = |key: &str| self.document.get(key).and_then(Value::as_str).unwrap_or_default();
+        Platform::new(text("os"), text("architecture"))
+    }
+
     /// Everything of the root file system, in one digest.
     pub(super) fn chain(&self) -> Digest {
         let mut hasher = Hasher::default();

@@ -78,6 +78,13 @@ impl Stage<'_, '_> {
             Ok(key(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>()))
         };
         self.layer(instruction, quick, exact, |stage, fresh, say_line| {
+            let platform = stage.state.platform();
+            if !platform.runs_here() {
+                let message = format!("this machine does not run programs for {platform}");
+                let help = "register an emulator with binfmt_misc (Debian: qemu-user-static), or do this in a stage \
+                            FROM --platform=$BUILDPLATFORM and copy what it makes";
+                return Err(Problem::new(span.clone(), message, help).into());
+            }
             let failed = |error: RunError| say(&span, &error, "see what is said about it");
             let mut mounts = Mounts::new(stage, fresh);
             for (mount, word) in &plan.mounts {
