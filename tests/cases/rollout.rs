@@ -170,21 +170,28 @@ fn loses_nothing(stage: &Stage) -> Verdict {
     base(stage)?;
     file(stage, 1, ASKS, "")?;
     stage.compose(["up", "--detach", "--wait"]).success()?;
-    let mut rate = RATE;
-    while !manages(rate)? {
+    let (mut rate, mut turn) = (RATE, 1);
+    loop {
+        while !matches!(manages(rate), Ok(true)) {
+            rate /= 2;
+            assert!(rate > 0, "the machine answers nothing");
+        }
+        let mut update = || -> Verdict {
+            turn += 1;
+            file(stage, turn, ASKS, "")?;
+            stage.compose(["up", "--detach"]).success()?;
+            assert_eq!(version()?, turn);
+            Ok(())
+        };
+        let (updated, sent) = under_load(rate, || (0..UPDATES).try_for_each(|_| update()))?;
+        updated?;
+        // Else it was too much for it beside the updates, and proves less than it says.
+        if sent.keeps(rate) {
+            break;
+        }
         rate /= 2;
     }
-    let update = |turn: usize| -> Verdict {
-        file(stage, turn, ASKS, "")?;
-        stage.compose(["up", "--detach"]).success()?;
-        assert_eq!(version()?, turn);
-        Ok(())
-    };
-    let (updated, sent) = under_load(rate, || (2..UPDATES + 2).try_for_each(update))?;
-    updated?;
-    let Sent { count, time } = sent;
-    assert!(sent.keeps(rate), "{count} requests in {time:?}, and not {rate} in a second");
-    one_is_left(stage, UPDATES + 1)?;
+    one_is_left(stage, turn)?;
     stage.compose(["down"]).success()?;
     Ok(())
 }
