@@ -75,6 +75,18 @@ enum Woken {
     Over,
 }
 
+/// What a path is to whoever follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interest {
+    /// The project was read from it.
+    Project,
+    /// A rule covers it.
+    Rule,
+    /// An image is built from it.
+    Build,
+    None,
+}
+
 /// What is to be done with one service after a save.
 #[derive(Debug, Default)]
 struct Work {
@@ -282,19 +294,36 @@ impl Engine {
             self.ahead = Ahead::default();
             changes.touched.extend(self.project.files.iter().map(|file| Touch::whole(file)));
         }
+        let mut last: Option<(PathBuf, Interest)> = None;
         for Touch { path, stage, at } in changes.touched {
-            if self.inputs.concern(&path) {
-                self.batch.be_patient();
-            } else if rules.iter().any(|rule| rule.covers(&path)) {
-                self.ahead.forget(&path);
-                match stage {
-                    Stage::Writing => self.fresh.remove(&path),
-                    Stage::Whole => self.fresh.insert(path.clone()),
-                };
-            } else if contexts.built_from(&path).next().is_none() {
-                continue;
+            // One save is several events.
+            let known = last.take().filter(|(of, _)| *of == path).map(|(_, interest)| interest);
+            let interest = known.unwrap_or_else(|| {
+                if self.inputs.concern(&path) {
+                    Interest::Project
+                } else if rules.iter().any(|rule| rule.covers(&path)) {
+                    Interest::Rule
+                } else if contexts.built_from(&path).next().is_some() {
+                    Interest::Build
+                } else {
+                    Interest::None
+                }
+            });
+            match interest {
+                Interest::Project => self.batch.be_patient(),
+                Interest::Rule => {
+                    self.ahead.forget(&path);
+                    match stage {
+                        Stage::Writing => self.fresh.remove(&path),
+                        Stage::Whole => self.fresh.insert(path.clone()),
+                    };
+                }
+                Interest::Build | Interest::None => {}
             }
-            self.batch.add(path, stage, at);
+            if interest != Interest::None {
+                self.batch.add(path.clone(), stage, at);
+            }
+            last = Some((path, interest));
         }
         Ok(())
     }
