@@ -178,10 +178,19 @@ fn text(
         return hash::hashes(document, wanted);
     }
     let format = args.format.unwrap_or(Format::Yaml);
+    let is_resolved = args.resolve_image_digests || args.lock_image_digests;
+    let escape = |value: &mut Printed<'_>| {
+        if !args.no_interpolate {
+            escape_dollars(value);
+        }
+    };
+    if format == Format::Yaml && !is_resolved {
+        return Ok(yaml::pieces(|visit| document.pieces(visit), escape, 2));
+    }
     let nulls = if format == Format::Json { Nulls::Shown } else { Nulls::Hidden };
     let mut value = document.to_value(nulls);
     let resolved;
-    if args.resolve_image_digests || args.lock_image_digests {
+    if is_resolved {
         let mut json = value.into_json();
         let pinned = digests::resolve(digests::images(&json), context, terminal)?;
         if args.lock_image_digests {
@@ -194,9 +203,7 @@ fn text(
         resolved = json;
         value = Printed::from(&resolved);
     }
-    if !args.no_interpolate {
-        escape_dollars(&mut value);
-    }
+    escape(&mut value);
     match format {
         Format::Yaml => Ok(yaml::text(&value, 2)),
         Format::Json => {

@@ -16,7 +16,7 @@ use super::interpolate;
 use super::locate::{self, Located};
 use super::node::{Map, Node};
 use super::paths::Base;
-use super::printed::Printed;
+use super::printed::{Piece, Printed};
 use super::read::{DOCUMENT, Granted, Reader, Scope};
 use super::remote::Remotes;
 use super::render::{self, Nulls};
@@ -102,6 +102,16 @@ impl Document {
             return render::written(&self.tree, nulls);
         }
         render::document(&self.tree, nulls)
+    }
+
+    /// What `config` prints as YAML, piece by piece: the same as [`Self::to_value`].
+    pub fn pieces<'d>(&'d self, visit: &mut dyn FnMut(Piece<'d>)) {
+        if !self.skip.interpolation {
+            return render::pieces(&self.tree, visit);
+        }
+        if let Printed::Map(entries) = render::written(&self.tree, Nulls::Hidden) {
+            entries.into_iter().for_each(|(key, value)| visit(Piece::Entry(key, value)));
+        }
     }
 
     /// One service as `config` prints it in JSON; nothing if there is none of this name.

@@ -61,7 +61,7 @@ use serde::{Deserialize, Serialize};
 pub use document::{Document, Variable};
 pub use explain::{Explained, NoSuchPath, Step};
 pub use locate::LOOKED_FOR;
-pub use printed::Printed;
+pub use printed::{Piece, Printed};
 pub use render::Nulls;
 pub(crate) use scalar::{go_float, is_plain_string};
 pub(crate) use units::bytes;

@@ -22,6 +22,17 @@ pub enum Printed<'d> {
     Map(Vec<(Cow<'d, str>, Self)>),
 }
 
+/// A part of a document that is printed: the whole of a large one needs much memory, most of it for the first time.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Piece<'d> {
+    /// A key of the top level with its value.
+    Entry(Cow<'d, str>, Printed<'d>),
+    /// A key of the top level whose value is a mapping with the entries that come next.
+    Open(Cow<'d, str>),
+    /// One of these.
+    Inner(Cow<'d, str>, Printed<'d>),
+}
+
 impl Printed<'_> {
     /// The string, if it is one.
     pub fn as_str(&self) -> Option<&str> {

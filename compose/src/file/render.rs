@@ -7,7 +7,7 @@ use serde_json::Number;
 use super::canonical::PORT;
 use super::node::{Map, Node, Value};
 use super::order;
-use super::printed::Printed;
+use super::printed::{Piece, Printed};
 use super::schema::{Empty, Field, JsonKeys, Object, PROJECT, SERVICE, Shape};
 
 /// Whether keys that JSON output always has are put in.
@@ -31,6 +31,37 @@ pub(super) fn document(tree: &Node, nulls: Nulls) -> Printed<'_> {
         entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     }
     document
+}
+
+/// The same as [`document`] with [`Nulls::Hidden`], piece by piece.
+pub(super) fn pieces<'d>(tree: &'d Node, visit: &mut dyn FnMut(Piece<'d>)) {
+    let renderer = Renderer { nulls: Nulls::Hidden };
+    let map = tree.as_map();
+    for field in PROJECT.fields {
+        let node = map.and_then(|map| map.get(field.name));
+        match (&field.shape, node.map(|node| &node.value)) {
+            (Shape::Map(shape), Some(Value::Map(entries))) if !entries.is_empty() => {
+                visit(Piece::Open(field.name.into()));
+                let mut entries: Vec<(&str, &Node)> =
+                    entries.iter().map(|(key, entry)| (&**key, &entry.node)).collect();
+                entries.sort_unstable_by(|(a, _), (b, _)| order::natural(a, b));
+                for (key, node) in entries {
+                    visit(Piece::Inner(key.into(), renderer.shape(node, shape.value)));
+                }
+            }
+            _ => {
+                if let Some(value) = renderer.field(node, field) {
+                    visit(Piece::Entry(field.name.into(), value));
+                }
+            }
+        }
+    }
+    let entries = map.into_iter().flat_map(Map::iter);
+    let others = entries.filter(|(key, _)| PROJECT.place(key).is_none());
+    let others = others.map(|(key, entry)| (Cow::from(&**key), renderer.plain(&entry.node)));
+    for (key, value) in renderer.in_order(others.collect()) {
+        visit(Piece::Entry(key, value));
+    }
 }
 
 /// The whole document as it is written, in the order of the keys.

@@ -48,20 +48,22 @@ fn shown(path: &Path) -> String {
 /// Reads the file at `path`, without the mark that some editors put at the beginning; `-` is
 /// standard input.
 pub(super) fn read(path: &Path) -> Result<String, ReadError> {
-    let bytes = bytes(path)?;
-    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
-    let broken = match std::str::from_utf8(bytes) {
-        Ok(_) => None,
-        Err(error) => Some((error.valid_up_to(), "this byte is not UTF-8")),
-    };
-    let zero = bytes.iter().position(|byte| *byte == 0).map(|at| (at, "this byte is zero"));
-    match [zero, broken].into_iter().flatten().min() {
-        None => Ok(String::from_utf8_lossy(bytes).into_owned()),
-        Some((at, what)) => {
-            let text = String::from_utf8_lossy(bytes).into_owned();
-            Err(ReadError::NotText { path: path.to_owned(), what, text, at })
-        }
+    let mut bytes = bytes(path)?;
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        bytes.drain(.."\u{feff}".len());
     }
+    let zero = bytes.iter().position(|byte| *byte == 0).map(|at| (at, "this byte is zero"));
+    let (broken, bytes) = match (String::from_utf8(bytes), zero) {
+        (Ok(text), None) => return Ok(text),
+        (Ok(text), Some(_)) => (None, text.into_bytes()),
+        (Err(error), _) => {
+            let at = error.utf8_error().valid_up_to();
+            (Some((at, "this byte is not UTF-8")), error.into_bytes())
+        }
+    };
+    let (at, what) = [zero, broken].into_iter().flatten().min().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Err(ReadError::NotText { path: path.to_owned(), what, text, at })
 }
 
 /// SHA-256 of the regular file at `path`; none if it cannot be read, which whoever needs it finds out.

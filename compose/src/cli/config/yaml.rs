@@ -5,13 +5,38 @@
 
 use std::borrow::Cow;
 
-use crate::file::Printed;
+use crate::file::{Piece, Printed};
 
 /// `value` as a YAML document; mappings and lists inside of mappings are indented by `indent`.
 pub(super) fn text(value: &Printed<'_>, indent: usize) -> String {
     let mut writer = Writer { text: String::new(), indent };
     writer.document(value);
     writer.text
+}
+
+/// The pieces that `each` gives as a YAML document, each after `change` has changed it.
+pub(super) fn pieces<'d>(
+    each: impl FnOnce(&mut dyn FnMut(Piece<'d>)),
+    change: impl Fn(&mut Printed<'d>),
+    indent: usize,
+) -> String {
+    let mut writer = Writer { text: String::new(), indent };
+    each(&mut |piece| match piece {
+        Piece::Open(key) => {
+            writer.entry_key(&key, 0);
+            writer.text.push('\n');
+        }
+        Piece::Entry(key, mut value) => {
+            change(&mut value);
+            writer.entry(&key, &value, 0);
+        }
+        Piece::Inner(key, mut value) => {
+            change(&mut value);
+            writer.pad(indent);
+            writer.entry(&key, &value, indent);
+        }
+    });
+    if writer.text.is_empty() { "{}\n".to_owned() } else { writer.text }
 }
 
 struct Writer {
@@ -37,17 +62,26 @@ impl Writer {
             if index > 0 || !inline {
                 self.pad(depth);
             }
-            if key.len() > 128 || key.as_bytes().contains(&b'\n') {
-                self.text.push_str("? ");
-                self.string(key, depth + self.indent);
-                self.text.push('\n');
-                self.pad(depth);
-            } else {
-                self.key(key);
-            }
-            self.text.push(':');
-            self.value(value, depth);
+            self.entry(key, value, depth);
         }
+    }
+
+    /// Writes one entry, after its indent.
+    fn entry(&mut self, key: &str, value: &Printed<'_>, depth: usize) {
+        self.entry_key(key, depth);
+        self.value(value, depth);
+    }
+
+    fn entry_key(&mut self, key: &str, depth: usize) {
+        if key.len() > 128 || key.as_bytes().contains(&b'\n') {
+            self.text.push_str("? ");
+            self.string(key, depth + self.indent);
+            self.text.push('\n');
+            self.pad(depth);
+        } else {
+            self.key(key);
+        }
+        self.text.push(':');
     }
 
     fn value(&mut self, value: &Printed<'_>, depth: usize) {
