@@ -145,11 +145,11 @@ fn unreadable() -> Result<(), Failed> {
     assert!(said[0].contains("nowhere is not used: cannot read"), "{said:?}");
     let folder = world.dir.path().join("c");
     fs::create_dir(&folder)?;
-    for damaged in ["", "{}", "[]", r#"{"schemaVersion":2,"manifests":[{}]}"#] {
+    let damages = ["", "{}", "[]", r#"{"schemaVersion":2,"manifests":[{}]}"#];
+    for (number, damaged) in damages.into_iter().enumerate() {
         fs::write(folder.join("index.json"), damaged)?;
-        let recipe =
-            from(&world, world.recipe(&format!("{text}{}", damaged.len())), "type=local,src=c");
-        world.build_with(&recipe);
+        let recipe = world.recipe(&format!("FROM base\nRUN echo damage {number}"));
+        world.build_with(&from(&world, recipe, "type=local,src=c"));
         assert_eq!((cached(&world), warnings(&world).len()), (vec![false], 1), "{damaged}");
     }
     Ok(())
