@@ -104,7 +104,8 @@ impl Removal<'_> {
     }
 
     /// Removes the networks of the project on which nothing runs any more, as
-    /// soon as the containers on them have stopped.
+    /// soon as the containers on them have stopped. One that has ended by itself
+    /// may be on its way off them: its removal waits for that.
     fn networks(&mut self) {
         for (network, found) in &self.observed.networks {
             let used = self
@@ -117,7 +118,10 @@ impl Removal<'_> {
             {
                 continue;
             }
-            let after = self.after(&self.stopped.stops, |one| is_on(&one.record, network));
+            let Stopped { stops, removals } = &self.stopped;
+            let going = self.going.iter().filter(|one| is_on(&one.record, network));
+            let step = |one: &&Container| stops.get(id(one)).or_else(|| removals.get(id(one)));
+            let after = going.filter_map(|one| step(one).copied()).collect();
             let action = Action::RemoveNetwork { name: network.clone() };
             self.plan.push(action, Cause::Requested, after);
         }

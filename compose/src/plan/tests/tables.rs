@@ -554,6 +554,22 @@ fn run_brings_what_the_service_needs() {
 }
 
 #[test]
+fn the_network_of_what_has_ended_by_itself_goes_after_it() {
+    let mut world = after_up("web; db");
+    let db =
+        world.observed.containers.iter_mut().find(|one| one.record.name == "shop-db-1").unwrap();
+    db.state.phase = Phase::Exited;
+    let plan = plan::down("shop", None, &world.observed, &DownOptions::default());
+    let expected = [
+        "#1 stop web-1 (requested) after {}",
+        "#2 remove web-1 (requested) after {1}",
+        "#3 remove db-1 (requested) after {}",
+        "#4 remove network default (requested) after {1, 3}",
+    ];
+    assert_eq!(lines(&plan), expected);
+}
+
+#[test]
 fn down_takes_away_what_up_has_made() {
     let text = "web db; db vol=data anon; cache net=back";
     let default = DownOptions::default;
