@@ -55,7 +55,8 @@ impl Line {
     /// Where in the file a part of the text is.
     pub(super) fn place(&self, part: Range<usize>) -> Range<usize> {
         let start = self.origin(part.start);
-        let end = self.origin(part.end.saturating_sub(1).max(part.start)) + 1;
+        // Of nothing there is no last byte, and the next one may be a part of a character.
+        let end = if part.is_empty() { start } else { self.origin(part.end - 1) + 1 };
         start..end.max(start)
     }
 }

@@ -178,3 +178,15 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn the_place_of_nothing_cuts_no_character() {
+    let text = "RUN \u{e9}\\\n\u{3000}";
+    let (_, lines, _) = super::lines::lines(text);
+    let line = lines.first().unwrap();
+    for at in 0..=line.text.len() {
+        if line.text.is_char_boundary(at) {
+            assert!(text.get(line.place(at..at)).is_some(), "{at}");
+        }
+    }
+}
