@@ -103,6 +103,12 @@ impl CacheFrom {
         let kept_at = match &*words.kind {
             "registry" => words.registry()?,
             "local" => words.folder("src", base)?,
+            // Where that image is has to be said.
+            "inline" => {
+                let (value, known) =
+                    (words.kind, "registry, with the image as its `ref`, or local");
+                return Err(CacheWordError::Value { name: "type", value, known });
+            }
             _ => return Ok(None),
         };
         words.finish(&["ref", "src", "tag"])?;
@@ -209,6 +215,7 @@ mod tests {
         assert_eq!(from("type=local,src=c").unwrap().unwrap(), "/p/c");
         assert_eq!(from("type=local,src=/c,tag=x").unwrap().unwrap(), "/c (x)");
         assert_eq!(from("type=gha,scope=x").unwrap(), None);
+        assert!(from("type=inline").is_err(), "it says of no image where it is");
         let to = |text| CacheTo::parse(text, Path::new("/p"));
         let max = to("type=registry,ref=a,mode=max,ignore-error=true,image-manifest=true")
             .unwrap()
