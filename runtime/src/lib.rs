@@ -25,4 +25,4 @@ pub mod pty;
 pub mod seccomp;
 pub mod spec;
 
-pub use init::{owner, renew, view};
+pub use init::{owner, refresh, renew, view};

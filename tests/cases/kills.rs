@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use scenarios::{Stage, Verdict, eventually, world};
 
 use crate::Scenario;
-use moments::Moments;
+pub(super) use moments::Moments;
 pub(super) use stack::port_answers;
 use stack::{BOUND, Lives};
 

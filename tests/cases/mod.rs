@@ -1,6 +1,7 @@
 //! The scenarios, a file for each topic.
 
 mod attributes;
+mod bound;
 mod broken;
 mod build;
 mod building;
@@ -44,6 +45,7 @@ use crate::Scenario;
 /// The topics, as their files are called.
 const FILES: &[&str] = &[
     "attributes",
+    "bound",
     "broken",
     "build",
     "building",
@@ -90,6 +92,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         mistakes.map(|name| Scenario::plain(format!("mistake_{name}"), mistakes::play)).collect();
     [
         attributes::all(),
+        bound::all(),
         broken::all(),
         build::all(),
         building::all(),

@@ -1,8 +1,6 @@
 //! Secrets and configs of a container that exists: what it gets at its next start, and what it has mounted while it runs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +12,9 @@ use runtime::spec::{Bind, MountWish};
 use super::mounts::{MountError, Mounts, Sources};
 use super::run::Walk;
 use crate::model::{Grant, Project, Service};
-use crate::record::{MountRecord, ProcessName, RecordError, read_record, replace_volatile_record};
+use crate::record::{MountRecord, RecordError, read_record, replace_volatile_record};
 use crate::supervisor::Live;
+use crate::supervisor::bound::{self, NamespaceError};
 
 /// Secrets and configs cannot be put in the place of those that a container has.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +23,8 @@ pub enum RegrantError {
     #[error(transparent)]
     Mount(#[from] MountError),
     /// The container's mounts cannot be looked at.
-    #[error("cannot open {}", path.display())]
-    Namespace {
-        /// Its mount namespace.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
     /// What is mounted cannot be replaced.
     #[error(transparent)]
     Runtime(#[from] Failure),
@@ -133,26 +127,9 @@ impl Regrant {
         launch.spec.set_mounts(Some(mounts));
         launch.grants.files.clone_from(&self.files);
         replace_volatile_record(&path, &launch)?;
-        let process = live.state().process.clone();
-        match process.filter(|_| live.is_running()) {
-            Some(process) => self.replace(&launch, &process),
-            None => Ok(()),
-        }
-    }
-
-    /// A process that has ended meanwhile has nothing to be replaced: the next one finds all of it.
-    fn replace(&self, launch: &Launch, process: &ProcessName) -> Result<(), RegrantError> {
-        let path = PathBuf::from(format!("/proc/{}/ns/mnt", process.pid));
-        let namespace = match File::open(&path) {
-            Ok(namespace) => namespace,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(RegrantError::Namespace { path, source }),
-        };
-        // The descriptor is of this process if the process is there after it was opened.
-        if !process.is_alive_now() {
-            return Ok(());
-        }
+        // One that has ended meanwhile has nothing to be replaced: the next start finds all of it.
+        let Some(namespace) = bound::namespace(live)? else { return Ok(()) };
         let targets: Vec<&Path> = self.changed.iter().map(PathBuf::as_path).collect();
-        Ok(runtime::renew(launch, &targets, namespace.as_fd())?)
+        Ok(runtime::renew(&launch, &targets, namespace.as_fd())?)
     }
 }

@@ -22,7 +22,7 @@ use crate::record::{
     ContainerRecord, RecordError, StartRecord, read_record, replace_volatile_record,
 };
 use crate::supervisor::connect::{self, ConnectError};
-use crate::supervisor::{AttachError, Live, Supervisor, exit, names, probe, publish, start};
+use crate::supervisor::{AttachError, Live, Supervisor, bound, exit, names, probe, publish, start};
 
 /// A container could not be changed as it is.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +86,7 @@ pub async fn update(
     }
     if let Some(regrant) = &wanted.regrant {
         regrant.carry_out(live)?;
+        bound::begin(supervisor, live);
     }
     move_networks(walk, live, update, &wanted.start.network)?;
     if wanted.record.ports != record.ports {

@@ -6,6 +6,7 @@
 //! It leaves when nothing of the project runs and nobody is connected.
 
 mod attach;
+pub mod bound;
 mod command;
 pub mod connect;
 mod converge;
@@ -136,6 +137,8 @@ pub struct Supervisor {
     pub names: names::Directory,
     /// Host ports that are taken for containers which do not run yet.
     pub ports: publish::Reservations,
+    /// Single files of the host that are mounted into the containers.
+    pub bound: bound::BoundFiles,
     /// Counts the requests that cut others short.
     pub interrupts: watch::Sender<u64>,
     /// Held by the request that is being carried out.
@@ -324,6 +327,7 @@ impl Supervisor {
             images: images::Store::open(&roots.images())?,
             names: names::Directory::default(),
             ports: publish::Reservations::default(),
+            bound: bound::BoundFiles::default(),
             interrupts: watch::Sender::new(0),
             work: Mutex::new(()),
             events: broadcast::Sender::new(EVENT_BACKLOG),

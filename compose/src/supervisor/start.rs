@@ -15,7 +15,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use super::keeper::{KeeperError, Started, Waiting};
 use super::live::{Descriptors, Live};
 use super::transition::{Event, Life};
-use super::{Supervisor, forward, hand_over, names, output, probe, publish};
+use super::{Supervisor, bound, forward, hand_over, names, output, probe, publish};
 use crate::apply::wishes;
 use crate::event::{Change, HealthStatus};
 use crate::record::{
@@ -304,6 +304,7 @@ fn running(
         };
     });
     probe::begin(supervisor, live);
+    bound::begin(supervisor, live);
     supervisor.tell(live, Change::Started { restarts });
     if live.state().health.is_some() {
         supervisor.tell(live, Change::Health { status: HealthStatus::Starting });

@@ -8,7 +8,7 @@ use runtime::launch::NamespaceKind;
 use super::keeper::Held;
 use super::live::{Descriptors, Live};
 use super::{
-    Supervisor, SupervisorError, exit, forward, hand_over, names, output, probe, publish,
+    Supervisor, SupervisorError, bound, exit, forward, hand_over, names, output, probe, publish,
     transition,
 };
 use crate::record::{
@@ -88,6 +88,7 @@ impl Supervisor {
         names::take_up(self, live);
         publish::take_up(self, live);
         probe::begin(self, live);
+        bound::begin(self, live);
     }
 
     /// Takes up a container that runs although neither keeper nor supervisor had survived.
@@ -113,6 +114,7 @@ impl Supervisor {
         names::take_up(self, live);
         publish::take_up(self, live);
         probe::begin(self, live);
+        bound::begin(self, live);
         Ok(())
     }
 

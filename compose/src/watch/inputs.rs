@@ -20,11 +20,18 @@ impl Inputs {
     /// The inputs of a project in `folder` that was read from `files`.
     #[must_use]
     pub fn new<'p>(folder: &Path, files: impl IntoIterator<Item = &'p PathBuf>) -> Self {
+        let mut inputs = Self::of_files(files);
+        inputs.paths.extend(LOOKED_FOR.iter().map(|name| folder.join(name)));
+        inputs
+    }
+
+    /// `files` alone, and the links that lead to them.
+    #[must_use]
+    pub fn of_files<'p>(files: impl IntoIterator<Item = &'p PathBuf>) -> Self {
         let mut paths = BTreeSet::new();
         for file in files {
             follow(file, &mut paths);
         }
-        paths.extend(LOOKED_FOR.iter().map(|name| folder.join(name)));
         Self { paths }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! [`source`] tells of changes (inotify(7) through the crate `notify`, one watcher for everything that a command follows),
 //! [`batch`] waits until a save is over, [`rule`] decides what a path means, [`sync`] writes files into the file system of
-//! a container, [`inputs`] knows the files that a project was read from, and [`context`] those that images are built from.
+//! a container, [`inputs`] knows the files that a project was read from, [`context`] those that images are built from, and
+//! [`names`] tells when another file takes the place of one that is mounted.
 //!
 //! # Invariants
 //!
@@ -15,6 +16,7 @@ pub mod batch;
 pub mod context;
 pub mod gitignore;
 pub mod inputs;
+pub mod names;
 pub mod rule;
 pub mod source;
 pub mod sync;

@@ -57,7 +57,9 @@ impl WatchError {
         }
     }
 
-    fn new(path: &Path, source: notify::Error) -> Self {
+    /// Of what has kept `path` from being followed.
+    #[must_use]
+    pub fn new(path: &Path, source: notify::Error) -> Self {
         let limit = match &source.kind {
             ErrorKind::MaxFilesWatch => Some("fs.inotify.max_user_watches"),
             ErrorKind::Io(error) if error.raw_os_error() == Some(libc::EMFILE) => {

@@ -41,7 +41,7 @@ use crate::launch::{Launch, NamespaceKind, Upper};
 
 pub(crate) use entry::Standard;
 pub use identity::owner;
-pub use renew::renew;
+pub use renew::{refresh, renew};
 pub use view::view;
 
 /// What the exit code of a child is that has reported its failure; nobody looks at it.

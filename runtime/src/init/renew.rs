@@ -1,4 +1,5 @@
-//! Secrets and configs of a container that runs: what is mounted for them is replaced, file by file.
+//! Files that a container which runs has mounted: its secrets and configs, and single files of the host that others have
+//! taken the place of. What is mounted is replaced, file by file.
 //!
 //! A new mount comes below the old one, which is taken away then: whoever opens the file has the old content or the new
 //! one, and never neither. Before Linux 6.5 it comes on top, and the old one stays below it until the container ends.
@@ -9,15 +10,16 @@
 //! open, and a mount: a name on which something is mounted cannot be moved or removed by anybody (rename(2), EBUSY).
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
+use oci_spec::runtime::Mount;
 use rustix::fs::{AtFlags, FileType, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use sys::root::Root;
+use sys::root::{Place, Root};
 
 use super::error::{Attempt, StepError};
 use super::grants::{copy_one, own};
@@ -31,6 +33,9 @@ use crate::launch::{GrantedFile, Grants, Launch};
 /// `MOVE_MOUNT_BENEATH` of `linux/mount.h`, since Linux 6.5: below what is mounted at the place, and not on top of it.
 const BENEATH: MoveMountFlags = MoveMountFlags::from_bits_retain(0x200);
 
+/// Symbolic links that are followed one after the other: the kernel's own limit (path_resolution(7)).
+const LINKS: usize = 40;
+
 /// Puts what `launch` mounts from the host at each of `targets`, all of them files, into the place of what a container
 /// that runs has mounted there. `namespace` is its mount namespace (`/proc/PID/ns/mnt`).
 ///
@@ -38,16 +43,90 @@ const BENEATH: MoveMountFlags = MoveMountFlags::from_bits_retain(0x200);
 ///
 /// What could not be replaced. Those before it are; it can be asked for again.
 pub fn renew(launch: &Launch, targets: &[&Path], namespace: BorrowedFd<'_>) -> Result<(), Failure> {
-    // A thread of its own, which enters namespaces and ends.
-    let renewed = thread::scope(|scope| {
-        let thread = scope.spawn(|| build(launch, targets, namespace));
+    aside("secrets and configs", || build(launch, targets, namespace))
+}
+
+/// Has each of `targets` show what is at its source in `launch`, where that is another file than the one that is mounted:
+/// a name on the host was given to another file, and a mount holds the file and not the name. Where a source is gone, or
+/// has become a directory, what is mounted stays. Returns the targets at which another file is seen. `namespace` is as
+/// for [`renew`].
+///
+/// # Errors
+///
+/// The first that could not be replaced; it does not keep the others from it.
+pub fn refresh(
+    launch: &Launch,
+    targets: &[PathBuf],
+    namespace: BorrowedFd<'_>,
+) -> Result<Vec<PathBuf>, Failure> {
+    aside("files of the host", || look_again(launch, targets, namespace))
+}
+
+/// Does `work` in a thread of its own, which enters namespaces and ends.
+fn aside<T: Send>(
+    step: &str,
+    work: impl FnOnce() -> Result<T, StepError> + Send,
+) -> Result<T, Failure> {
+    let done = thread::scope(|scope| {
+        let thread = scope.spawn(work);
         thread.join().unwrap_or_else(|_| Err(StepError::refused(0, "it was cut off")))
     });
-    renewed.map_err(|StepError { errno, detail }| Failure {
-        step: "secrets and configs".to_owned(),
-        errno,
-        detail,
-    })
+    done.map_err(|StepError { errno, detail }| Failure { step: step.to_owned(), errno, detail })
+}
+
+fn look_again(
+    launch: &Launch,
+    targets: &[PathBuf],
+    namespace: BorrowedFd<'_>,
+) -> Result<Vec<PathBuf>, StepError> {
+    // Without that a thread may enter no mount namespace. The sources are those of the mount namespace of this process.
+    unshare(CloneFlags::CLONE_FS).attempt(|| "a root of its own".to_owned())?;
+    let mounts = launch.spec.mounts().iter().flatten();
+    let wanted = mounts.filter(|mount| targets.iter().any(|one| one == mount.destination()));
+    // What is not there is waited for.
+    let there: Vec<(&Mount, OwnedFd)> = wanted
+        .filter_map(|mount| Some((mount, open_source(mount).ok()??)))
+        .filter(|(_, tree)| looked_at(tree).is_ok_and(|(_, kind)| kind != FileType::Directory))
+        .collect();
+    enter(namespace)?;
+    let root = Root::open(Path::new("/")).attempt(|| "the root of the container".to_owned())?;
+    let mut replaced = Vec::new();
+    let mut failed = None;
+    for (mount, tree) in there {
+        let target = mount.destination();
+        match show(&root, mount, &tree).map_err(|error| within(target, error)) {
+            Ok(true) => replaced.push(target.clone()),
+            Ok(false) => {}
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(replaced), Err)
+}
+
+/// Mounts `tree` where `mount` says, unless that is what is there.
+fn show(root: &Root, mount: &Mount, tree: &OwnedFd) -> Result<bool, StepError> {
+    let (place, old) = mounted_at(root, mount.destination())?;
+    if looked_at(&old)? == looked_at(tree)? {
+        return Ok(false);
+    }
+    set_attributes(tree, &Options::of(mount))?;
+    replace(&place, &old, tree)?;
+    Ok(true)
+}
+
+/// Which file it is, and of what kind.
+fn looked_at(file: &OwnedFd) -> Result<((u64, u64), FileType), StepError> {
+    let found = rustix::fs::fstat(file).attempt(|| "a file".to_owned())?;
+    Ok(((found.st_dev, found.st_ino), FileType::from_raw_mode(found.st_mode)))
+}
+
+fn enter(namespace: BorrowedFd<'_>) -> Result<(), StepError> {
+    move_into_link_name_space(namespace, Some(LinkNameSpaceType::Mount))
+        .attempt(|| "entering the mount namespace of the container".to_owned())
+}
+
+fn within(target: &Path, error: StepError) -> StepError {
+    StepError { detail: format!("{}: {}", target.display(), error.detail), ..error }
 }
 
 /// A mount, attached nowhere yet, and the copy in memory that it shows, if it is one.
@@ -63,23 +142,23 @@ fn build(launch: &Launch, targets: &[&Path], namespace: BorrowedFd<'_>) -> Resul
     cut_mounts()?;
     let mut fresh = open(launch, targets)?;
     copy(&launch.grants, &mut fresh)?;
-    move_into_link_name_space(namespace, Some(LinkNameSpaceType::Mount))
-        .attempt(|| "entering the mount namespace of the container".to_owned())?;
+    enter(namespace)?;
     let root = Root::open(Path::new("/")).attempt(|| "the root of the container".to_owned())?;
     let user = identity::owner(&root, &launch.user)
         .map_err(|Failure { errno, detail, .. }| StepError { errno, detail })?;
     for one in &fresh {
-        let within = |error: StepError| StepError {
-            detail: format!("{}: {}", one.target.display(), error.detail),
-            ..error
-        };
-        if let Some((granted, copy)) = &one.copy {
-            own(copy, granted, user).map_err(within)?;
-        }
-        set_attributes(&one.tree, &one.options).map_err(within)?;
-        replace(&root, one.target, &one.tree).map_err(within)?;
+        put(&root, one, user).map_err(|error| within(one.target, error))?;
     }
     Ok(())
+}
+
+fn put(root: &Root, fresh: &Fresh<'_>, user: (u32, u32)) -> Result<(), StepError> {
+    if let Some((granted, copy)) = &fresh.copy {
+        own(copy, granted, user)?;
+    }
+    set_attributes(&fresh.tree, &fresh.options)?;
+    let (place, old) = mounted_at(root, fresh.target)?;
+    replace(&place, &old, &fresh.tree)
 }
 
 /// The sources of what is mounted at `targets`.
@@ -118,23 +197,37 @@ fn copy<'l>(grants: &'l Grants, fresh: &mut [Fresh<'l>]) -> Result<(), StepError
     Ok(())
 }
 
-/// Mounts `tree` in the place of what is mounted at `target`.
-fn replace(root: &Root, target: &Path, tree: &OwnedFd) -> Result<(), StepError> {
-    let place = root.place(target).attempt(|| "its directory".to_owned())?;
-    let old = place.open(OFlags::PATH).attempt(|| "what is there".to_owned())?;
-    let flags = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
-    let found = rustix::fs::statx(&old, "", flags, StatxFlags::TYPE)
-        .attempt(|| "what is there".to_owned())?;
-    let is_file = FileType::from_raw_mode(found.stx_mode.into()) == FileType::RegularFile;
-    if !is_file || !found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
-        let detail = "the container has moved what was mounted there";
-        return Err(StepError::refused(libc::ENOENT, detail));
+/// The place of the file that is mounted at `target`, behind the links of the image, and what is mounted there.
+fn mounted_at(root: &Root, target: &Path) -> Result<(Place, OwnedFd), StepError> {
+    let mut target = target.to_owned();
+    for _ in 0..LINKS {
+        let place = root.place(&target).attempt(|| "its directory".to_owned())?;
+        let old = place.open(OFlags::PATH).attempt(|| "what is there".to_owned())?;
+        let flags = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+        let found = rustix::fs::statx(&old, "", flags, StatxFlags::TYPE)
+            .attempt(|| "what is there".to_owned())?;
+        let is_mounted = found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+        match FileType::from_raw_mode(found.stx_mode.into()) {
+            FileType::Symlink if !is_mounted => {
+                let led = place.read_link().attempt(|| "a link".to_owned())?;
+                target.pop();
+                target.push(led);
+            }
+            kind if is_mounted && kind != FileType::Directory => return Ok((place, old)),
+            _ => break,
+        }
     }
+    let detail = "the container has moved what was mounted there";
+    Err(StepError::refused(libc::ENOENT, detail))
+}
+
+/// Mounts `tree` in the place of `old`, which is mounted at `place`.
+fn replace(place: &Place, old: &OwnedFd, tree: &OwnedFd) -> Result<(), StepError> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     let attempt = || "attaching the mount".to_owned();
-    match rustix::mount::move_mount(tree, "", &old, "", flags | BENEATH) {
+    match rustix::mount::move_mount(tree, "", old, "", flags | BENEATH) {
         Err(Errno::INVAL) => {
-            return rustix::mount::move_mount(tree, "", &old, "", flags).attempt(attempt);
+            return rustix::mount::move_mount(tree, "", old, "", flags).attempt(attempt);
         }
         moved => moved.attempt(attempt)?,
     }

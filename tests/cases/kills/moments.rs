@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Random moments. `TEST_SEED` repeats those of an earlier run, whose failures name it.
 #[derive(Debug)]
-pub(super) struct Moments {
+pub(in crate::cases) struct Moments {
     /// What all of them follow from.
     pub seed: u64,
     state: u64,

@@ -1,0 +1,193 @@
+//! When a name in a directory is given to another file: a save by rename, a link that is switched, a file that is made again.
+//!
+//! # Why not [`super::source`]
+//!
+//! Whoever follows a file that is mounted somewhere sees by itself what is written to it. So nothing here wakes up for a file
+//! that is written to, be it a log beside the file or `/dev/null`: these watches stay for as long as a container runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+
+use super::batch::Stage;
+use super::source::{Changes, Touch, WatchError};
+
+/// Bytes for events: a few hundred at once.
+const ROOM: usize = 16 << 10;
+
+/// Directories in which names are given to files.
+#[derive(Debug)]
+pub struct Names {
+    inotify: OwnedFd,
+    /// By the number of its watch: the paths that lead to a directory.
+    watched: BTreeMap<i32, BTreeSet<PathBuf>>,
+}
+
+impl Names {
+    /// Watches nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError::Limit`] when the user has no instance left.
+    pub fn new() -> Result<Self, WatchError> {
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+            .map_err(|error| failed(Path::new("files"), error))?;
+        Ok(Self { inotify, watched: BTreeMap::new() })
+    }
+
+    /// Watches `directories`, where they lead to now, and nothing else. Of one that is not there the nearest above it that is.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be watched; the others are.
+    pub fn keep<'p>(
+        &mut self,
+        directories: impl IntoIterator<Item = &'p Path>,
+    ) -> Result<(), WatchError> {
+        let mut kept: BTreeMap<i32, BTreeSet<PathBuf>> = BTreeMap::new();
+        let mut outcome = Ok(());
+        for directory in directories {
+            match self.watch(directory) {
+                Ok(Some((watch, path))) => {
+                    kept.entry(watch).or_default().insert(path.to_owned());
+                }
+                Ok(None) => {}
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        for watch in self.watched.keys().filter(|watch| !kept.contains_key(watch)) {
+            // The kernel may have taken it away by itself.
+            let _ = inotify::remove_watch(&self.inotify, *watch);
+        }
+        self.watched = kept;
+        outcome
+    }
+
+    fn watch<'p>(&self, directory: &'p Path) -> Result<Option<(i32, &'p Path)>, WatchError> {
+        let flags = WatchFlags::CREATE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        for path in directory.ancestors() {
+            match inotify::add_watch(&self.inotify, path, flags) {
+                Ok(watch) => return Ok(Some((watch, path))),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Err(error) => return Err(failed(path, error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The names that were given to other files since the last call, and the directories that have lost their own.
+    ///
+    /// # Errors
+    ///
+    /// What read(2) says.
+    pub fn take(&mut self) -> io::Result<Changes> {
+        let mut changes = Changes::default();
+        let mut room = [MaybeUninit::uninit(); ROOM];
+        let mut reader = Reader::new(&self.inotify, &mut room);
+        let at = Instant::now();
+        loop {
+            let event = match reader.next() {
+                Ok(event) => event,
+                Err(Errno::AGAIN) => return Ok(changes),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            changes.lost |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);
+            let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
+            for directory in self.watched.get(&event.wd()).into_iter().flatten() {
+                let path = name.map_or(directory.clone(), |name| directory.join(name));
+                let stage = stage(event.events(), &path);
+                changes.touched.push(Touch { path, stage, at });
+            }
+        }
+    }
+}
+
+impl AsFd for Names {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
+}
+
+/// A file that is made is about to be written. A link, a socket and what gets a name by rename(2) are whole.
+fn stage(events: ReadFlags, path: &Path) -> Stage {
+    let is_file = || fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    match events.contains(ReadFlags::CREATE) && is_file() {
+        true => Stage::Writing,
+        false => Stage::Whole,
+    }
+}
+
+fn failed(path: &Path, error: Errno) -> WatchError {
+    WatchError::new(path, notify::Error::io(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// What is told, in its order: events of the kernel are there when the call that has caused them returns.
+    fn told(names: &mut Names) -> Vec<(PathBuf, Stage)> {
+        let touched = names.take().unwrap().touched;
+        touched.into_iter().map(|touch| (touch.path, touch.stage)).collect()
+    }
+
+    #[test]
+    fn a_name_that_is_given_to_another_file_is_told_and_a_write_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, saved, link) =
+            (folder.path().join("conf"), folder.path().join("saved"), folder.path().join("link"));
+        fs::write(&file, "1").unwrap();
+        fs::write(&saved, "2").unwrap();
+        let mut names = Names::new().unwrap();
+        names.keep([folder.path()]).unwrap();
+        fs::write(&file, "3").unwrap();
+        assert_eq!(told(&mut names), []);
+        fs::rename(&saved, &file).unwrap();
+        assert_eq!(told(&mut names), [(file.clone(), Stage::Whole)]);
+        fs::remove_file(&file).unwrap();
+        assert_eq!(told(&mut names), []);
+        fs::write(&file, "4").unwrap();
+        symlink("conf", &link).unwrap();
+        assert_eq!(told(&mut names), [(file.clone(), Stage::Writing), (link, Stage::Whole)]);
+        names.keep([]).unwrap();
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "5").unwrap();
+        assert_eq!(told(&mut names), []);
+    }
+
+    #[test]
+    fn a_directory_that_goes_and_comes_is_waited_for_above_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let etc = folder.path().join("etc");
+        fs::create_dir(&etc).unwrap();
+        let mut names = Names::new().unwrap();
+        names.keep([&*etc]).unwrap();
+        fs::remove_dir(&etc).unwrap();
+        assert!(told(&mut names).contains(&(etc.clone(), Stage::Whole)));
+        names.keep([&*etc]).unwrap();
+        fs::create_dir(&etc).unwrap();
+        assert_eq!(told(&mut names), [(etc.clone(), Stage::Whole)]);
+        names.keep([&*etc]).unwrap();
+        fs::create_dir(etc.join("new")).unwrap();
+        assert_eq!(told(&mut names), [(etc.join("new"), Stage::Whole)]);
+        // It has another name: what is at the old one is another directory.
+        fs::rename(&etc, folder.path().join("old")).unwrap();
+        assert_eq!(told(&mut names), [(etc, Stage::Whole)]);
+    }
+}
