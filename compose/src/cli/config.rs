@@ -122,7 +122,6 @@ pub fn run(
     }
     let document =
         Document::read(&options).map_err(|found| mistakes(&found, &options, terminal))?;
-    let doubts = document.doubts();
     let text = match &args.explain {
         _ if args.quiet => Ok(None),
         Some(path) => {
@@ -130,11 +129,12 @@ pub fn run(
         }
         None => text(&args, &document, context, terminal).map(Some),
     };
-    let mut warnings = document.warnings();
     // Docker compose prints these without a word; here they keep `up` from starting.
-    warnings.extend(
-        doubts.into_iter().map(|doubt| Diagnostic { severity: Severity::Warning, ..doubt }),
-    );
+    let doubts = document
+        .doubts()
+        .into_iter()
+        .map(|doubt| Diagnostic { severity: Severity::Warning, ..doubt });
+    let warnings: Vec<Diagnostic> = document.warnings().iter().cloned().chain(doubts).collect();
     terminal.warn_drawn(&draw(&warnings, &options, terminal));
     if let Some(text) = text? {
         match &args.output {

@@ -1,6 +1,5 @@
 //! The merged document: everything that the files say, in the long form, before it is typed.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -21,13 +20,14 @@ use super::read::{DOCUMENT, Granted, Reader, Scope};
 use super::remote::Remotes;
 use super::render::{self, Nulls};
 use super::report::Report;
+use super::source::Sources;
 use super::template::Mention;
 use super::{LoadOptions, Loaded, Skip, check, complete, env_file, normalize, resolve, select};
 
 /// Everything that the files of a project say, merged and in the long form.
 #[derive(Debug)]
 pub struct Document {
-    pub(super) report: RefCell<Report>,
+    pub(super) sources: Sources,
     pub(super) tree: Node,
     pub(super) disabled: Map,
     pub(super) name: String,
@@ -36,6 +36,7 @@ pub struct Document {
     pub(super) environment: BTreeMap<String, String>,
     pub(super) granted: Granted,
     skip: Skip,
+    warnings: Vec<Diagnostic>,
 }
 
 /// A variable that the files mention.
@@ -63,7 +64,8 @@ impl Document {
         if !report.has_errors()
             && let Some(document) = document
         {
-            return Ok(Self { report: RefCell::new(report), ..document });
+            let (sources, warnings) = report.into_parts();
+            return Ok(Self { sources, warnings, ..document });
         }
         if let Some(document) = document {
             // What one phase finds does not hide what the next one would.
@@ -74,15 +76,14 @@ impl Document {
 
     /// What would keep the project from starting, although the document is well-formed.
     pub fn doubts(&self) -> Vec<Diagnostic> {
-        let mut report = self.report.borrow().scratch();
+        let mut report = Report::over(self.sources.clone());
         resolve::check(&mut report, self);
         report.into_diagnostics()
     }
 
     /// What is odd about the files.
-    pub fn warnings(&self) -> Vec<Diagnostic> {
-        let kept = self.report.borrow().scratch();
-        self.report.replace(kept).into_diagnostics()
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
     }
 
     /// The name of the project.
@@ -272,7 +273,7 @@ fn read(report: &mut Report, options: &LoadOptions) -> Option<Document> {
     check::values(report, &tree);
     let disabled = finish(report, options, &mut tree, &located, &name);
     Some(Document {
-        report: RefCell::default(),
+        sources: Sources::default(),
         tree,
         disabled,
         name,
@@ -281,6 +282,7 @@ fn read(report: &mut Report, options: &LoadOptions) -> Option<Document> {
         environment: located.environment.into_values(),
         granted,
         skip: options.skip,
+        warnings: Vec::new(),
     })
 }
 

@@ -78,8 +78,7 @@ impl Document {
     ///
     /// When there is no value at `path`.
     pub fn explain(&self, path: &str) -> Result<Vec<Explained>, NoSuchPath> {
-        let report = self.report.borrow();
-        let sources = &report.sources;
+        let sources = &self.sources;
         let mut found = Vec::new();
         let mut explain = |at: &str, node: &Node, shape: Option<&Shape>| {
             if is_below(at, path) {

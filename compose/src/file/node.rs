@@ -94,6 +94,11 @@ impl Node {
         Self::new(Value::List(items), span)
     }
 
+    /// The node, of which nothing stays here.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::null(self.span))
+    }
+
     pub(crate) fn as_str(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
@@ -289,11 +294,21 @@ impl Map {
     }
 
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &mut Node) -> bool) {
+        self.retain_entries(|key, entry| keep(key, &mut entry.node));
+    }
+
+    /// Keeps the entries of which `keep` wants that, as it leaves them.
+    pub(crate) fn retain_entries(&mut self, mut keep: impl FnMut(&Rc<str>, &mut Entry) -> bool) {
         let before = self.entries.len();
-        self.entries.retain_mut(|(key, entry)| keep(key, &mut entry.node));
+        self.entries.retain_mut(|(key, entry)| keep(key, entry));
         if self.entries.len() != before {
             self.reindex();
         }
+    }
+
+    /// What it has, in no more memory than that needs; it is empty then, and keeps its own.
+    pub(crate) fn take_all(&mut self) -> Self {
+        Self { entries: self.entries.drain(..).collect(), index: self.index.take() }
     }
 }
 
@@ -355,6 +370,10 @@ mod tests {
             assert_eq!(map.get("k2").and_then(Node::as_int), Some(2), "{size}");
             map.retain(|key, _| key != "k2");
             assert_eq!((map.len(), map.contains("k2")), (size - 2, false));
+            let all = map.take_all();
+            assert_eq!((map.len(), map.contains("k1"), all.len()), (0, false, size - 2));
+            let map = all;
+            assert!(map.contains("k1"));
             assert_eq!(map.keys().next(), Some("k1"));
         }
     }

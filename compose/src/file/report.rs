@@ -90,7 +90,12 @@ impl Report {
 
     /// A report over the same texts of which nothing will be shown.
     pub(crate) fn scratch(&self) -> Self {
-        Self { sources: self.sources.clone(), ..Self::default() }
+        Self::over(self.sources.clone())
+    }
+
+    /// An empty report over the texts of `sources`.
+    pub(crate) fn over(sources: Sources) -> Self {
+        Self { sources, ..Self::default() }
     }
 
     pub(crate) fn has_errors(&self) -> bool {
@@ -136,7 +141,12 @@ impl Report {
     }
 
     /// All that was found, in the order of the files.
-    pub(crate) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
+    pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {
+        self.into_parts().1
+    }
+
+    /// The texts, and what was found in them, in the order of the files.
+    pub(crate) fn into_parts(mut self) -> (Sources, Vec<Diagnostic>) {
         self.warn_of_unset_variables();
         let mut found = std::mem::take(&mut self.found);
         found.sort_by_key(|(span, _)| *span);
@@ -157,7 +167,7 @@ impl Report {
         if warnings > 0 {
             diagnostics.push(Diagnostic::warning(format!("there are {warnings} more warnings")));
         }
-        diagnostics
+        (self.sources, diagnostics)
     }
 
     fn warn_of_unset_variables(&mut self) {

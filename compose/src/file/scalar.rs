@@ -3,18 +3,13 @@
 
 use super::node::Value;
 
-/// The value of the plain (unquoted) scalar `text`.
-pub(crate) fn resolve(text: &str) -> Value {
-    special(text).unwrap_or_else(|| Value::Text(text.into()))
-}
-
 /// True if `text` without quotes is a string.
 pub(crate) fn is_plain_string(text: &str) -> bool {
     special(text).is_none()
 }
 
-/// What `text` is, if it is anything but a string.
-fn special(text: &str) -> Option<Value> {
+/// What the plain (unquoted) scalar `text` is, if it is anything but a string.
+pub(crate) fn special(text: &str) -> Option<Value> {
     let first = *text.as_bytes().first().unwrap_or(&b'~');
     match first {
         b'~' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' => match text {
@@ -138,14 +133,14 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        match resolve(text) {
+        let Some(value) = special(text) else { return format!("text {text}") };
+        match value {
             Value::Null => "null".into(),
             Value::Bool(flag) => format!("bool {flag}"),
             Value::Int(number) => format!("int {}", number.get()),
             Value::Float(number) => format!("float {}", go_float(number)),
-            Value::Text(text) => format!("text {text}"),
             Value::Time(text) => format!("time {text}"),
-            Value::List(_) | Value::Map(_) => "collection".into(),
+            Value::Text(_) | Value::List(_) | Value::Map(_) => "none of its values".into(),
         }
     }
 

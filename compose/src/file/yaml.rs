@@ -27,6 +27,9 @@ pub(crate) fn documents(report: &mut Report, file: FileId) -> Vec<Node> {
         file,
         anchors: HashMap::new(),
         open: Vec::new(),
+        lists: Vec::new(),
+        maps: Vec::new(),
+        texts: Texts::default(),
         documents: Vec::new(),
         aliased: 0,
         broken: false,
@@ -94,12 +97,44 @@ enum Kind {
     Plain,
 }
 
+/// Short texts that were read lately: keys and values come again in each service, and need memory once.
+struct Texts([Option<Rc<str>>; Texts::PLACES]);
+
+impl Default for Texts {
+    fn default() -> Self {
+        Self([const { None }; Self::PLACES])
+    }
+}
+
+impl Texts {
+    const PLACES: usize = 128;
+    const SHORT: usize = 32;
+
+    fn get(&mut self, text: &str) -> Rc<str> {
+        let (Some(first), Some(last)) = (text.as_bytes().first(), text.as_bytes().last()) else {
+            return text.into();
+        };
+        if text.len() > Self::SHORT {
+            return text.into();
+        }
+        let mixed = text.len() * 31 + usize::from(*first) * 7 + usize::from(*last);
+        match &mut self.0[mixed % Self::PLACES] {
+            Some(known) if **known == *text => known.clone(),
+            place => place.insert(text.into()).clone(),
+        }
+    }
+}
+
 struct Reader<'r> {
     report: &'r mut Report,
     file: FileId,
     /// Finished anchors with their number of nodes.
     anchors: HashMap<usize, (Rc<Node>, usize)>,
     open: Vec<Open>,
+    /// Collections that have ended: those that begin are put together in their memory, and take no more than they need.
+    lists: Vec<Vec<Node>>,
+    maps: Vec<Map>,
+    texts: Texts,
     documents: Vec<Node>,
     /// Nodes that aliases of this document have stood for.
     aliased: usize,
@@ -127,13 +162,13 @@ impl Reader<'_> {
                     tag,
                     start: span,
                     flow,
-                    content: Content::List(Vec::new()),
+                    content: Content::List(self.lists.pop().unwrap_or_default()),
                 });
             }
             Event::MappingStart(style, anchor, tag) => {
                 let tag = tag.and_then(|tag| self.kind(&tag, span));
                 let content = Content::Map {
-                    map: Map::default(),
+                    map: self.maps.pop().unwrap_or_default(),
                     key: None,
                     merged: Vec::new(),
                     merge_key: None,
@@ -182,7 +217,7 @@ impl Reader<'_> {
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, kind: Option<Kind>, span: Span) -> Value {
         match kind {
-            Some(Kind::Text) => Value::Text(text.into()),
+            Some(Kind::Text) => Value::Text(self.texts.get(text)),
             Some(Kind::Binary) => {
                 let packed: String = text.split_whitespace().collect();
                 let bytes = base64::engine::general_purpose::STANDARD.decode(packed).ok();
@@ -194,8 +229,10 @@ impl Reader<'_> {
                     }
                 }
             }
-            _ if style == ScalarStyle::Plain => scalar::resolve(text),
-            _ => Value::Text(text.into()),
+            _ if style == ScalarStyle::Plain => {
+                scalar::special(text).unwrap_or_else(|| Value::Text(self.texts.get(text)))
+            }
+            _ => Value::Text(self.texts.get(text)),
         }
     }
 
@@ -203,7 +240,11 @@ impl Reader<'_> {
         let Some(open) = self.open.pop() else { return };
         let span = Span { end: end.end.max(open.start.start), ..open.start };
         let value = match open.content {
-            Content::List(items) => Value::List(items),
+            Content::List(mut items) => {
+                let all = items.drain(..).collect();
+                self.lists.push(items);
+                Value::List(all)
+            }
             Content::Map { mut map, merged, .. } => {
                 for (key, entry) in merged.into_iter().flatten() {
                     match map.get_mut(&key) {
@@ -214,7 +255,9 @@ impl Reader<'_> {
                         None => map.insert(key, entry.key, entry.node),
                     }
                 }
-                Value::Map(map)
+                let all = map.take_all();
+                self.maps.push(map);
+                Value::Map(all)
             }
         };
         let node = Node { value, span, tag: merge_tag(open.tag) };
@@ -372,5 +415,23 @@ fn merge_tag(kind: Option<Kind>) -> Tag {
         Some(Kind::Reset) => Tag::Reset,
         Some(Kind::Override) => Tag::Override,
         _ => Tag::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_themselves() {
+        let mut texts = Texts::default();
+        // The first and the last letter are the same, and the length.
+        let alike = ["abc", "adc", "abc", "aec", "", "ü", "a", "a"];
+        for text in alike {
+            assert_eq!(&*texts.get(text), text);
+        }
+        assert!(Rc::ptr_eq(&texts.get("image"), &texts.get("image")));
+        let long = "x".repeat(Texts::SHORT + 1);
+        assert_eq!(*texts.get(&long), *long);
     }
 }

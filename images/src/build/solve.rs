@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
+use std::time::Instant;
 
 use runtime::once::Attendant;
 
@@ -286,6 +287,23 @@ impl Builder<'_> {
 
     pub(super) fn next_step(&self) -> usize {
         self.steps.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Does what no instruction stands for as a step of its own, whose number it gets, and tells how that begins and ends.
+    pub(super) fn as_step<T, E>(
+        &self,
+        name: String,
+        work: impl FnOnce(usize) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let step = self.next_step();
+        self.surroundings.tell(Event::Begun { step, name });
+        let begun = Instant::now();
+        let result = work(step);
+        self.surroundings.tell(match result {
+            Ok(_) => Event::Done { step, cached: false, took: begun.elapsed() },
+            Err(_) => Event::Failed { step },
+        });
+        result
     }
 
     /// Whether nothing of this stage comes from the cache.

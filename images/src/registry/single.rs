@@ -24,11 +24,16 @@ pub(crate) struct Remote {
     place: Place,
     reference: Reference,
     platform: Platform,
-    layers: Vec<Layer>,
+    layers: Vec<(Layer, Descriptor)>,
     /// Its configuration.
     pub(crate) config: Vec<u8>,
-    /// Its layers, by the digests that they have uncompressed.
-    pub(crate) descriptors: Vec<(Digest, Descriptor)>,
+}
+
+impl Remote {
+    /// Its layers as its manifest has them, by the digests that they have uncompressed.
+    pub(crate) fn layers(&self) -> Vec<(Digest, Descriptor)> {
+        self.layers.iter().map(|(layer, found)| (layer.diff_id, found.clone())).collect()
+    }
 }
 
 /// What says what an image is.
@@ -50,10 +55,9 @@ impl Registry {
         self.anywhere(reference, cancel, |place| {
             let described = self.describe(place, &pull)?;
             let (config, layers) = self.configuration(place, &described, &pull)?;
-            let digests = layers.iter().map(|layer| layer.diff_id);
-            let descriptors = digests.zip(described.parsed.layers().iter().cloned()).collect();
+            let layers = layers.into_iter().zip(described.parsed.layers().iter().cloned());
             let (place, reference, platform) = (place.clone(), reference.clone(), platform.clone());
-            Ok(Remote { place, reference, platform, layers, config, descriptors })
+            Ok(Remote { place, reference, platform, layers: layers.collect(), config })
         })
     }
 
@@ -65,9 +69,8 @@ impl Registry {
         diff_id: Digest,
         cancel: &Cancel,
     ) -> Result<(), PullError> {
-        let Some(layer) = remote.layers.iter().find(|layer| layer.diff_id == diff_id) else {
-            return Ok(());
-        };
+        let mut layers = remote.layers.iter().map(|(layer, _)| layer);
+        let Some(layer) = layers.find(|layer| layer.diff_id == diff_id) else { return Ok(()) };
         let store = workspace.store();
         let Remote { place, reference, platform, .. } = remote;
         let pull = Pull { reference, platform: Some(platform), cancel, report: &|_| {} };

@@ -290,6 +290,10 @@ fn reads_as_string(text: &str) -> bool {
         "y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "n", "N", "no", "No", "NO", "off", "Off",
         "OFF",
     ];
+    // Nothing else begins with a letter and is as long.
+    if text.len() > "false".len() && text.as_bytes()[0].is_ascii_alphabetic() {
+        return true;
+    }
     crate::file::is_plain_string(text)
         && !(text.len() <= 3 && OLD_BOOLEANS.contains(&text))
         && text != "<<"

@@ -182,21 +182,21 @@ impl Checker<'_> {
     }
 
     fn items(&mut self, items: Vec<Node>, shape: &Shape) -> Vec<Node> {
-        let mut checked = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
+        let check = |(index, item): (usize, Node)| {
             if item.tag == Tag::Reset {
-                continue;
+                return None;
             }
             self.path.push(Step::Item(index));
-            checked.extend(self.shape(item, shape));
+            let checked = self.shape(item, shape);
             self.path.pop();
-        }
-        checked
+            checked
+        };
+        items.into_iter().enumerate().filter_map(check).collect()
     }
 
     fn map(&mut self, node: Node, map: &schema::Map, shape: &Shape) -> Option<Node> {
         let span = node.span;
-        let entries = match (node.value, map.from_list) {
+        let mut entries = match (node.value, map.from_list) {
             (Value::Map(entries), _) => entries,
             (Value::List(names), Some(value_of)) => self.names(names, value_of),
             (value, _) => {
@@ -204,22 +204,24 @@ impl Checker<'_> {
                 return None;
             }
         };
-        let mut checked = Map::with_capacity(entries.len());
-        for (key, entry) in entries {
-            self.user_key(&key, entry.key, map.key);
+        entries.retain_entries(|key, entry| {
+            self.user_key(key, entry.key, map.key);
             if map.null_values && entry.node.is_null() {
-                checked.insert(key, entry.key, entry.node);
-                continue;
+                return true;
             }
-            let node = self.key(&key, |checker| checker.shape(entry.node, map.value));
-            if let Some(mut node) = node {
-                complete_dependency(map, &mut node);
-                checked.insert(key, entry.key, node);
-            } else {
-                self.report.note_refused(map.key, &key);
+            match self.key(key, |checker| checker.shape(entry.node.take(), map.value)) {
+                Some(mut node) => {
+                    complete_dependency(map, &mut node);
+                    entry.node = node;
+                    true
+                }
+                None => {
+                    self.report.note_refused(map.key, key);
+                    false
+                }
             }
-        }
-        Some(Node::map(checked, span))
+        });
+        Some(Node::map(entries, span))
     }
 
     /// A list of names as the keys of a mapping.
@@ -257,26 +259,23 @@ impl Checker<'_> {
             }
         };
         self.lift_external(&mut entries);
-        let mut checked = Map::with_capacity(entries.len());
-        for (key, entry) in entries {
-            let Some(field) = object.field(&key) else {
-                if object.allows(&key) {
-                    checked.add(key, entry.key, entry.node);
-                } else {
-                    self.unknown_key(&key, &entry, object);
+        entries.retain_entries(|key, entry| {
+            let Some(field) = object.field(key) else {
+                if !object.allows(key) {
+                    self.unknown_key(key, entry, object);
+                    return false;
                 }
-                continue;
+                return true;
             };
-            if field.shape.leaves_open(&entry.node) {
-                checked.add(key, entry.key, entry.node);
-                continue;
+            if !field.shape.leaves_open(&entry.node) {
+                // What was refused leaves nothing behind: the key is there, so nobody misses it.
+                let null = Node::null(entry.node.span);
+                let node = self.key(key, |checker| checker.shape(entry.node.take(), &field.shape));
+                entry.node = node.unwrap_or(null);
             }
-            let span = entry.node.span;
-            let node = self.key(&key, |checker| checker.shape(entry.node, &field.shape));
-            // What was refused leaves nothing behind: the key is there, so nobody misses it.
-            checked.add(key, entry.key, node.unwrap_or_else(|| Node::null(span)));
-        }
-        Some(Node::map(checked, span))
+            true
+        });
+        Some(Node::map(entries, span))
     }
 
     fn unknown_key(&mut self, key: &str, entry: &Entry, object: &'static Object) {

@@ -27,18 +27,22 @@ pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Opti
     let enabled = tree.get("services").and_then(Node::as_map);
     // Services that are off may be unfinished; what is wrong with them is not told.
     let mut scratch = report.scratch();
+    let noted = Origins::Noted;
     let mut project = Project {
         name,
         working_dir: document.dir.clone(),
         files: document.files.clone(),
         environment: document.environment.clone(),
-        services: services(report, enabled, document, Origins::Noted).collect(),
-        disabled: services(&mut scratch, Some(&document.disabled), document, Origins::Noted)
-            .collect(),
-        networks: named(report, tree, "networks", network),
-        volumes: named(report, tree, "volumes", volume),
-        secrets: named(report, tree, "secrets", |fields, place| secret(fields, place, document)),
-        configs: named(report, tree, "configs", |fields, place| config(fields, place, document)),
+        services: services(report, enabled, document, noted).collect(),
+        disabled: services(&mut scratch, Some(&document.disabled), document, noted).collect(),
+        networks: named(report, tree, "networks", noted, network),
+        volumes: named(report, tree, "volumes", noted, volume),
+        secrets: named(report, tree, "secrets", noted, |fields, place| {
+            secret(fields, place, document)
+        }),
+        configs: named(report, tree, "configs", noted, |fields, place| {
+            config(fields, place, document)
+        }),
         kept: kept(report, tree),
         compatibility: false,
     };
@@ -52,13 +56,14 @@ pub(in crate::file) fn project(report: &mut Report, document: &Document) -> Opti
 pub(in crate::file) fn check(report: &mut Report, document: &Document) {
     let tree = &document.tree;
     let enabled = tree.get("services").and_then(Node::as_map);
-    services(report, enabled, document, Origins::Left).for_each(drop);
-    drop(named::<NetworkKey, _>(report, tree, "networks", network));
-    drop(named::<VolumeKey, _>(report, tree, "volumes", volume));
-    drop(named::<SecretKey, _>(report, tree, "secrets", |fields, place| {
+    let left = Origins::Left;
+    services(report, enabled, document, left).for_each(drop);
+    drop(named::<NetworkKey, _>(report, tree, "networks", left, network));
+    drop(named::<VolumeKey, _>(report, tree, "volumes", left, volume));
+    drop(named::<SecretKey, _>(report, tree, "secrets", left, |fields, place| {
         secret(fields, place, document)
     }));
-    drop(named::<ConfigKey, _>(report, tree, "configs", |fields, place| {
+    drop(named::<ConfigKey, _>(report, tree, "configs", left, |fields, place| {
         config(fields, place, document)
     }));
 }
@@ -85,12 +90,13 @@ fn named<K: FromStr<Err = NameError> + Ord, T>(
     report: &mut Report,
     tree: &Node,
     kind: &str,
+    origins: Origins,
     read: impl Fn(&mut Fields<'_, '_>, Option<Place>) -> T,
 ) -> BTreeMap<K, T> {
     let mut found = BTreeMap::new();
     for (name, entry) in tree.get(kind).into_iter().flat_map(Node::entries) {
         let Ok(key) = name.parse::<K>() else { continue };
-        let place = Some(report.sources.place(entry.key));
+        let place = (origins == Origins::Noted).then(|| report.sources.place(entry.key));
         let mut fields = Fields::new(report, Some(&entry.node));
         if let Some(empty) = fields.get("name").filter(|node| node.as_str() == Some("")) {
             let message = format!("the name of `{kind}.{name}` is empty");

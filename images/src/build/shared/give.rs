@@ -1,8 +1,6 @@
 //! Caches on their way to where other machines find them.
 
-use std::time::Instant;
-
-use super::super::error::BuildError;
+use super::super::error::{BuildError, whole};
 use super::super::event::Event;
 use super::super::solve::Builder;
 use super::super::state::State;
@@ -34,23 +32,13 @@ impl Builder<'_> {
             if *kept_at == KeptAt::Image {
                 continue;
             }
-            let step = self.next_step();
-            self.surroundings.tell(Event::Begun { step, name: format!("[cache] to {kept_at}") });
-            let begun = Instant::now();
-            match self.give_cache(cache, state) {
-                Ok(()) => {
-                    let took = begun.elapsed();
-                    self.surroundings.tell(Event::Done { step, cached: false, took });
+            let name = format!("[cache] to {kept_at}");
+            if let Err(source) = self.as_step(name, |_| self.give_cache(cache, state)) {
+                let error = BuildError::Cache { kept_at: kept_at.to_string(), source };
+                if !may_fail {
+                    return Err(error);
                 }
-                Err(source) => {
-                    self.surroundings.tell(Event::Failed { step });
-                    let error = BuildError::Cache { kept_at: kept_at.to_string(), source };
-                    if !may_fail {
-                        return Err(error);
-                    }
-                    let message = super::super::error::whole(&error);
-                    self.surroundings.tell(Event::Warning(message));
-                }
+                self.surroundings.tell(Event::Warning(whole(&error)));
             }
         }
         Ok(())

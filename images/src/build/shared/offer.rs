@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::thread;
-use std::time::Instant;
 
 use super::super::cache::{CachedLayer, StepRecord};
 use super::super::error::whole;
@@ -69,40 +68,31 @@ impl Builder<'_> {
 
     /// A cache that cannot be read costs time, and no build fails for it.
     fn look_at(&self, CacheFrom(kept_at): &CacheFrom) -> Option<Offered> {
-        let step = self.next_step();
-        self.surroundings.tell(Event::Begun { step, name: format!("[cache] from {kept_at}") });
-        let begun = Instant::now();
-        let why = match self.open(kept_at) {
-            Ok(Some(offered)) => {
-                let took = begun.elapsed();
-                self.surroundings.tell(Event::Done { step, cached: false, took });
-                return Some(offered);
-            }
-            Ok(None) => "it has no table of steps, as those that compose writes".to_owned(),
-            Err(error) => whole(&*error),
+        let opened = self.as_step(format!("[cache] from {kept_at}"), |_| self.open(kept_at));
+        let warn = |error: &Foreign| {
+            let message = format!("the cache {kept_at} is not used: {}", whole(&**error));
+            self.surroundings.tell(Event::Warning(message));
         };
-        self.surroundings.tell(Event::Failed { step });
-        let message = format!("the cache {kept_at} is not used: {why}");
-        self.surroundings.tell(Event::Warning(message));
-        None
+        opened.inspect_err(warn).ok()
     }
 
-    fn open(&self, kept_at: &KeptAt) -> Result<Option<Offered>, Foreign> {
+    fn open(&self, kept_at: &KeptAt) -> Result<Offered, Foreign> {
         let (source, config, layers): (_, _, Layers) = match kept_at {
             KeptAt::Registry(reference) => {
                 let (registry, cancel) = self.surroundings.registry()?;
                 let remote = registry.look(reference, &self.recipe.platform, cancel)?;
-                let (config, layers) = (remote.config.clone(), remote.descriptors.clone());
+                let (config, layers) = (remote.config.clone(), remote.layers());
                 (Source::Registry(Box::new(remote)), config, layers)
             }
             KeptAt::Folder { path, tag } => {
                 let (config, layers) = folder::read(path, tag)?;
                 (Source::Folder(path.clone()), config, layers)
             }
-            KeptAt::Image => return Ok(None),
+            KeptAt::Image => return Err("it does not say where the image is".into()),
         };
-        let Some(table) = Table::read(&config) else { return Ok(None) };
-        Ok(Some(Offered { source, steps: records(table, &layers).collect() }))
+        let table =
+            Table::read(&config).ok_or("it has no table of steps, as those that compose writes")?;
+        Ok(Offered { source, steps: records(table, &layers).collect() })
     }
 
     /// Brings a layer into the store, unless it is there.

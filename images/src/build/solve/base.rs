@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -130,17 +129,10 @@ impl Builder<'_> {
 
     /// Fetches an image, as a step of its own.
     fn fetch(&self, image: &Reference, platform: &Platform) -> Result<(), Foreign> {
-        let step = self.next_step();
-        let name = format!("[base] {} for {platform}", image.familiar());
-        self.surroundings.tell(Event::Begun { step, name });
-        let begun = Instant::now();
-        let say = |line| self.surroundings.tell(Event::Said { step, line });
-        let fetched = self.surroundings.fetch(image, platform, &say);
-        self.surroundings.tell(match fetched {
-            Ok(()) => Event::Done { step, cached: false, took: begun.elapsed() },
-            Err(_) => Event::Failed { step },
-        });
-        fetched
+        self.as_step(format!("[base] {} for {platform}", image.familiar()), |step| {
+            let say = |line| self.surroundings.tell(Event::Said { step, line });
+            self.surroundings.fetch(image, platform, &say)
+        })
     }
 
     fn state_of(&self, image: &Image, name: &str) -> Result<State, StoreError> {
