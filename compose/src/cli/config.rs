@@ -185,7 +185,9 @@ fn text(
         }
     };
     if format == Format::Yaml && !is_resolved {
-        return Ok(yaml::pieces(|visit| document.pieces(visit), escape, 2));
+        // With everything written out it is about three times as long.
+        let room = 4 * document.read_bytes();
+        return Ok(yaml::pieces(room, |visit| document.pieces(visit), escape, 2));
     }
     let nulls = if format == Format::Json { Nulls::Shown } else { Nulls::Hidden };
     let mut value = document.to_value(nulls);

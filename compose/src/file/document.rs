@@ -105,6 +105,11 @@ impl Document {
         render::document(&self.tree, nulls)
     }
 
+    /// How many bytes the files have from which it was read.
+    pub fn read_bytes(&self) -> usize {
+        self.sources.size()
+    }
+
     /// What `config` prints as YAML, piece by piece: the same as [`Self::to_value`].
     pub fn pieces<'d>(&'d self, visit: &mut dyn FnMut(Piece<'d>)) {
         if !self.skip.interpolation {

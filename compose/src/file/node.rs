@@ -259,6 +259,11 @@ impl Map {
 
     /// Puts `node` at `key`, which is known not to be there.
     pub(crate) fn add(&mut self, key: Rc<str>, key_span: Span, node: Node) {
+        let keys = self.entries.len();
+        if keys == self.entries.capacity() && keys <= Self::SMALL {
+            // Most mappings of a file get one key more, or none: twice the memory would stay empty.
+            self.entries.reserve_exact(1 + keys / 4);
+        }
         self.entries.push((key.clone(), Entry { key: key_span, node }));
         match &mut self.index {
             Some(index) => {

@@ -89,6 +89,11 @@ impl Sources {
         }
     }
 
+    /// How many bytes all texts have.
+    pub(crate) fn size(&self) -> usize {
+        self.sources.iter().map(|source| source.text.len()).sum()
+    }
+
     /// The paths of all texts.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.sources.iter().map(|source| &*source.path)

@@ -14,13 +14,15 @@ pub(super) fn text(value: &Printed<'_>, indent: usize) -> String {
     writer.text
 }
 
-/// The pieces that `each` gives as a YAML document, each after `change` has changed it.
+/// The pieces that `each` gives as a YAML document, each after `change` has changed it. It is about as long as `room`:
+/// where that is enough the text need not move as it grows.
 pub(super) fn pieces<'d>(
+    room: usize,
     each: impl FnOnce(&mut dyn FnMut(Piece<'d>)),
     change: impl Fn(&mut Printed<'d>),
     indent: usize,
 ) -> String {
-    let mut writer = Writer { text: String::new(), indent };
+    let mut writer = Writer { text: String::with_capacity(room), indent };
     each(&mut |piece| match piece {
         Piece::Open(key) => {
             writer.entry_key(&key, 0);

@@ -186,7 +186,7 @@ impl ShortPort {
     }
 
     fn one(&self, target: u16, span: Span) -> Node {
-        let mut port = Map::default();
+        let mut port = Map::with_capacity(4);
         port.set("mode", Node::text("ingress", span.implied()));
         if let Some(ip) = &self.host_ip {
             port.set("host_ip", Node::text(ip.as_str(), span));

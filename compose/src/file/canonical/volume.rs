@@ -106,7 +106,7 @@ impl ShortMount {
         let text = |text: &str| Node::text(text, span);
         let flag = |flag: bool| Node::new(Value::Bool(flag), span);
         let bind = is_path(&self.source);
-        let mut mount = Map::default();
+        let mut mount = Map::with_capacity(4);
         let kind = if bind { "bind" } else { "volume" };
         mount.set("type", Node::text(kind, span.implied()));
         if !self.source.is_empty() {
