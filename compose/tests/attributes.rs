@@ -78,7 +78,7 @@ impl Scene {
         let read = Document::read(&options).map_err(said)?;
         let values =
             [Nulls::Hidden, Nulls::Shown].map(|nulls| read.to_value(nulls).into_json().to_string());
-        let messages = [read.warnings(), read.doubts()].map(said);
+        let messages = [read.warnings().to_vec(), read.doubts()].map(said);
         Ok([values, messages].concat().join("\n"))
     }
 
