@@ -241,6 +241,7 @@ impl Reader<'_> {
         let span = Span { end: end.end.max(open.start.start), ..open.start };
         let value = match open.content {
             Content::List(mut items) => {
+                #[expect(clippy::drain_collect, reason = "the memory is for the next list")]
                 let all = items.drain(..).collect();
                 self.lists.push(items);
                 Value::List(all)
