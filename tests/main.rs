@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use scenarios::stage::{Images, play};
-use scenarios::{Need, Stage, Verdict};
+use scenarios::{Need, Stage, Verdict, web};
 
 /// A scenario and what it needs.
 struct Scenario {
@@ -62,6 +62,9 @@ impl Scenario {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|word| word == web::WORD) {
+        return web::serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let arguments = Arguments::from_args();
     let scenarios = cases::all().into_iter().map(Scenario::trial);
     let houses = [

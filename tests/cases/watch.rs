@@ -82,8 +82,10 @@ fn syncs(stage: &Stage) -> Verdict {
         "compose.yaml",
         "services:\n  web:\n    build:\n      dockerfile_inline: |\n        FROM scratch\n        COPY --from=base /bin/busybox /bin/busybox\n        \
          USER 1234:2345\n        CMD [\"/bin/busybox\", \"sleep\", \"600\"]\n    init: false\n    stop_grace_period: 0s\n    scale: 2\n    \
-         develop:\n      watch:\n        - {action: sync, path: src, target: /app, ignore: ['*.log'], initial_sync: true}\n",
+         develop:\n      watch:\n        - {action: sync, path: src, target: /app, ignore: ['*.log'], initial_sync: true}\n        \
+         - {action: sync, path: docs, target: /docs, include: ['*.txt']}\n",
     )?;
+    stage.file("docs/old.txt", "")?;
     stage.file("src/first", "was here")?;
     stage.file("src/a.log", "noise")?;
     stage.file(".dockerignore", "src/hidden\n")?;
@@ -107,6 +109,10 @@ fn syncs(stage: &Stage) -> Verdict {
     fs::rename(stage.folder.join("src/deep"), stage.folder.join("src/moved"))?;
     fs::remove_file(stage.folder.join("src/first"))?;
     expect(stage, "web", &["find", "/app", "-type", "f"], "/app/moved/er/page")?;
+    stage.file("docs/picture", "x")?;
+    stage.file("docs/text.txt", "included")?;
+    expect(stage, "web", &["cat", "/docs/text.txt"], "included")?;
+    expect(stage, "web", &["find", "/docs", "-type", "f"], "/docs/text.txt")?;
     stage.compose(["watch"]).code(1)?.complains("is watched already, by process")?;
     end(watch)?;
     stage.compose(["down"]).success()?;

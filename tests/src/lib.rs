@@ -25,6 +25,7 @@ pub mod need;
 pub mod outside;
 pub mod sandbox;
 pub mod stage;
+pub mod web;
 pub mod world;
 
 pub use command::{Checked, Run, Running};

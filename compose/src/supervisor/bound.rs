@@ -285,16 +285,13 @@ impl Follower {
 }
 
 fn registered(names: Names) -> Result<AsyncFd<readiness::Source<Names>>, WatchError> {
-    readiness::register(names)
-        .map_err(|error| WatchError::new(Path::new("files"), notify::Error::io(error)))
+    readiness::register(names).map_err(|error| WatchError::new(Path::new("files"), error))
 }
 
 async fn changes(names: Option<&mut AsyncFd<readiness::Source<Names>>>) -> Changes {
     let Some(names) = names else { return pending().await };
-    let Ok(mut ready) = names.readable_mut().await else { return pending().await };
-    let taken = ready.get_inner_mut().0.take();
-    ready.clear_ready();
-    taken.unwrap_or_else(|error| {
+    readiness::readable(names).await;
+    names.get_mut().0.take().unwrap_or_else(|error| {
         tracing::warn!(%error, "inotify");
         Changes::default()
     })

@@ -5,16 +5,16 @@
 //! nothing and is told to whoever listens; the next save is looked at again.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_local;
 
 use super::server::Reporter;
-use super::{Supervisor, requests};
+use super::{Supervisor, readiness, requests};
 use crate::api::{BuildOptions, BuildWhen, Recreate, RmOptions, RmRequest, UpOptions, UpRequest};
 use crate::diagnostic::{Severity, Style};
 use crate::event::{Event, Failure};
@@ -137,8 +137,7 @@ struct Follower {
     contexts: Contexts,
     /// Services whose images are to be built again.
     stale: BTreeSet<ServiceName>,
-    source: Source,
-    bell: Arc<Notify>,
+    source: AsyncFd<readiness::Source<Source>>,
     batch: Batch,
 }
 
@@ -148,9 +147,8 @@ impl Follower {
         options: UpOptions,
         project: Option<Project>,
     ) -> Result<Self, WatchError> {
-        let bell = Arc::new(Notify::new());
-        let ring = Arc::clone(&bell);
-        let source = Source::new(move || ring.notify_one())?;
+        let source = readiness::register(Source::new()?)
+            .map_err(|error| WatchError::new(Path::new("files"), error))?;
         Ok(Self {
             supervisor,
             options,
@@ -159,7 +157,6 @@ impl Follower {
             contexts: Contexts::default(),
             stale: BTreeSet::new(),
             source,
-            bell,
             batch: Batch::default(),
         })
     }
@@ -183,14 +180,14 @@ impl Follower {
                 Some(wait) if wait.is_zero() => break,
                 Some(wait) => {
                     tokio::select! {
-                        () = self.bell.notified() => {}
+                        () = readiness::readable(&mut self.source) => {}
                         () = tokio::time::sleep(wait) => {}
                     }
                 }
-                None => self.bell.notified().await,
+                None => readiness::readable(&mut self.source).await,
             }
             let contexts = &self.contexts;
-            let changes = self.source.take(&|path| contexts.looks_into(path))?;
+            let changes = self.source.get_mut().0.take(&|path| contexts.looks_into(path))?;
             for Touch { path, stage, at } in changes.touched {
                 let builds = contexts.built_from(&path).next().is_some();
                 if changes.lost || builds || self.inputs.concern(&path) {
@@ -315,15 +312,16 @@ impl Follower {
             _ => {}
         }
         let told = |error| vec![Failure::new(&error)];
+        let source = &mut self.source.get_mut().0;
         for directory in self.inputs.directories() {
-            self.source.add_directory(directory).map_err(told)?;
+            source.add_directory(directory).map_err(told)?;
         }
         for directory in self.contexts.directories() {
-            self.source.add_directory(directory).map_err(told)?;
+            source.add_directory(directory).map_err(told)?;
         }
         let contexts = &self.contexts;
         for tree in contexts.trees() {
-            self.source.add_tree(tree, &|path| contexts.looks_into(path)).map_err(told)?;
+            source.add_tree(tree, &|path| contexts.looks_into(path)).map_err(told)?;
         }
         Ok(())
     }

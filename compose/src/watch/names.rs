@@ -5,31 +5,23 @@
 //! Whoever follows a file that is mounted somewhere sees by itself what is written to it. So nothing here wakes up for a file
 //! that is written to, be it a log beside the file or `/dev/null`: these watches stay for as long as a container runs.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
-use rustix::io::Errno;
+use rustix::fs::inotify::{ReadFlags, WatchFlags};
 
 use super::batch::Stage;
+use super::directories::{Directories, Happening};
 use super::source::{Changes, Touch, WatchError};
-
-/// Bytes for events: a few hundred at once.
-const ROOM: usize = 16 << 10;
 
 /// Directories in which names are given to files.
 #[derive(Debug)]
 pub struct Names {
-    inotify: OwnedFd,
-    /// By the number of its watch: the paths that lead to a directory.
-    watched: BTreeMap<i32, BTreeSet<PathBuf>>,
+    directories: Directories,
 }
 
 impl Names {
@@ -39,9 +31,7 @@ impl Names {
     ///
     /// [`WatchError::Limit`] when the user has no instance left.
     pub fn new() -> Result<Self, WatchError> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
-            .map_err(|error| failed(Path::new("files"), error))?;
-        Ok(Self { inotify, watched: BTreeMap::new() })
+        Ok(Self { directories: Directories::new()? })
     }
 
     /// Watches `directories`, where they lead to now, and nothing else. Of one that is not there the nearest above it that is.
@@ -53,39 +43,28 @@ impl Names {
         &mut self,
         directories: impl IntoIterator<Item = &'p Path>,
     ) -> Result<(), WatchError> {
-        let mut kept: BTreeMap<i32, BTreeSet<PathBuf>> = BTreeMap::new();
+        let mut kept = BTreeSet::new();
         let mut outcome = Ok(());
         for directory in directories {
-            match self.watch(directory) {
-                Ok(Some((watch, path))) => {
-                    kept.entry(watch).or_default().insert(path.to_owned());
+            for path in directory.ancestors() {
+                match self.directories.add(path, WatchFlags::CREATE | WatchFlags::MOVED_TO) {
+                    Ok(true) => {
+                        kept.insert(path);
+                        break;
+                    }
+                    Ok(false) => {}
+                    Err(error) => {
+                        outcome = outcome.and(Err(error));
+                        break;
+                    }
                 }
-                Ok(None) => {}
-                Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        for watch in self.watched.keys().filter(|watch| !kept.contains_key(watch)) {
-            // The kernel may have taken it away by itself.
-            let _ = inotify::remove_watch(&self.inotify, *watch);
+        let others = self.directories.all().filter(|path| !kept.contains(path));
+        for path in others.map(Path::to_owned).collect::<Vec<PathBuf>>() {
+            self.directories.remove(&path);
         }
-        self.watched = kept;
         outcome
-    }
-
-    fn watch<'p>(&self, directory: &'p Path) -> Result<Option<(i32, &'p Path)>, WatchError> {
-        let flags = WatchFlags::CREATE
-            | WatchFlags::MOVED_TO
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::ONLYDIR;
-        for path in directory.ancestors() {
-            match inotify::add_watch(&self.inotify, path, flags) {
-                Ok(watch) => return Ok(Some((watch, path))),
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-                Err(error) => return Err(failed(path, error)),
-            }
-        }
-        Ok(None)
     }
 
     /// The names that were given to other files since the last call, and the directories that have lost their own.
@@ -94,31 +73,19 @@ impl Names {
     ///
     /// What read(2) says.
     pub fn take(&mut self) -> io::Result<Changes> {
-        let mut changes = Changes::default();
-        let mut room = [MaybeUninit::uninit(); ROOM];
-        let mut reader = Reader::new(&self.inotify, &mut room);
+        let (happened, lost) = self.directories.take()?;
         let at = Instant::now();
-        loop {
-            let event = match reader.next() {
-                Ok(event) => event,
-                Err(Errno::AGAIN) => return Ok(changes),
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            changes.lost |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);
-            let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
-            for directory in self.watched.get(&event.wd()).into_iter().flatten() {
-                let path = name.map_or(directory.clone(), |name| directory.join(name));
-                let stage = stage(event.events(), &path);
-                changes.touched.push(Touch { path, stage, at });
-            }
-        }
+        let touch = |Happening { path, what, .. }| {
+            let stage = stage(what, &path);
+            Touch { path, stage, at }
+        };
+        Ok(Changes { touched: happened.into_iter().map(touch).collect(), lost })
     }
 }
 
 impl AsFd for Names {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
+        self.directories.as_fd()
     }
 }
 
@@ -129,10 +96,6 @@ fn stage(events: ReadFlags, path: &Path) -> Stage {
         true => Stage::Writing,
         false => Stage::Whole,
     }
-}
-
-fn failed(path: &Path, error: Errno) -> WatchError {
-    WatchError::new(path, notify::Error::io(error.into()))
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ use sys::root::{Place, Root};
 /// Files up to this size are copied by one read and one write.
 const SMALL: u64 = 64 * 1024;
 
+/// How many files that were replaced are held: a process may mostly have 1024 open.
+const HELD: usize = 400;
+
 /// A copy that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{} cannot be put to {}", from.display(), to.display())]
@@ -41,12 +44,38 @@ impl SyncError {
 }
 
 /// What was done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Synced {
     /// Files, links and directories that were written.
     pub written: usize,
     /// Places at which there is nothing any more.
     pub removed: usize,
+    /// Files that had the places before.
+    pub replaced: Replaced,
+}
+
+/// Files in whose places others are. The file system forgets a file when nobody has it open any longer, which takes as long as
+/// making one, and longer than to put another one in its place: so they are let go of when all else is done.
+#[derive(Debug, Default)]
+pub struct Replaced {
+    held: Vec<OwnedFd>,
+}
+
+impl Replaced {
+    /// Holds what is at `place`, if that is something.
+    fn hold(&mut self, place: &Place) {
+        if self.held.len() < HELD
+            && let Ok(file) = place.open(OFlags::PATH)
+        {
+            self.held.push(file);
+        }
+    }
+
+    /// Takes over what another one holds, as far as there is room.
+    pub fn append(&mut self, other: Self) {
+        let room = HELD.saturating_sub(self.held.len());
+        self.held.extend(other.held.into_iter().take(room));
+    }
 }
 
 /// Whom copies belong to: user and group.
@@ -158,6 +187,7 @@ impl Staging {
         }
         for (from, to) in changes {
             let Some(one) = self.staged.remove(&(from.clone(), to.clone())) else { continue };
+            synced.replaced.hold(&one.place);
             self.name(from, to, &one).map_err(|error| SyncError::new((from, to), error))?;
         }
         for (from, to) in gone.into_iter().rev() {
@@ -372,6 +402,11 @@ mod tests {
 
     use super::*;
 
+    /// How many were written, and removed.
+    fn counts(synced: &Synced) -> (usize, usize) {
+        (synced.written, synced.removed)
+    }
+
     struct World {
         folder: tempfile::TempDir,
     }
@@ -426,7 +461,7 @@ mod tests {
         fs::set_permissions(world.host("a/file"), fs::Permissions::from_mode(0o751)).unwrap();
         symlink("file", world.host("a/link")).unwrap();
         let done = world.sync(&["a", "a/file", "a/link", "never"]).unwrap();
-        assert_eq!(done, Synced { written: 3, removed: 0 });
+        assert_eq!(counts(&done), (3, 0));
         assert_eq!(fs::read_to_string(world.inside("app/a/link")).unwrap(), "text");
         let found = fs::metadata(world.inside("app/a/file")).unwrap();
         let original = fs::metadata(world.host("a/file")).unwrap();
@@ -443,7 +478,7 @@ mod tests {
         world.sync(&["a"]).unwrap();
         assert_eq!(fs::read_to_string(world.inside("app/a")).unwrap(), "a file");
         fs::remove_file(world.host("a")).unwrap();
-        assert_eq!(world.sync(&["a", "a/file"]).unwrap(), Synced { written: 0, removed: 1 });
+        assert_eq!(counts(&world.sync(&["a", "a/file"]).unwrap()), (0, 1));
         assert!(!world.inside("app/a").exists());
         world.nothing_is_left_over();
     }
@@ -496,7 +531,7 @@ mod tests {
             staging.forget(&world.host(name));
         }
         let done = staging.finish(&world.changes(&files)).unwrap();
-        assert_eq!(done, Synced { written: 2, removed: 0 });
+        assert_eq!(counts(&done), (2, 0));
         assert_eq!(fs::read_to_string(world.inside("app/written")).unwrap(), "ahead");
         assert_eq!(fs::read_to_string(world.inside("app/changed")).unwrap(), "at the end");
         assert!(!world.inside("app/removed").exists());
@@ -519,7 +554,7 @@ mod tests {
         world.prepare(&mut staging, "gone/file");
         fs::remove_dir_all(world.inside("app/gone")).unwrap();
         let done = staging.finish(&world.changes(&["gone/file"])).unwrap();
-        assert_eq!(done, Synced { written: 1, removed: 0 });
+        assert_eq!(counts(&done), (1, 0));
         assert_eq!(fs::read_to_string(world.inside("app/gone/file")).unwrap(), "new");
         // A directory is not made before the save is over.
         fs::create_dir(world.host("later")).unwrap();

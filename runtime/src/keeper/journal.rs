@@ -76,14 +76,18 @@ impl Journal {
         Ok(Self { file })
     }
 
-    /// Appends the exits and waits until they are on disk, all with one sync.
+    /// Appends the exits: whoever is killed from here on, they are known.
     pub(super) fn append(&mut self, exits: &[Exit]) -> io::Result<()> {
         let mut lines = Vec::new();
         for exit in exits {
             serde_json::to_writer(&mut lines, exit)?;
             lines.push(b'\n');
         }
-        self.file.write_all(&lines)?;
+        self.file.write_all(&lines)
+    }
+
+    /// Waits until all that was appended is on disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 }

@@ -255,8 +255,9 @@ impl Loop {
         }
     }
 
-    /// Waits for every child that has ended, and looks at the adopted ones; writes all exits with one sync, then reports
-    /// them.
+    /// Waits for every child that has ended, and looks at the adopted ones; writes all exits and reports them. Only then they
+    /// are synced, all at once: that lasts until the disk has all that others have written meanwhile, and what it is for, a machine that
+    /// goes down, is nothing that the supervisor could have prevented by waiting.
     fn settle_ends(&mut self) {
         let mut ended = Vec::new();
         if sys::process::pending_signals(self.signals.as_fd())
@@ -275,12 +276,16 @@ impl Loop {
             .filter(|(purpose, _)| *purpose == Purpose::Container)
             .map(|(_, exit)| exit.clone())
             .collect();
-        if !exits.is_empty() && self.journal.append(&exits).is_err() {
-            // A full disk: the supervisor hears of the exits all the same, and writes its own records.
-            self.complain("the journal cannot be written");
-        }
+        let mut written = self.journal.append(&exits);
         for (_, Exit { key, ticket, pid, status, at, .. }) in ended {
             self.say(&Reply::Exited { key, ticket, pid, status, at }, &[]);
+        }
+        if !exits.is_empty() {
+            written = written.and_then(|()| self.journal.sync());
+        }
+        if written.is_err() {
+            // A full disk: the supervisor has heard of the exits all the same, and writes its own records.
+            self.complain("the journal cannot be written");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::cli::error::CommandError;
 use crate::cli::inside;
 use crate::model::ServiceName;
 use crate::record::Container;
-use crate::watch::sync::{Owner, Staging};
+use crate::watch::sync::{Owner, Replaced, Staging};
 
 /// What is known of containers, so that a save need not find it out again.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ pub fn of<'c>(
 }
 
 /// Copies `changes` into `container`, whether it runs or not: one that a mistake has ended gets the correction. What of
-/// it was written `ahead` has only to be named.
+/// it was written `ahead` has only to be named. Returns what was in the places before.
 ///
 /// # Errors
 ///
@@ -71,20 +71,19 @@ pub fn copy(
     ahead: &mut Ahead,
     owners: &mut Owners,
     context: &Context,
-) -> Result<(), CommandError> {
+) -> Result<Replaced, CommandError> {
     let id = &container.record.id;
     let prepared = ahead.by_id.remove(id);
     let known: &Owners = owners;
-    let write = || -> Result<Owner, CommandError> {
+    let write = || -> Result<(Owner, Replaced), CommandError> {
         let staging = match prepared {
             Some(staging) => staging,
             None => staging(container, known, context)?,
         };
         let owner = staging.owner();
-        staging.finish(changes)?;
-        Ok(owner)
+        Ok((owner, staging.finish(changes)?.replaced))
     };
-    let owner = match container.state.process {
+    let (owner, replaced) = match container.state.process {
         Some(_) => write()?,
         // Its file system is mounted in a mount namespace, which is the thread's own and goes with it.
         None => thread::scope(|scope| {
@@ -93,7 +92,7 @@ pub fn copy(
         })?,
     };
     owners.by_id.insert(id.clone(), owner);
-    Ok(())
+    Ok(replaced)
 }
 
 fn staging(
