@@ -28,7 +28,7 @@ const KEPT: u32 = 10;
 const CLIENTS: u32 = 8;
 
 /// How often the service is updated under load.
-const UPDATES: usize = 20;
+const UPDATES: u32 = 20;
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
@@ -47,7 +47,7 @@ fn file(stage: &Stage, version: usize, asks: &str, more: &str) -> Verdict {
         "services:\n  web:\n    image: rootfs:/\n    init: true\n    command: [/server, {word}]\n    \
          volumes: ['{program}:/server:ro']\n    tmpfs: [/tmp]\n    \
          environment: {{VERSION: '{version}'}}\n    ports: ['127.0.0.1:8080:{port}']\n    stop_grace_period: 20s\n    healthcheck:\n      \
-         test: test $$VERSION != 0 && /bin/busybox wget -q -O /tmp/seen http://127.0.0.1:{port}/index\n      start_period: 60s\n      \
+         test: test $$VERSION != 0 && /bin/busybox wget -q -O /tmp/seen http://127.0.0.1:{port}/index\n      start_period: 2s\n      \
          start_interval: 100ms\n      interval: 1s\n      timeout: 20s\n      retries: 3\n    \
          {asks}\n{more}  client:\n    image: base\n    init: true\n    command: sleep 600\n"
     );
@@ -272,7 +272,7 @@ fn loses_nothing(stage: &Stage) -> Verdict {
         updated?;
         // Else it was too much for it beside the updates, and proves less than it says.
         if sent.keeps(rate) {
-            let (each, count) = (sent.time / UPDATES as u32, sent.count);
+            let (each, count) = (sent.time / UPDATES, sent.count);
             tell(&format!(
                 "{count} requests, {rate} in a second, through {UPDATES} updates of {each:?}: none is lost"
             ));
