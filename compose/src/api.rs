@@ -369,6 +369,8 @@ pub enum ImageRemoval {
 pub struct StartOptions {
     /// Services to start, with what they depend on; empty: all.
     pub services: Vec<ServiceName>,
+    /// Ids of containers: of the services that are named these alone; empty: all of theirs.
+    pub only: Vec<String>,
     /// `--wait`: done when everything is running or healthy.
     pub wait: Option<Wait>,
     /// How many steps run side by side at most.
@@ -381,6 +383,8 @@ pub struct StartOptions {
 pub struct StopOptions {
     /// Services to stop; empty: all.
     pub services: Vec<ServiceName>,
+    /// Ids of containers: of the services that are named these alone; empty: all of theirs.
+    pub only: Vec<String>,
     /// Seconds between the stop signal and SIGKILL; over `stop_grace_period`.
     pub timeout_seconds: Option<u32>,
     /// How many steps run side by side at most.
@@ -393,6 +397,8 @@ pub struct StopOptions {
 pub struct RestartOptions {
     /// Services to restart; empty: all.
     pub services: Vec<ServiceName>,
+    /// Ids of containers: of the services that are named these alone; empty: all of theirs.
+    pub only: Vec<String>,
     /// `--no-deps` makes this false: dependents with `restart: true` are left alone.
     pub dependents: bool,
     /// Seconds between the stop signal and SIGKILL; over `stop_grace_period`.
@@ -403,7 +409,13 @@ pub struct RestartOptions {
 
 impl Default for RestartOptions {
     fn default() -> Self {
-        Self { services: Vec::new(), dependents: true, timeout_seconds: None, parallel: None }
+        Self {
+            services: Vec::new(),
+            only: Vec::new(),
+            dependents: true,
+            timeout_seconds: None,
+            parallel: None,
+        }
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("commit_makes_an_image_of_the_changes", commit),
         Scenario::plain("compatibility_names_with_underscores", compatibility),
         Scenario::plain("stats_of_what_runs", stats),
+        Scenario::plain("a_project_is_known_by_its_name", by_name),
         Scenario::plain("formats_are_those_of_docker", formats),
         Scenario::plain("dry_run_changes_nothing", dry_run),
         Scenario::plain("why_and_doctor_say_what_is_wrong", why),
@@ -254,6 +255,25 @@ fn stats(stage: &Stage) -> Verdict {
     assert!(row["MemUsage"].as_str().is_some_and(|usage| usage.contains("iB / ")), "{row}");
     assert!(row["CPUPerc"].as_str().is_some_and(|share| share.ends_with('%')), "{row}");
     stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// Where no file is, what the project was made from is read.
+fn by_name(stage: &Stage) -> Verdict {
+    stage.file("made/compose.yaml", ONE)?;
+    let made = |words: &[&str]| stage.compose([&["-f", "made/compose.yaml"], words].concat());
+    let named = |words: &[&str]| stage.compose([&["-p", &stage.project], words].concat());
+    named(&["up", "-d"]).code(1)?;
+    made(&["up", "-d"]).success()?;
+    named(&["config", "--services"]).success()?.says("web")?;
+    named(&["up", "-d", "--scale", "web=2"]).success()?;
+    let ids = named(&["ps", "-q"]).success()?.stdout;
+    assert_eq!(ids.lines().count(), 2, "{ids}");
+    named(&["run", "--rm", "web", "true"]).success()?;
+    named(&["scale", "web=1"]).success()?;
+    named(&["down"]).success()?;
+    // A project that is gone has none.
+    named(&["up", "-d"]).code(1)?;
     Ok(())
 }
 

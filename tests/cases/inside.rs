@@ -210,7 +210,6 @@ fn told(stage: &Stage) -> Verdict {
         ("volumes: [{type: bind, source: /tmp, target: /t, bind: {selinux: z}}]", "volumes"),
         ("use_api_socket: true", "use_api_socket"),
         ("runtime: kata", "runtime"),
-        ("runtime: runsc", "runtime"),
         ("userns_mode: remapped", "userns_mode"),
         ("storage_opt: {size: 1g}", "storage_opt"),
         ("cpu_rt_period: 1000", "cpu_rt_period"),

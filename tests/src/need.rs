@@ -18,7 +18,7 @@ pub enum Need {
     Conformance,
     /// A memory controller: limits are enforced.
     Memory,
-    /// Other runtimes: `crun`, `runc`.
+    /// Other runtimes: `crun`, `runc`, `runsc`.
     Runtimes,
     /// `strace`, to see which system calls are made.
     Trace,
@@ -59,7 +59,7 @@ impl Need {
                 ),
                 Some(_) => programs(&["python3"]),
             },
-            Self::Runtimes => programs(&["crun", "runc"]),
+            Self::Runtimes => programs(&["crun", "runc", "runsc"]),
             Self::Trace => programs(&["strace"]),
             Self::Memory => {
                 let found =

@@ -54,6 +54,7 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn container(&mut self, service: &Service, image: &str) -> Result<(), CreateError> {
         foreign::named(service)?;
+        foreign::check_partners(service, self.project)?;
         self.mounts(service)?;
         let execution = self.execution(image)?.clone();
         let hostname = service.hostname.as_deref().unwrap_or("container");

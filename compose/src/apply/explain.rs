@@ -429,6 +429,12 @@ fn of_runtime(error: &RuntimeError) -> Advice {
                 "install it (`apt-get install {name}`), or write the absolute path of its program; without `runtime` compose runs the container itself"
             ),
         ),
+        RuntimeError::Apart { attribute, service, .. } => Advice::new(
+            *attribute,
+            format!(
+                "remove `{attribute}`: {service} is reached by its name on a network; or remove the `runtime` of {service}"
+            ),
+        ),
         RuntimeError::Without { attribute: "init", .. } => Advice::new(
             "init",
             "remove `runtime`; or have the image bring its own, such as tini, and name it in `entrypoint`",

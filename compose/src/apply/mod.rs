@@ -13,7 +13,7 @@ pub mod driver;
 pub mod endpoint;
 pub mod explain;
 mod folders;
-mod foreign;
+pub mod foreign;
 mod hand_over;
 pub mod image;
 mod logging;

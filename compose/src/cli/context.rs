@@ -14,7 +14,7 @@ use crate::diagnostic::{Diagnostic, Severity, Style};
 use crate::file::{self, LoadOptions, Loaded, Skip};
 use crate::model::{Project, ProjectName, ServiceName, unsupported};
 use crate::platform;
-use crate::record::{Container, Roots, list};
+use crate::record::{Container, ProjectRecord, Roots, list};
 use crate::supervisor::provider;
 
 /// The flags before the command
@@ -216,7 +216,7 @@ impl Context {
     ///
     /// As [`Self::load`].
     pub fn load_if_any(&self, terminal: &mut Terminal) -> Result<Option<Project>, CommandError> {
-        let options = self.options();
+        let options = self.given_options();
         if self.given_name()?.is_some() && !file::is_there(&options) {
             return Ok(None);
         }
@@ -275,8 +275,30 @@ impl Context {
         Ok(loaded)
     }
 
-    /// What the flags say about which files are read.
+    /// Which files are read: what the flags say; where they name a project and there is no file, those that it was made from.
     pub(super) fn options(&self) -> LoadOptions {
+        let given = self.given_options();
+        let is_open = given.files.is_empty() && given.project_dir.is_none();
+        let name = given.project_name.as_deref().filter(|_| is_open && !file::is_there(&given));
+        let record = name.and_then(|name| {
+            // A name that none can have leads to no record.
+            let name: ProjectName = name.parse().ok()?;
+            ProjectRecord::read(&self.roots, name.as_str()).ok().flatten()
+        });
+        match record {
+            Some(record)
+                if !record.config_files.is_empty()
+                    && record.config_files.iter().all(|file| file.is_file()) =>
+            {
+                let (files, project_dir) = (record.config_files, Some(record.working_dir));
+                LoadOptions { files, project_dir, ..given }
+            }
+            _ => given,
+        }
+    }
+
+    /// What the flags say about which files are read.
+    fn given_options(&self) -> LoadOptions {
         let GlobalArgs { files, project_name, project_directory, profiles, env_files, .. } =
             &self.global;
         let variable = |(name, value): (OsString, OsString)| {
@@ -388,6 +410,18 @@ impl Context {
         };
         let bytes = fs::read(&path).map_err(|error| broken(&error))?;
         serde_json::from_slice(&bytes).map_err(|error| broken(&error))
+    }
+
+    /// As [`launch`](Self::launch); none if the container was removed since it was listed.
+    ///
+    /// # Errors
+    ///
+    /// As [`launch`](Self::launch).
+    pub fn launch_if_there(&self, container: &Container) -> Result<Option<Launch>, CommandError> {
+        match self.launch(container) {
+            Err(_) if !container.record.paths(&self.roots).record().exists() => Ok(None),
+            launch => launch.map(Some),
+        }
     }
 }
 

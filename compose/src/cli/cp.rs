@@ -177,18 +177,22 @@ impl CpArgs {
         match (&self.from, &self.to) {
             (Side::Container(_, from), Side::Host(to)) => {
                 let (from, to) = (join(Path::new("/"), from), absolute(to));
+                inside::check_path(container, &from, context)?;
                 Ok(self.between(&inside, &from, &host, &to)?)
             }
             (Side::Host(from), Side::Container(_, to)) => {
                 let (from, to) = (absolute(from), join(Path::new("/"), to));
+                inside::check_path(container, &to, context)?;
                 Ok(self.between(&host, &from, &inside, &to)?)
             }
             (Side::Container(_, from), Side::Stream) => {
                 let from = join(Path::new("/"), from);
+                inside::check_path(container, &from, context)?;
                 self.send(&inside, &from)
             }
             (Side::Stream, Side::Container(_, to)) => {
                 let to = join(Path::new("/"), to);
+                inside::check_path(container, &to, context)?;
                 let folder = inside.open_dir(&to).map_err(at(&to))?;
                 drop(folder);
                 Ok(unpack::unpack(stdin().lock(), &inside, &to)?)

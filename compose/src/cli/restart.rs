@@ -38,6 +38,7 @@ pub fn run(
     }
     let options = RestartOptions {
         services: args.services,
+        only: Vec::new(),
         dependents: !args.no_deps,
         timeout_seconds: args.timeout,
         parallel: context.parallel(),

@@ -144,6 +144,7 @@ fn start(target: &Target, context: &Context, terminal: &mut Terminal) -> Result<
     }
     let options = StartOptions {
         services: services.into_iter().collect(),
+        only: Vec::new(),
         wait: None,
         parallel: context.parallel(),
     };

@@ -35,7 +35,12 @@ pub fn run(
     let (target, containers) = context.containers_of(&args.services, terminal)?;
     has_containers(&args.services, &containers)?;
     let wait = args.wait.then_some(Wait { timeout_seconds: args.wait_timeout });
-    let options = StartOptions { services: args.services, wait, parallel: context.parallel() };
+    let options = StartOptions {
+        services: args.services,
+        only: Vec::new(),
+        wait,
+        parallel: context.parallel(),
+    };
     let request = StartRequest { project: target.project, options };
     let session = Session::new(context, target.name.as_str());
     Ok(session.carry_out(path::START, &request, terminal)?.code)

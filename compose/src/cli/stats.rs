@@ -151,8 +151,8 @@ pub fn samples_of(
 ) -> Result<BTreeMap<String, Sample>, CommandError> {
     let mut samples = BTreeMap::new();
     for container in containers.iter().filter(|one| one.state.process.is_some()) {
-        let place = context.launch(container)?.cgroup;
-        if let (Some(place), Some(process)) = (place, &container.state.process) {
+        let Some(launch) = context.launch_if_there(container)? else { continue };
+        if let (Some(place), Some(process)) = (launch.cgroup, &container.state.process) {
             samples.insert(container.record.id.clone(), Sample::take(&place, process.pid));
         }
     }

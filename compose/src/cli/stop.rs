@@ -30,6 +30,7 @@ pub fn run(args: StopArgs, context: &Context, terminal: &mut Terminal) -> Result
     }
     let options = StopOptions {
         services: args.services,
+        only: Vec::new(),
         timeout_seconds: args.timeout,
         parallel: context.parallel(),
     };

@@ -1,13 +1,16 @@
 //! `compose top`.
 
 mod process;
+mod sandbox;
 
 use super::context::Context;
 use super::error::CommandError;
 use super::terminal::Terminal;
 use super::terminal::table::Table;
 use crate::model::ServiceName;
+use crate::record::Container;
 use process::{Clock, Process};
+use runtime::foreign::Doorway;
 
 /// Show the processes of containers
 #[derive(Debug, clap::Args)]
@@ -17,7 +20,7 @@ pub struct TopArgs {
     services: Vec<ServiceName>,
 }
 
-/// Prints the processes in the control groups of the containers.
+/// Prints the processes in the control groups of the containers, or what the kernel of a sandbox says of its own.
 ///
 /// # Errors
 ///
@@ -32,7 +35,17 @@ pub fn run(args: TopArgs, context: &Context, terminal: &mut Terminal) -> Result<
         .filter(|one| one.state.phase.is_up())
         .filter(|one| args.services.is_empty() || args.services.contains(&one.record.service));
     for container in shown {
-        let place = context.launch(container)?.cgroup;
+        let launch = context.launch(container)?;
+        if let Some(doorway) = Doorway::of(&launch) {
+            for process in processes_within(&doorway, container)? {
+                let mut row =
+                    vec![container.record.service.to_string(), container.record.number.to_string()];
+                row.extend(process);
+                table.row(row);
+            }
+            continue;
+        }
+        let place = launch.cgroup;
         let mut pids = place.map(|place| place.pids()).unwrap_or_default();
         pids.sort_unstable();
         // A process that has exited meanwhile has nothing to show.
@@ -54,4 +67,17 @@ pub fn run(args: TopArgs, context: &Context, terminal: &mut Terminal) -> Result<
     }
     terminal.print(table.render())?;
     Ok(0)
+}
+
+/// What the runtime of a sandbox says runs in it.
+fn processes_within(
+    doorway: &Doorway,
+    container: &Container,
+) -> Result<Vec<[String; 8]>, CommandError> {
+    let name = &container.record.name;
+    let listed = doorway.list().map_err(|error| {
+        CommandError::new(&error)
+            .help(format!("{name} is a sandbox, and its runtime alone knows what runs in it"))
+    })?;
+    Ok(listed.lines().skip(1).filter_map(sandbox::row).collect())
 }

@@ -4,6 +4,9 @@
 //! what is only a hint is said. An attribute that is carried out is taken out of the table here.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+
+use runtime::foreign::Kind;
 
 use crate::diagnostic::Diagnostic;
 
@@ -49,7 +52,7 @@ static SERVICE: &[Row] = &[
     Row { attribute: "volumes", verdict: Ignored, used: |s| s.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Bind { selinux: Some(_), .. })), help: "files are not relabelled, which has a meaning only where SELinux is on" },
     Row { attribute: "models", verdict: Refused, used: |s| s.kept.contains_key("models"), help: "no model is run here: set `COMPOSE_MODEL_RUNNER`, in the environment or in .env, to the address at which containers reach a server with the interface of OpenAI, such as http://10.0.0.5:11434/v1 of ollama" },
     Row { attribute: "use_api_socket", verdict: Refused, used: |s| s.kept.get("use_api_socket").is_some_and(|kept| kept.value == true), help: "there is no Docker API to give to a container" },
-    Row { attribute: "runtime", verdict: Refused, used: has_own_kernel, help: "its programs run on a kernel of their own, where `exec`, health checks, `cp` and `watch` cannot join them; name `crun`, `runc` or another runtime that makes containers of namespaces" },
+    Row { attribute: "runtime", verdict: Refused, used: is_kata, help: "Kata Containers has taken no bundle on a command line since version 2, it is a shim of containerd; `runtime: runsc` (gVisor) gives a container a kernel of its own as well" },
     Row { attribute: "userns_mode", verdict: Refused, used: |s| matches!(s.userns, UsernsMode::Other(_)), help: "as with docker only `host` can be given, which is how users are mapped anyway: not at all" },
     Row { attribute: "storage_opt", verdict: Refused, used: |s| !s.storage_opt.is_empty(), help: "no project quota is set on what a container writes, on no file system; limit where it writes: `tmpfs` with a size, or a volume of `driver_opts: {type: tmpfs, device: tmpfs, o: size=1g}`" },
     Row { attribute: "security_opt", verdict: Ignored, used: |s| s.security.labels.iter().any(|label| label != "disable"), help: "labels are not set, which have a meaning only where SELinux is on" },
@@ -71,11 +74,9 @@ static SERVICE: &[Row] = &[
     Row { attribute: "deploy.resources.reservations.generic_resources", verdict: Ignored, used: |s| s.kept.contains_key("deploy.resources.reservations.generic_resources"), help: "they are for clusters" },
 ];
 
-/// Whether the runtime is one whose containers are no processes of this machine.
-fn has_own_kernel(service: &Service) -> bool {
-    let name = service.runtime.as_deref().and_then(|name| name.rsplit('/').next());
-    let families = ["runsc", "kata", "containerd-shim-kata"];
-    name.is_some_and(|name| families.iter().any(|family| name.starts_with(family)))
+/// Whether the runtime is one to which only containerd can hand a container (kata-containers#1133, #3417).
+fn is_kata(service: &Service) -> bool {
+    service.runtime.as_deref().is_some_and(|name| Kind::of(Path::new(name)) == Kind::Kata)
 }
 
 /// Whether a secret of the build is to have an owner or permissions.

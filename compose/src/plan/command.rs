@@ -61,7 +61,8 @@ pub fn start(
         true => graph.start_order().iter().copied().filter(|name| has(project, name)).collect(),
         false => graph.with_dependencies(&options.services),
     };
-    let containers = by_service(observed, &meant);
+    let mut containers = by_service(observed, &meant);
+    narrow(&mut containers, &options.services, &options.only);
     let unknown = options.services.iter().filter(|name| !topology.services.contains_key(*name));
     let empty = meant.iter().copied().filter(|name| {
         let wanted = project.and_then(|project| project.services.get(*name));
@@ -134,8 +135,10 @@ fn hooks_of(
 pub fn stop(project: Option<&Project>, observed: &Observed, options: &StopOptions) -> Plan {
     let topology = Topology::new(project, observed);
     let mut plan = Plan::default();
-    let queue =
-        meant(project, observed, &options.services).filter(|container| !container.record.oneoff);
+    let queue = meant(project, observed, &options.services).filter(|container| {
+        let is_named = options.only.is_empty() || options.only.contains(&container.record.id);
+        is_named && !container.record.oneoff
+    });
     let queue = queue.map(|container| request(container, Then::Stay)).collect();
     let grace = |container: &Container| grace(project, options.timeout_seconds, container);
     stop_all(&mut plan, &topology.graph(), queue, grace);
@@ -154,8 +157,25 @@ pub fn restart(project: Option<&Project>, observed: &Observed, options: &Restart
     let graph = topology.graph();
     let causes = restarted(project, &graph, observed, options);
     let meant: BTreeSet<&ServiceName> = causes.keys().copied().collect();
-    let containers = by_service(observed, &meant);
+    let mut containers = by_service(observed, &meant);
+    narrow(&mut containers, &options.services, &options.only);
     restart_all(project, &graph, options, &causes, &containers)
+}
+
+/// Leaves of `services` only the containers with these ids; without any, all.
+fn narrow(
+    containers: &mut BTreeMap<&ServiceName, Vec<&Container>>,
+    services: &[ServiceName],
+    only: &[String],
+) {
+    if only.is_empty() {
+        return;
+    }
+    for (service, all) in containers {
+        if services.contains(service) {
+            all.retain(|container| only.contains(&container.record.id));
+        }
+    }
 }
 
 /// Plans what follows when a container of `service` has ended by itself and runs again: those that run and depend on it

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::resource::{Need, Resources};
 use super::service::Wish;
 use super::{Cause, Named};
+use crate::apply::foreign;
 use crate::hash::{Change, Definition};
 use crate::model::{
     Attachment, ConfigKey, DEFAULT_STOP_GRACE, Expose, Grant, Networking, Port, SecretKey, Service,
@@ -118,6 +119,10 @@ impl<'c> Comparison<'c> {
         if self.wish.image_id.is_none() {
             return false;
         }
+        let comes_from_outside = key == "networks" || key == "expose" || of_grants(key);
+        if comes_from_outside && foreign::is_sandbox(self.wish.service) {
+            return false;
+        }
         match key {
             "deploy.resources"
             | "deploy.resources.reservations.cpus"
@@ -179,6 +184,9 @@ impl<'c> Comparison<'c> {
 
     /// Whether it can be put on the networks that it is to be on, and taken off the others.
     fn moves(&self) -> bool {
+        if foreign::is_sandbox(self.wish.service) {
+            return false;
+        }
         let before: Networking = self.before.value("networks");
         let (Networking::Attached(old), Networking::Attached(new)) =
             (&before, &self.wish.service.networking)

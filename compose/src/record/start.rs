@@ -109,6 +109,12 @@ pub struct LogLimit {
 }
 
 impl StartRecord {
+    /// Whether its processes are none of the host's kernel.
+    #[must_use]
+    pub fn is_sandbox(&self) -> bool {
+        self.foreign.as_ref().is_some_and(|runtime| runtime.kind().is_sandbox())
+    }
+
     /// Reads the record of the container at `paths`; `None` if it has none.
     ///
     /// # Errors

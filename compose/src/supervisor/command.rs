@@ -2,12 +2,15 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use runtime::exec::{ExecProcess, Privilege};
 use runtime::exit::ExitStatus;
+use runtime::foreign::Doorway;
 use runtime::launch::Launch;
 use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Supervisor;
@@ -18,6 +21,9 @@ use crate::record::{RecordError, read_record};
 
 /// Bytes of output that are kept, as Docker keeps them.
 const KEPT_OUTPUT: usize = 4096;
+
+/// How many commands were run, for names of files.
+static EXECS: AtomicU64 = AtomicU64::new(0);
 
 /// A command to run in a container; what is `None` comes from the container itself.
 #[derive(Debug, Clone, Default)]
@@ -74,7 +80,12 @@ pub async fn run(
     let pidfd = live.pidfd.borrow().as_ref().and_then(|pidfd| pidfd.try_clone().ok());
     let pidfd = pidfd.ok_or(CommandError::NotRunning)?;
     let launch: Launch = read_record(&live.paths.launch())?.ok_or(CommandError::NotRunning)?;
-    let process = process(&launch, command);
+    let mut process = process(&launch, command);
+    if let Some(doorway) = &mut process.doorway {
+        let name = format!("exec-{}", EXECS.fetch_add(1, Ordering::Relaxed));
+        doorway.pid_file = launch.bundle.as_ref().map(|folder| folder.join(name));
+    }
+    let doorway = process.doorway.clone();
     let content = serde_json::to_vec(&process).expect("a process has string keys only");
     let memory = sys::fds::sealed("exec", &content).map_err(CommandError::Pipes)?;
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| CommandError::Pipes(e.into()))?;
@@ -90,6 +101,9 @@ pub async fn run(
             Err(_) => {
                 supervisor.keeper.kill(ticket);
                 collected.abort();
+                if let Some(Err(error)) = leave(doorway, Doorway::kill).await {
+                    tracing::warn!(container = live.record().name, %error, "a command that is too slow");
+                }
                 return Ok(Outcome {
                     status: None,
                     output: format!("did not end within {limit:?} and was killed"),
@@ -97,9 +111,19 @@ pub async fn run(
             }
         },
     };
+    leave(doorway, Doorway::forget).await;
     // What a background child of the command still says is not waited for.
     let output = timeout(Duration::from_millis(100), collected).await;
     Ok(Outcome { status, output: output.ok().and_then(Result::ok).unwrap_or_default() })
+}
+
+/// Does something with the way by which a command has come into a sandbox, if it has come by one.
+async fn leave<T: Send + 'static>(
+    doorway: Option<Doorway>,
+    leave: impl FnOnce(&Doorway) -> T + Send + 'static,
+) -> Option<T> {
+    let doorway = doorway?;
+    spawn_blocking(move || leave(&doorway)).await.ok()
 }
 
 fn process(launch: &Launch, command: &Command) -> ExecProcess {

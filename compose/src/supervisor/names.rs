@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use network::dns::{Door, Names, Outside, Resolver, Server, Upstreams, Zone};
+use network::dns::{self, Door, Names, Outside, Resolver, Server, Upstreams, Zone, beside};
 use network::{
     Endpoint, EndpointWish, Family, Member, Network, NetworkName, Sandbox, Wanted, WayOut,
 };
@@ -62,6 +62,9 @@ pub enum AttachError {
     /// Its server for names.
     #[error("cannot answer names at 127.0.0.11")]
     Names(#[from] network::dns::BindError),
+    /// The container has a kernel of its own.
+    #[error("its runtime has taken its networks over at its start")]
+    Closed,
     /// A descriptor.
     #[error("cannot duplicate a descriptor")]
     Host(#[source] std::io::Error),
@@ -251,6 +254,11 @@ pub fn network(supervisor: &Supervisor, name: &str) -> Result<Rc<Network>, Attac
 pub fn attach(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError> {
     let start = live.network.borrow();
     let NetworkStart::Own(places) = &*start else { return Ok(()) };
+    // A sandbox has taken its links over, and they are gone with it.
+    if live.start().is_sandbox() && live.descriptors.borrow().sandbox.is_some() {
+        detach_from(supervisor, live, places);
+        live.descriptors.borrow_mut().sandbox = None;
+    }
     if live.descriptors.borrow().sandbox.is_none() {
         let sandbox = Sandbox::create()?;
         let endpoints = match attach_all(supervisor, live, &sandbox, places) {
@@ -353,7 +361,11 @@ fn serve(supervisor: &Rc<Supervisor>, live: &Rc<Live>) -> Result<(), AttachError
     let Some(sandbox) = sandbox.transpose().map_err(AttachError::Host)? else { return Ok(()) };
     let wants_port =
         live.record().ports.iter().any(|port| port.target == 53) || live.start().uses_dns_port;
-    let door = if wants_port { Door::Redirected } else { Door::Direct };
+    let door = match wants_port {
+        _ if live.start().is_sandbox() => Door::Beside,
+        true => Door::Redirected,
+        false => Door::Direct,
+    };
     let server = Server::bind(&Sandbox::from(sandbox), door)?;
     let networks = places.iter().map(|place| place.network.clone()).collect();
     let outside = outside(supervisor, places)?;
@@ -408,6 +420,10 @@ fn endpoint_state(endpoint: &Endpoint) -> EndpointState {
 pub fn detach(supervisor: &Supervisor, live: &Live) {
     let start = live.network.borrow();
     let NetworkStart::Own(places) = &*start else { return };
+    detach_from(supervisor, live, places);
+}
+
+fn detach_from(supervisor: &Supervisor, live: &Live, places: &[Place]) {
     supervisor.names.views.borrow_mut().remove(&live.record().id);
     for Place { network: name, .. } in places {
         let Ok(network) = network(supervisor, name) else { continue };
@@ -492,6 +508,9 @@ pub fn announce(supervisor: &Supervisor, live: &Live) {
 
 /// The namespace of a container that runs.
 fn sandbox(live: &Live, network: &str) -> Result<Sandbox, AttachError> {
+    if live.start().is_sandbox() {
+        return Err(AttachError::Closed);
+    }
     let sandbox = live.descriptors.borrow().sandbox.as_ref().map(OwnedFd::try_clone);
     let sandbox = sandbox.transpose().map_err(AttachError::Host)?;
     sandbox.map(Sandbox::from).ok_or_else(|| AttachError::Missing { name: network.to_owned() })
@@ -557,9 +576,26 @@ pub fn recall(supervisor: &Supervisor, live: &Live) {
 
 /// Answers names again for a container that runs already.
 pub fn take_up(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
-    if let Err(error) = serve(supervisor, live) {
+    let taken = serve(supervisor, live).and_then(|()| open(live));
+    if let Err(error) = taken {
         tracing::error!(container = live.record().name, %error, "names");
     }
+}
+
+/// Lets a sandbox that runs ask for names.
+///
+/// # Errors
+///
+/// [`AttachError::Names`].
+pub fn open(live: &Live) -> Result<(), AttachError> {
+    let has_places =
+        matches!(&*live.network.borrow(), NetworkStart::Own(places) if !places.is_empty());
+    if !has_places || !live.start().is_sandbox() {
+        return Ok(());
+    }
+    let sandbox = live.descriptors.borrow().sandbox.as_ref().map(OwnedFd::try_clone);
+    let sandbox = sandbox.transpose().map_err(AttachError::Host)?;
+    Ok(sandbox.map_or(Ok(()), |sandbox| beside::open(&Sandbox::from(sandbox)))?)
 }
 
 /// `/etc/hosts` of a container.
@@ -621,7 +657,8 @@ pub fn resolv_conf(live: &Live) -> String {
         resolver.options.clone_from(&wanted.options);
     }
     if has_server {
-        return resolver.for_container().to_string();
+        let server = if live.start().is_sandbox() { beside::SERVER } else { dns::SERVER };
+        return resolver.for_container(server).to_string();
     }
     if !wanted.servers.is_empty() {
         resolver.servers = wanted.servers.iter().map(|ip| SocketAddr::new(*ip, DNS_PORT)).collect();

@@ -283,6 +283,9 @@ fn running(
         boot_id: supervisor.boot.clone(),
     };
     *live.pidfd.borrow_mut() = Some(pidfd);
+    if let Err(error) = names::open(live) {
+        tracing::error!(container = live.record().name, %error, "names");
+    }
     output::take_terminal(supervisor, live);
     output::begin(live);
     forward::begin(live);

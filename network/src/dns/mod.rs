@@ -1,5 +1,6 @@
 //! Names: what a container may look up, and the server that answers at 127.0.0.11.
 
+pub mod beside;
 mod forward;
 mod message;
 mod resolver;

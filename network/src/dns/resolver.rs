@@ -3,8 +3,6 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::server::SERVER;
-
 /// What a file in the format of resolv.conf(5) says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolver {
@@ -46,11 +44,11 @@ impl Resolver {
         all
     }
 
-    /// What a container gets: our server, and the domains and options of this.
+    /// What a container gets: our `server`, and the domains and options of this.
     ///
     /// `ndots:0` as Docker sets it: the name of a service is tried as it is, before any domain.
-    pub fn for_container(mut self) -> Self {
-        self.servers = vec![SocketAddr::from((SERVER, PORT))];
+    pub fn for_container(mut self, server: Ipv4Addr) -> Self {
+        self.servers = vec![SocketAddr::from((server, PORT))];
         if !self.options.iter().any(|option| option.starts_with("ndots:")) {
             self.options.push("ndots:0".to_owned());
         }
@@ -79,6 +77,7 @@ impl fmt::Display for Resolver {
 
 #[cfg(test)]
 mod tests {
+    use super::super::server::SERVER;
     use super::*;
 
     #[test]
@@ -95,7 +94,11 @@ mod tests {
             ("", "nameserver 127.0.0.11\noptions ndots:0\n"),
         ];
         for (host, container) in table {
-            assert_eq!(Resolver::parse(host).for_container().to_string(), container, "{host}");
+            assert_eq!(
+                Resolver::parse(host).for_container(SERVER).to_string(),
+                container,
+                "{host}"
+            );
         }
     }
 

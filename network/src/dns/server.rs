@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::beside;
 use super::forward::{Upstreams, read_message, write_message};
 use super::message::{Reply, Transport, reply, server_failure};
 use super::zone::Zone;
@@ -39,6 +40,8 @@ pub enum Door {
     Direct,
     /// It is bound elsewhere, and rules in the sandbox lead there: port 53 is the container's own.
     Redirected,
+    /// It is bound on a link beside the container's own, which has to be [opened](super::beside::open) after the start.
+    Beside,
 }
 
 /// The sockets of the server of one container.
@@ -65,6 +68,9 @@ pub enum BindError {
     /// The rules were refused.
     #[error("redirect of port 53 in the container")]
     Redirect(#[from] NetlinkError),
+    /// The link to it.
+    #[error("the link on which names are answered")]
+    Link(#[source] NetlinkError),
 }
 
 impl Server {
@@ -75,9 +81,13 @@ impl Server {
     /// [`BindError`], by step.
     pub fn bind(sandbox: &Sandbox, door: Door) -> Result<Self, BindError> {
         let visit = || match door {
-            Door::Direct => Self::listen(PORT),
+            Door::Direct => Self::listen(SERVER, PORT),
+            Door::Beside => {
+                beside::make(sandbox).map_err(BindError::Link)?;
+                Self::listen(beside::SERVER, PORT)
+            }
             Door::Redirected => {
-                let server = Self::listen(0)?;
+                let server = Self::listen(SERVER, 0)?;
                 let address = |local: io::Result<SocketAddr>| match local {
                     Ok(SocketAddr::V4(address)) => address,
                     _ => SocketAddrV4::new(SERVER, PORT),
@@ -91,8 +101,8 @@ impl Server {
         sys::namespace::within(sandbox.as_fd(), visit).map_err(BindError::Enter)?
     }
 
-    fn listen(port: u16) -> Result<Self, BindError> {
-        let address = SocketAddrV4::new(SERVER, port);
+    fn listen(server: Ipv4Addr, port: u16) -> Result<Self, BindError> {
+        let address = SocketAddrV4::new(server, port);
         let open = || {
             let udp = UdpSocket::bind(address)?;
             let tcp = TcpListener::bind(address)?;

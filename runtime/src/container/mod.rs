@@ -98,7 +98,9 @@ pub(crate) fn exec(
 ) -> Result<Starting, Failure> {
     let (report, writer) = report_pipe()?;
     let target = container.try_clone().map_err(|error| failure("pid namespace", &error))?;
-    let child = namespaces::within(Some(Target::Process(target.as_fd())), || {
+    // What a sandbox runs is in none of the host's.
+    let target = process.doorway.is_none().then(|| Target::Process(target.as_fd()));
+    let child = namespaces::within(target, || {
         sys::clone::spawn(Namespaces::NONE, None, || {
             init::join(Joining { process, container, files, standard, report: writer })
         })

@@ -6,6 +6,7 @@ use oci_spec::runtime::{LinuxCapabilities, PosixRlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Place;
+use crate::foreign::Doorway;
 use crate::launch::Launch;
 
 /// A process to be run in a container that runs already, with the confinement that PID 1 has.
@@ -37,6 +38,9 @@ pub struct ExecProcess {
     pub filter: Vec<u8>,
     /// The container's control groups.
     pub cgroup: Option<Place>,
+    /// Where the container is a sandbox, the way into it.
+    #[serde(default)]
+    pub doorway: Option<Doorway>,
 }
 
 /// How confined the process of an exec is.
@@ -66,6 +70,7 @@ impl ExecProcess {
             oom_score_adj: process.oom_score_adj(),
             filter: if confined { launch.filter.clone() } else { Vec::new() },
             cgroup: launch.cgroup.clone(),
+            doorway: Doorway::of(launch),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::FileType;
+use rustix::pipe::PipeFlags;
 use rustix::process::{DumpableBehavior, Signal};
 
 use super::ExecProcess;
@@ -87,11 +89,16 @@ pub fn run(target: Target, process: ExecProcess, mode: Mode) -> Result<ExitStatu
         }
         Mode::Streams => {
             let signals = sys::process::signal_descriptor(&signals).map_err(streams("signalfd"))?;
-            let standard = own().map_err(streams("our standard streams"))?;
+            let mut standard = own().map_err(streams("our standard streams"))?;
+            let mut spouts = Vec::new();
+            if process.doorway.is_some() {
+                spouts = Spout::before_files(&mut standard).map_err(streams("pipes"))?;
+            }
             let starting =
                 container::exec(process, container, JoinStandard::Given(standard), None)?;
             reach(&starting)?;
-            wait(&starting.child.pidfd, &signals).map_err(streams("waiting for the process"))
+            wait(&starting.child.pidfd, &signals, &spouts)
+                .map_err(streams("waiting for the process"))
         }
         Mode::Terminal => {
             let signals = sys::process::signal_descriptor(&signals).map_err(streams("signalfd"))?;
@@ -168,12 +175,58 @@ fn receive_terminal(starting: &Starting, socket: &OwnedFd) -> Result<OwnedFd, Fa
     }
 }
 
-/// Waits for the end of a child of ours, and hands signals on to it until then.
-fn wait(pidfd: &OwnedFd, signals: &OwnedFd) -> io::Result<ExitStatus> {
+/// A pipe before a file of ours. A sandbox writes to a file of the host where it believes the end to be, over what others have
+/// written to it in the meantime.
+#[derive(Debug)]
+struct Spout {
+    pipe: File,
+    file: File,
+}
+
+impl Spout {
+    /// Puts pipes in the place of those streams that are files.
+    fn before_files(standard: &mut Standard) -> io::Result<Vec<Self>> {
+        let mut spouts = Vec::new();
+        for stream in [&mut standard.output, &mut standard.error] {
+            let kind = FileType::from_raw_mode(rustix::fs::fstat(&*stream)?.st_mode);
+            if kind != FileType::RegularFile {
+                continue;
+            }
+            let (pipe, end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+            rustix::io::ioctl_fionbio(&pipe, true)?;
+            let file = std::mem::replace(stream, end).into();
+            spouts.push(Self { pipe: pipe.into(), file });
+        }
+        Ok(spouts)
+    }
+
+    /// Moves on what has come; whether there may be more.
+    fn flow(&self) -> io::Result<bool> {
+        match io::copy(&mut &self.pipe, &mut &self.file) {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Waits for the end of a child of ours, and hands signals on to it until then, and what it says to us.
+fn wait(pidfd: &OwnedFd, signals: &OwnedFd, spouts: &[Spout]) -> io::Result<ExitStatus> {
+    let mut open: Vec<&Spout> = spouts.iter().collect();
     loop {
-        let mut polled = [PollFd::new(pidfd, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        let mut polled =
+            vec![PollFd::new(pidfd, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        polled.extend(open.iter().map(|spout| PollFd::new(&spout.pipe, PollFlags::IN)));
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
-        if !polled[0].revents().is_empty() {
+        let has_ended = !polled[0].revents().is_empty();
+        let mut left = Vec::new();
+        for spout in open {
+            if spout.flow()? {
+                left.push(spout);
+            }
+        }
+        open = left;
+        if has_ended {
             return Ok(ExitStatus::from_wait_status(sys::process::wait_word(pidfd.as_fd())?));
         }
         for signal in sys::process::pending_signals(signals.as_fd())? {

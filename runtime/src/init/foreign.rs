@@ -22,10 +22,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use oci_spec::runtime::{LinuxNamespace, Mount, Process, Spec, User};
+use oci_spec::runtime::{
+    Capabilities, Capability, LinuxCapabilities, LinuxNamespace, LinuxNamespaceType, Mount,
+    Process, Spec, User,
+};
 use rustix::fs::{FileType, Mode};
 use rustix::mount::MountPropagationFlags;
-use rustix::process::{Pid, PidfdFlags, Resource, Signal, WaitOptions};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use sys::mount::{Attributes, Extent};
 use sys::root::Root;
 
@@ -35,11 +38,11 @@ use super::mounts::{attach_one, clone_tree, new_file_system, open_source, place,
 use super::rootfs::{self, open_path};
 use super::stage::Stage;
 use super::steps::step;
-use super::{grants, hooks, images, memory, program, session};
+use super::{grants, hooks, images, limits, memory, program, session};
 use crate::cgroup::Place;
 use crate::container::HandedOver;
 use crate::failure::Failure;
-use crate::foreign::{self, ForeignRuntime};
+use crate::foreign::{self, ForeignRuntime, Kind};
 use crate::launch::NamespaceKind;
 
 /// The version of the specification that every runtime in use understands.
@@ -50,6 +53,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where version 2 control groups are looked for.
 const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// What says to gVisor in which network namespace it is.
+const NETWORK_SETTINGS: &str = "/proc/sys/net";
 
 /// Has the container of `stage` made by `runtime`, reports its first process, and waits for the end.
 pub(super) fn start(
@@ -65,16 +71,18 @@ pub(super) fn start(
         .transpose()?;
     step("session", session::begin(&mut stage.entry))?;
     let groups = step("control groups", Groups::open(&stage))?;
-    step("mounts of the host", part_from_host(&stage))?;
+    step("mounts of the host", part_from_host(&stage, runtime.kind()))?;
     let bundle = step("bundle", Bundle::of(&stage))?;
     let config = step("bundle", bundle.fill(&mut stage))?;
     step("bundle", bundle.write(&config))?;
     let id = stage.launch.id.clone();
-    let made = Made { runtime, bundle: &bundle, id: &id };
+    let made = Made { runtime, bundle: &bundle, id: &id, network: network_of(runtime, &config) };
     let first = made.create(&groups, way.as_ref());
     let started = first.and_then(|first| {
         step("control groups", groups.add(first))?;
-        step("its file system", verify(&stage, first))?;
+        if !runtime.kind().is_sandbox() {
+            step("its file system", verify(&stage, first))?;
+        }
         step("its turn", program::await_turn(&mut stage.entry))?;
         made.run("start", &[], None)?;
         Ok(first)
@@ -94,16 +102,21 @@ pub(super) fn start(
 /// Gives back the limit of open files that the keeper has raised for itself; the others are the runtime's to set.
 fn files(stage: &Stage) -> Result<(), StepError> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    let Some(files) = stage.entry.files else { return Ok(()) };
-    rustix::process::setrlimit(Resource::Nofile, files)
-        .attempt(|| "the limit of open files".to_owned())
+    limits::files(&stage.entry)
 }
 
 /// Parts this mount namespace from the host's in one direction only, so that binds with `rslave` still see what the host
 /// mounts; and shows the runtime control groups of version 2 alone: some refuse to work where both are mounted.
-fn part_from_host(stage: &Stage) -> Result<(), StepError> {
+///
+/// gVisor looks for `net.core.rmem_default` (up to 2023) or `dev_weight` to tell the host's network namespace, in which it refuses
+/// to work, from others. Since Linux 6.8 the first is in all of them, so it is shown none.
+fn part_from_host(stage: &Stage, kind: Kind) -> Result<(), StepError> {
     let flags = MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM;
     rustix::mount::mount_change("/", flags).attempt(|| "making all mounts slaves".to_owned())?;
+    if kind.is_sandbox() {
+        let nothing = new_file_system("tmpfs", &[("mode", "755")], &[])?;
+        return place(&nothing, open_path(Path::new(NETWORK_SETTINGS))?);
+    }
     let Some(top) = stage.entry.process.cgroup.as_ref().and_then(Place::unified_top) else {
         return Err(StepError::refused(
             libc::ENOTSUP,
@@ -268,6 +281,8 @@ impl Bundle {
         mut mounts: Vec<Mount>,
         joined: Vec<LinuxNamespace>,
     ) -> Spec {
+        let foreign = stage.launch.foreign.as_ref();
+        let is_sandbox = foreign.is_some_and(|runtime| runtime.kind().is_sandbox());
         let mut spec = stage.spec().clone();
         spec.set_version(OCI_VERSION.to_owned());
         if let Some(root) = spec.root_mut() {
@@ -275,6 +290,9 @@ impl Bundle {
         }
         if let Some(process) = spec.process_mut() {
             identify(process, identity);
+            if is_sandbox {
+                process.set_capabilities(process.capabilities().as_ref().map(known));
+            }
         }
         let propagation = propagation(&mounts);
         mounts.iter_mut().for_each(only_once_read_only);
@@ -284,6 +302,10 @@ impl Bundle {
             namespaces.extend(joined);
             linux.set_namespaces(Some(namespaces));
             linux.set_rootfs_propagation(propagation);
+            if is_sandbox {
+                // What the filter keeps from the host's kernel never comes to it.
+                linux.set_seccomp(None);
+            }
             let place = stage.entry.process.cgroup.as_ref();
             linux.set_cgroups_path(place.map(|place| Path::new("/").join(&place.name)));
         }
@@ -306,7 +328,7 @@ impl Bundle {
 }
 
 /// Who the program is to be, in numbers: a runtime looks nothing up.
-fn identify(process: &mut Process, identity: &Identity) {
+pub(super) fn identify(process: &mut Process, identity: &Identity) {
     let mut user = User::default();
     user.set_uid(identity.user).set_gid(identity.group);
     user.set_additional_gids(Some(identity.groups.clone()));
@@ -316,6 +338,21 @@ fn identify(process: &mut Process, identity: &Identity) {
         env.push(format!("HOME={}", identity.home));
     }
     process.set_env(Some(env));
+}
+
+/// Takes the newest capabilities away, which gVisor does not know and refuses.
+pub(super) fn known(capabilities: &LinuxCapabilities) -> LinuxCapabilities {
+    let newest = [Capability::Perfmon, Capability::Bpf, Capability::CheckpointRestore];
+    let known = |set: &Option<Capabilities>| {
+        set.clone().map(|set| set.into_iter().filter(|one| !newest.contains(one)).collect())
+    };
+    let mut left = LinuxCapabilities::default();
+    left.set_bounding(known(capabilities.bounding()))
+        .set_effective(known(capabilities.effective()))
+        .set_permitted(known(capabilities.permitted()))
+        .set_inheritable(known(capabilities.inheritable()))
+        .set_ambient(known(capabilities.ambient()));
+    left
 }
 
 /// Takes `rro` away where nothing can lie below: crun (1.8) opens the target as a directory for it.
@@ -333,11 +370,22 @@ fn propagation(mounts: &[Mount]) -> Option<String> {
     options.any(|option| matches!(option.as_str(), "slave" | "rslave")).then(|| "rslave".to_owned())
 }
 
+/// What a sandbox is told of its network: it takes that of its namespace over, or leaves all to the host's kernel, where it is to be
+/// in the host's.
+fn network_of(runtime: &ForeignRuntime, config: &Spec) -> Option<&'static str> {
+    let linux = config.linux().as_ref();
+    let mut namespaces = linux.iter().flat_map(|linux| linux.namespaces().iter().flatten());
+    let is_own = namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Network);
+    let is_sandbox = runtime.kind().is_sandbox();
+    is_sandbox.then_some(if is_own { "--network=sandbox" } else { "--network=host" })
+}
+
 /// A container in the hands of a runtime.
 struct Made<'m> {
     runtime: &'m ForeignRuntime,
     bundle: &'m Bundle,
     id: &'m str,
+    network: Option<&'static str>,
 }
 
 impl Made<'_> {
@@ -364,7 +412,8 @@ impl Made<'_> {
         if let Some(console) = &console {
             words.extend(["--console-socket".as_ref(), console.path.as_os_str()]);
         }
-        self.run("create", &words, self.runtime.is_crun().then_some(groups))?;
+        let within = self.runtime.kind().starts_within_groups().then_some(groups);
+        self.run("create", &words, within)?;
         if let (Some(console), Some(way)) = (console, way) {
             step("terminal", console.pass_on(way))?;
         }
@@ -393,6 +442,7 @@ impl Made<'_> {
         let log = self.bundle.log();
         let _ = fs::remove_file(&log);
         command
+            .args(self.network)
             .arg("--log")
             .arg(&log)
             .args(["--log-format", "json", verb])
@@ -480,7 +530,7 @@ fn failure_of(log: &str, name: &str) -> Failure {
     let said = log.lines().rev().find_map(message);
     let said = said.unwrap_or_else(|| format!("{name} has failed; its words are in the log"));
     let lower = said.to_lowercase();
-    let about_program = lower.contains("exec");
+    let about_program = ["exec", "failed to load"].iter().any(|words| lower.contains(words));
     let missing = ["not found", "no such file or directory"];
     let (step, errno) = if about_program && missing.iter().any(|words| lower.contains(words)) {
         (Failure::EXECUTE, libc::ENOENT)
@@ -532,6 +582,8 @@ mod tests {
             ("exec: \"/nope\": stat /nope: no such file or directory", 127),
             ("open executable: Permission denied", 126),
             ("unable to start container process: exec: \"/etc/passwd\": permission denied", 126),
+            ("starting sandbox: creating process: failed to load /nope: no such file or directory", 127),
+            ("starting sandbox: creating process: failed to load /etc/passwd: permission denied", 126),
             ("something else", 125),
         ];
         for (text, code) in table {

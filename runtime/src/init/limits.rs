@@ -27,11 +27,15 @@ pub(super) fn score(entry: &mut Entry) -> Result<(), StepError> {
 
 /// Sets the resource limits: setrlimit(2).
 pub(super) fn resources(entry: &mut Entry) -> Result<(), StepError> {
-    if let Some(files) = entry.files {
-        rustix::process::setrlimit(Resource::Nofile, files)
-            .attempt(|| "the limit of open files".to_owned())?;
-    }
+    files(entry)?;
     entry.process.rlimits.iter().try_for_each(limit)
+}
+
+/// Gives back the limit of open files that the keeper has raised for itself.
+pub(super) fn files(entry: &Entry) -> Result<(), StepError> {
+    let Some(files) = entry.files else { return Ok(()) };
+    rustix::process::setrlimit(Resource::Nofile, files)
+        .attempt(|| "the limit of open files".to_owned())
 }
 
 /// Sets one limit. Without CAP_SYS_RESOURCE a hard limit can only be lowered: one above is left where it is, and the soft

@@ -10,6 +10,7 @@
 mod capabilities;
 mod cgroups;
 mod devices;
+mod doorway;
 mod entry;
 mod error;
 mod foreign;
@@ -112,6 +113,10 @@ pub(crate) enum JoinStandard {
 /// Becomes one more process of a container. Returns the exit code of a failure that has been reported.
 pub(crate) fn join(joining: Joining) -> i32 {
     let Joining { process, container, files, standard, report } = joining;
+    if let Some(doorway) = process.doorway.clone() {
+        let entered = doorway::enter(process, &doorway, files, standard);
+        return reported(entered.map(|never| match never {}), &report);
+    }
     reported(steps::join(process, &container, files, standard), &report)
 }
 

@@ -138,8 +138,19 @@ pub(super) fn execute(entry: &mut Entry) -> Result<(), StepError> {
 ///
 /// What was found and may not be executed is reported (126) rather than that nothing was found (127).
 fn find(name: &str, environment: &[String]) -> Result<PathBuf, StepError> {
+    find_with(name, environment, Path::new(""), usable)
+}
+
+/// As [`find`], for who looks otherwise whether a path is usable. A name with a slash is one below `directory`.
+pub(super) fn find_with(
+    name: &str,
+    environment: &[String],
+    directory: &Path,
+    usable: impl Fn(&Path) -> Result<(), Errno>,
+) -> Result<PathBuf, StepError> {
     if name.contains('/') {
-        return usable(Path::new(name)).map(|()| PathBuf::from(name)).attempt(|| name.to_owned());
+        let path = directory.join(name);
+        return usable(&path).map(|()| path).attempt(|| name.to_owned());
     }
     let path = environment
         .iter()

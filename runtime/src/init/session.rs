@@ -107,16 +107,35 @@ fn allocate_terminal() -> std::io::Result<(OwnedFd, OwnedFd)> {
         return Err(rustix::io::Errno::NOTTY.into());
     }
     rustix::fs::fcntl_setfl(&master, OFlags::RDWR)?;
+    unlocked(master)
+}
+
+/// Makes a pseudo-terminal of the namespace that this process is in, which is to be the host's.
+pub(super) fn terminal_of_host() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    unlocked(rustix::pty::openpt(flags)?)
+}
+
+fn unlocked(master: OwnedFd) -> std::io::Result<(OwnedFd, OwnedFd)> {
     rustix::pty::unlockpt(&master)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
     Ok((master, slave))
 }
 
-/// Makes a terminal, sends its master over `socket`, and takes its slave as the standard streams.
+/// Makes a terminal of the container, sends its master over `socket`, and takes its slave as the standard streams.
 pub(super) fn take_terminal(entry: &mut Entry, socket: &OwnedFd) -> Result<(), StepError> {
+    let made = allocate_terminal().attempt(|| "a terminal of the container".to_owned())?;
+    give_terminal(entry, socket, made)
+}
+
+/// Sends the master of a terminal over `socket`, and takes its slave as the standard streams.
+pub(super) fn give_terminal(
+    entry: &mut Entry,
+    socket: &OwnedFd,
+    (master, slave): (OwnedFd, OwnedFd),
+) -> Result<(), StepError> {
     let what = || "a terminal of the container".to_owned();
-    let (master, slave) = allocate_terminal().attempt(what)?;
     sys::fds::send(socket, b"terminal", &[master.as_fd()]).attempt(what)?;
     let copy = || slave.try_clone().attempt(what);
     entry.standard = Some(Standard { input: copy()?, output: copy()?, error: copy()? });

@@ -87,7 +87,7 @@ impl Set {
     }
 
     /// The set in the words of an OCI spec: bounding, permitted and effective; nothing inheritable (CVE-2022-27649) or ambient.
-    pub(super) fn to_spec(self) -> LinuxCapabilities {
+    pub(crate) fn to_spec(self) -> LinuxCapabilities {
         let all = NAMES.iter().enumerate();
         let listed: Capabilities = all
             .filter(|(number, _)| self.0 >> number & 1 == 1)

@@ -231,6 +231,7 @@ mod tests {
             ("{{printf \"%-6s|%5d|%05.1f|%q|%v|%x|%t|%%\" .State 42 .Ratio \"a\" .Ports 255 .On}}",
              "running|   42|001.5|\"a\"|[80 443]|ff|true|%"),
             ("{{println .Name .Count}}{{print \"a\" \"b\" 1 2}}", "shop-web-1 3\nab1 2"),
+            ("{{html \"<a b='c'>\"}} {{js \"'<\"}} {{urlquery \"a b/ö\" }}", "&lt;a b=&#39;c&#39;&gt; \\'\\u003C a+b%2F%C3%B6"),
             ("{{truncate .Name 4}}|{{pad \"x\" 1 2}}|", "shop| x  |"),
             ("{{slice .Name 0 4}} {{slice .Ports 1}}", "shop [443]"),
             ("a  {{- /* not shown */ -}}  b", "ab"),

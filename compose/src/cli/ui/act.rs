@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::feed::{Post, told};
-use super::state::{Message, Tone, Verb};
+use super::state::{Meant, Message, Tone, Verb};
 use crate::api::{
     RestartOptions, RestartRequest, StartOptions, StartRequest, StopOptions, StopRequest, path,
 };
@@ -23,7 +23,7 @@ use crate::event::Event;
 use crate::model::ServiceName;
 
 /// Asks the supervisor in a thread of its own; what becomes of it is posted.
-pub fn ask(verb: Verb, services: Vec<ServiceName>, context: &Context, target: &Target, post: Post) {
+pub fn ask(verb: Verb, meant: Meant, context: &Context, target: &Target, post: Post) {
     let (context, name) = (context.clone(), target.name.to_string());
     let project = target.project.clone();
     std::thread::spawn(move || {
@@ -36,12 +36,17 @@ pub fn ask(verb: Verb, services: Vec<ServiceName>, context: &Context, target: &T
             Event::Warning { message } => post.say(Message::Note(Tone::Bad, message.clone())),
             _ => {}
         };
+        let Meant { services, only } = meant;
         let (named, parallel) = (services.clone(), context.parallel());
+        // What depends on the service has its other containers.
+        let dependents = only.is_none();
+        let only: Vec<String> = only.into_iter().collect();
         let carried_out = match verb {
             Verb::Restart => {
                 let options = RestartOptions {
                     services: named,
-                    dependents: true,
+                    only,
+                    dependents,
                     timeout_seconds: None,
                     parallel,
                 };
@@ -49,12 +54,13 @@ pub fn ask(verb: Verb, services: Vec<ServiceName>, context: &Context, target: &T
                 session.carry_out_beside(path::RESTART, &request, &mut see)
             }
             Verb::Stop => {
-                let options = StopOptions { services: named, timeout_seconds: None, parallel };
+                let options =
+                    StopOptions { services: named, only, timeout_seconds: None, parallel };
                 let request = StopRequest { project, options };
                 session.carry_out_beside(path::STOP, &request, &mut see)
             }
             Verb::Start => {
-                let options = StartOptions { services: named, wait: None, parallel };
+                let options = StartOptions { services: named, only, wait: None, parallel };
                 let request = StartRequest { project, options };
                 session.carry_out_beside(path::START, &request, &mut see)
             }

@@ -235,8 +235,9 @@ impl<'c> Feed<'c> {
             if *name != *of {
                 name = of.into();
             }
-            let text = text::clean(&line.bytes);
-            lines.push(Message::Line(Line { name: Arc::clone(&name), stream: line.stream, text }));
+            let (text, paints) = text::read(&line.bytes);
+            let (name, stream) = (Arc::clone(&name), line.stream);
+            lines.push(Message::Line(Line { name, stream, text, paints }));
         });
         match taken {
             Ok(more) => self.more = more,

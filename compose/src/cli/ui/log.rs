@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use ratatui::style::Style;
 use runtime::log::Stream;
 
 use super::state::Step;
@@ -25,6 +26,15 @@ pub struct Line {
     pub stream: Stream,
     /// What was said.
     pub text: String,
+    /// Where in the text another style begins, and which.
+    pub paints: Vec<(usize, Style)>,
+}
+
+impl Line {
+    /// What it costs, in bytes.
+    fn cost(&self) -> usize {
+        self.text.len() + self.paints.len() * size_of::<(usize, Style)>() + OVERHEAD
+    }
 }
 
 /// A row of the pane: a line, or a piece of one.
@@ -94,12 +104,12 @@ impl Log {
         if self.lets_through(&line) {
             self.shown.push_back(number);
         }
-        self.bytes += line.text.len() + OVERHEAD;
+        self.bytes += line.cost();
         self.kept.push_back(line);
         while self.bytes > KEPT
             && let Some(oldest) = self.kept.pop_front()
         {
-            self.bytes -= oldest.text.len() + OVERHEAD;
+            self.bytes -= oldest.cost();
             self.first += 1;
         }
         while self.shown.front().is_some_and(|number| *number < self.first) {
@@ -317,7 +327,12 @@ mod tests {
     use super::*;
 
     fn line(name: &str, text: &str) -> Line {
-        Line { name: name.into(), stream: Stream::Stdout, text: text.to_owned() }
+        Line {
+            name: name.into(),
+            stream: Stream::Stdout,
+            text: text.to_owned(),
+            paints: Vec::new(),
+        }
     }
 
     fn log(texts: &[&str], rows: usize, columns: usize) -> Log {

@@ -5,7 +5,7 @@
 //! | [`keys`] | bytes that are typed -> keys -> messages (pure) |
 //! | [`feed`] | everything else that messages come from |
 //! | [`state`] | what is shown, and how messages change it (pure) |
-//! | [`log`], [`text`] | the lines of the log pane, and what is harmless of them (pure) |
+//! | [`log`], [`text`], [`paint`] | the lines of the log pane, what is harmless of them, and their colours (pure) |
 //! | [`view`] | a state -> a frame (pure) |
 //! | [`act`] | what keys do to the project |
 //!
@@ -16,6 +16,7 @@ pub mod act;
 pub mod feed;
 pub mod keys;
 pub mod log;
+pub mod paint;
 pub mod state;
 pub mod text;
 pub mod view;
@@ -200,8 +201,8 @@ impl Ui<'_> {
     fn carry_out(&mut self, effect: Effect) -> Result<Then, CommandError> {
         match effect {
             Effect::Leave { interrupted } => return Ok(Then::Leave { interrupted }),
-            Effect::Ask(verb, services) => {
-                act::ask(verb, services, self.context, self.target, self.feed.post());
+            Effect::Ask(verb, meant) => {
+                act::ask(verb, meant, self.context, self.target, self.feed.post());
             }
             Effect::Shell(service, number) => {
                 let (target, signals) = (self.target, self.feed.signals());

@@ -98,8 +98,8 @@ pub enum Effect {
         /// By Ctrl-C.
         interrupted: bool,
     },
-    /// The supervisor is asked; no services means all.
-    Ask(Verb, Vec<ServiceName>),
+    /// The supervisor is asked.
+    Ask(Verb, Meant),
     /// A shell in a container of this service with this number.
     Shell(ServiceName, u32),
     /// Services are brought up; none means all.
@@ -113,6 +113,15 @@ pub enum Effect {
     Suspend,
     /// The screen is drawn from nothing.
     Redraw,
+}
+
+/// What something is done to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Meant {
+    /// Services.
+    pub services: Vec<ServiceName>,
+    /// The one container of the service that is meant, by id; none: all.
+    pub only: Option<String>,
 }
 
 /// How good news are.
@@ -174,6 +183,16 @@ pub enum Selection {
     Service(ServiceName),
     /// One container, by id, of several that its service has.
     Container(ServiceName, String),
+}
+
+impl Meant {
+    /// Whether `container` is meant.
+    #[must_use]
+    pub fn has(&self, container: &Container) -> bool {
+        let record = &container.record;
+        self.services.contains(&record.service)
+            && self.only.as_ref().is_none_or(|id| *id == record.id)
+    }
 }
 
 impl Selection {
@@ -498,11 +517,17 @@ impl State {
             self.note = Some((Tone::Bad, text));
             return None;
         }
-        if selection == Selection::All && self.verb(asked, &services) != Verb::Start {
-            self.mode = Mode::Asking { what: asked, services };
+        let only = match selection {
+            Selection::Container(_, id) => Some(id),
+            Selection::All | Selection::Service(_) => None,
+        };
+        let is_all = self.selection() == &Selection::All;
+        let meant = Meant { services, only };
+        if is_all && self.verb(asked, &meant) != Verb::Start {
+            self.mode = Mode::Asking { what: asked, services: meant.services };
             return None;
         }
-        Some(self.ask(asked, services))
+        Some(self.ask(asked, meant))
     }
 
     /// The services that have a container of their own, in the order of the list.
@@ -519,9 +544,8 @@ impl State {
 
     /// What is asked for, as things are.
     #[must_use]
-    pub fn verb(&self, asked: Asked, services: &[ServiceName]) -> Verb {
-        let is_up =
-            |one: &Container| one.state.phase.is_up() && services.contains(&one.record.service);
+    pub fn verb(&self, asked: Asked, meant: &Meant) -> Verb {
+        let is_up = |one: &Container| one.state.phase.is_up() && meant.has(one);
         match asked {
             Asked::StopOrStart if self.containers.iter().any(is_up) => Verb::Stop,
             Asked::StopOrStart => Verb::Start,
@@ -529,28 +553,34 @@ impl State {
         }
     }
 
-    fn ask(&mut self, asked: Asked, services: Vec<ServiceName>) -> Effect {
-        let verb = self.verb(asked, &services);
+    fn ask(&mut self, asked: Asked, meant: Meant) -> Effect {
+        let verb = self.verb(asked, &meant);
+        let services = &meant.services;
         let doing = match verb {
             Verb::Restart => "restarting",
             Verb::Stop => "stopping",
             Verb::Start => "starting",
         };
-        let names: Vec<&str> = services.iter().map(ServiceName::as_str).collect();
-        let of_all = |service: &ServiceName| {
-            self.containers.iter().filter(|one| one.record.service == *service).count()
+        let names: Vec<&str> = match &meant.only {
+            Some(_) => {
+                let one = self.containers.iter().find(|one| meant.has(one));
+                one.iter().map(|one| super::short_name(&one.record.name, &self.project)).collect()
+            }
+            None => services.iter().map(ServiceName::as_str).collect(),
         };
-        let count: usize = services.iter().map(of_all).sum();
+        let count = self.containers.iter().filter(|one| meant.has(one)).count();
         let containers =
             if count > services.len() { format!(" ({count} containers)") } else { String::new() };
         self.note = Some((Tone::Working, format!("{doing} {}{containers}", names.join(", "))));
         self.busy.extend(services.iter().cloned());
-        Effect::Ask(verb, services)
+        Effect::Ask(verb, meant)
     }
 
     fn answer(&mut self, yes: bool) -> Option<Effect> {
         match std::mem::replace(&mut self.mode, Mode::Usual) {
-            Mode::Asking { what, services } if yes => Some(self.ask(what, services)),
+            Mode::Asking { what, services } if yes => {
+                Some(self.ask(what, Meant { services, only: None }))
+            }
             _ => None,
         }
     }

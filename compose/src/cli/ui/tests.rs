@@ -12,7 +12,7 @@ use runtime::log::Stream;
 
 use super::keys::{self, Decoder};
 use super::log::Line;
-use super::state::{Effect, Message, Mode, Selection, State, Tone, Usage, Verb};
+use super::state::{Effect, Meant, Message, Mode, Selection, State, Tone, Usage, Verb};
 use super::{text, view};
 use crate::cli::ps::tests;
 use crate::event::{Change, ContainerEvent};
@@ -56,8 +56,8 @@ fn state(rows: u16, columns: u16) -> State {
 }
 
 fn line(name: &str, words: &str) -> Message {
-    let text = text::clean(words.as_bytes());
-    Message::Line(Line { name: name.into(), stream: Stream::Stdout, text })
+    let (text, paints) = text::read(words.as_bytes());
+    Message::Line(Line { name: name.into(), stream: Stream::Stdout, text, paints })
 }
 
 fn event(name: &str, change: Change) -> Message {
@@ -175,7 +175,13 @@ fn keys_act_on_what_is_selected() {
         let mut state = busy(24, 80);
         (typed(&mut state, keys), state)
     };
-    let ask = |verb, services: &[&str]| vec![Effect::Ask(verb, names(services))];
+    let ask = |verb, services: &[&str]| {
+        vec![Effect::Ask(verb, Meant { services: names(services), only: None })]
+    };
+    let one = |verb, service: &str, number| {
+        let only = Some(container(service, number, Phase::Running).record.id);
+        vec![Effect::Ask(verb, Meant { services: names(&[service]), only })]
+    };
     let acts = |keys: &str| {
         let (mut effects, state) = go(keys);
         effects.retain(|effect| !matches!(effect, Effect::Follow { .. }));
@@ -184,7 +190,8 @@ fn keys_act_on_what_is_selected() {
     #[rustfmt::skip]
     let table = [
         ("jr", ask(Verb::Restart, &["web"]), "restarting web (2 containers)"),
-        ("jjr", ask(Verb::Restart, &["web"]), "restarting web (2 containers)"),
+        ("jjr", one(Verb::Restart, "web", 1), "restarting web-1"),
+        ("jjjs", one(Verb::Stop, "web", 2), "stopping web-2"),
         ("js", ask(Verb::Stop, &["web"]), "stopping web (2 containers)"),
         ("jjjjs", ask(Verb::Stop, &["db"]), "stopping db"),
         ("jjjjjs", ask(Verb::Start, &["job"]), "starting job"),
@@ -284,8 +291,8 @@ fn messages() -> impl Strategy<Value = Vec<Message>> {
         Message::Containers(containers)
     });
     let lines = prop::collection::vec(any::<u8>(), 0..200).prop_map(|bytes| {
-        let text = text::clean(&bytes);
-        Message::Line(Line { name: "web-1".into(), stream: Stream::Stderr, text })
+        let (text, paints) = text::read(&bytes);
+        Message::Line(Line { name: "web-1".into(), stream: Stream::Stderr, text, paints })
     });
     let words = "\\PC{0,40}".prop_map(|words| line("db-1", &words));
     let sizes = (1..40_u16, 1..160_u16).prop_map(|(rows, columns)| Message::Size(rows, columns));

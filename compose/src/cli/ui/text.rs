@@ -1,10 +1,13 @@
 //! What a container has said, made harmless: text without a character that a terminal would obey.
 //!
-//! Log lines are hostile. Sequences that colour or move are left out, as far as they are whole; every other control
-//! character is shown as a sign for it, and so is what would turn the direction of writing. What remains has a width that
-//! can be told, and a bounded length.
+//! Log lines are hostile. Sequences that colour or move are left out, as far as they are whole, and what they say about colours
+//! is kept beside the text; every other control character is shown as a sign for it, and so is what would turn the direction of
+//! writing. What remains has a width that can be told, and a bounded length.
 
+use ratatui::style::Style;
 use unicode_width::UnicodeWidthChar;
+
+use super::paint;
 
 /// More bytes of a line than these are not kept.
 pub const LONGEST: usize = 16 << 10;
@@ -12,23 +15,38 @@ pub const LONGEST: usize = 16 << 10;
 /// Marks over one character that are kept: scripts that are written have fewer.
 const MARKS: usize = 8;
 
+/// Changes of style that are kept of a line.
+const PAINTS: usize = 200;
+
 /// Where a tab goes on.
 const TAB: usize = 8;
 
 /// The text of a line, without its end.
 #[must_use]
 pub fn clean(line: &[u8]) -> String {
+    read(line).0
+}
+
+/// The text of a line, and where in it another style begins. Each line begins without one.
+#[must_use]
+pub fn read(line: &[u8]) -> (String, Vec<(usize, Style)>) {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let (kept, left_out) = line.split_at(line.len().min(LONGEST));
     let raw = String::from_utf8_lossy(kept);
     let mut text = String::with_capacity(raw.len());
     let (mut column, mut marks) = (0, 0);
+    let (mut style, mut paints) = (Style::new(), Vec::new());
     let mut rest = raw.chars();
     while let Some(character) = rest.next() {
         if character == '\x1b' {
             match sequence(rest.as_str()) {
                 Some(length) => {
+                    let next = paint::after(style, &rest.as_str()[..length]);
+                    if next != style && paints.len() < PAINTS {
+                        style = next;
+                        paints.push((text.len(), style));
+                    }
                     rest = rest.as_str()[length..].chars();
                     continue;
                 }
@@ -60,7 +78,7 @@ pub fn clean(line: &[u8]) -> String {
     if !left_out.is_empty() {
         text.push_str(&format!("… and {} bytes more", left_out.len()));
     }
-    text
+    (text, paints)
 }
 
 /// What is shown of a character: itself, if a terminal does nothing about it.
@@ -222,7 +240,8 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_said_is_harmless(line in prop::collection::vec(any::<u8>(), 0..300)) {
-            let text = clean(&line);
+            let (text, paints) = read(&line);
+            prop_assert!(paints.iter().all(|(at, _)| text.is_char_boundary(*at)));
             prop_assert!(!text.chars().any(char::is_control), "{text:?}");
             for piece in wrap(&text, 7, usize::MAX) {
                 prop_assert!(width(piece) <= 7);

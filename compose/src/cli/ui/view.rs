@@ -1,6 +1,7 @@
 //! What the screen looks like. Pure: a state to a frame.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use jiff::Timestamp;
 use ratatui::Frame;
@@ -11,8 +12,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Widget};
 use runtime::log::Stream;
 
-use super::log::Row as LogRow;
-use super::state::{Mode, Pane, Row, Selection, State, Tone, Usage, Verb, Wanted};
+use super::log::{Line as LogLine, Row as LogRow};
+use super::state::{Meant, Mode, Pane, Row, Selection, State, Tone, Usage, Verb, Wanted};
 use super::text;
 use crate::cli::stats::history::History;
 use crate::cli::terminal::sizes::{binary, decimal};
@@ -42,8 +43,8 @@ const KEYS: [(&str, &str); 19] = [
     ("n N", "the next older, the next newer match"),
     ("f", "show only lines that contain a text; with ! those that do not"),
     ("", "small letters in a text stand for capitals too"),
-    ("r", "restart the service; on `all`: everything"),
-    ("s", "stop the service, or start it"),
+    ("r", "restart the service or the container; on `all`: everything"),
+    ("s", "stop the service or the container, or start it"),
     ("u", "bring the service up, or everything, by `compose up --detach`"),
     ("e", "a shell in the container; leaving it comes back"),
     ("Esc", "away with search, filter, and whole screen"),
@@ -164,6 +165,14 @@ impl Palette {
         self.colour(NAMES[place % NAMES.len()])
     }
 
+    /// What a program has chosen itself.
+    fn written(self, style: Style) -> Style {
+        match self.colours {
+            true => style,
+            false => Style { fg: None, bg: None, ..style },
+        }
+    }
+
     fn dim(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
@@ -281,13 +290,30 @@ fn log_line<'a>(state: &'a State, row: &LogRow<'a>, palette: Palette) -> Line<'a
         from = found.end;
         let (start, stop) = (found.start.clamp(at, end), found.end.clamp(at, end));
         if start < stop {
-            spans.push(Span::raw(&line[at..start]));
+            painted(row.line, at..start, palette, &mut spans);
             spans.push(Span::styled(&line[start..stop], hit));
             at = stop;
         }
     }
-    spans.push(Span::raw(&line[at..end]));
+    painted(row.line, at..end, palette, &mut spans);
     Line::from(spans)
+}
+
+/// A part of a line in the styles that it was written in.
+fn painted<'a>(line: &'a LogLine, part: Range<usize>, palette: Palette, spans: &mut Vec<Span<'a>>) {
+    let mut at = part.start;
+    let mut style = Style::new();
+    for (from, next) in &line.paints {
+        let until = (*from).clamp(at, part.end);
+        if at < until {
+            spans.push(Span::styled(&line.text[at..until], style));
+        }
+        at = until;
+        style = palette.written(*next);
+    }
+    if at < part.end {
+        spans.push(Span::styled(&line.text[at..part.end], style));
+    }
 }
 
 fn draw_events(buffer: &mut Buffer, area: Rect, state: &State, palette: Palette) {
@@ -341,7 +367,8 @@ fn footer_line(state: &State, width: usize, palette: Palette) -> (Line<'_>, Opti
             (line, Some(head.len() + text::width(rest)))
         }
         Mode::Asking { what, services } => {
-            let verb = match state.verb(*what, services) {
+            let meant = Meant { services: services.clone(), only: None };
+            let verb = match state.verb(*what, &meant) {
                 Verb::Restart => "restart",
                 Verb::Stop => "stop",
                 Verb::Start => "start",

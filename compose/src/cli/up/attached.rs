@@ -414,6 +414,7 @@ impl Attached<'_> {
         let UpRequest { project, options } = self.request;
         let options = StopOptions {
             services: options.services.clone(),
+            only: Vec::new(),
             timeout_seconds: options.timeout_seconds,
             parallel: options.parallel,
         };

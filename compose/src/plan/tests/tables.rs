@@ -655,6 +655,12 @@ fn commands_on_containers_that_exist() {
         "#3 start db-1 (requested) after {2}",
         "#4 start web-1 (depends on db, which is restarted) after {1, 3}",
     ]);
+    let nobody = RestartOptions { only: vec!["no-such-id".to_owned()], ..restart.clone() };
+    #[rustfmt::skip]
+    assert_eq!(lines(&plan::restart(Some(&project), &world.observed, &nobody)), [
+        "#1 stop web-1 (depends on db, which is restarted) after {}",
+        "#2 start web-1 (depends on db, which is restarted) after {1}",
+    ]);
     let restart = RestartOptions { dependents: false, ..restart };
     #[rustfmt::skip]
     assert_eq!(lines(&plan::restart(Some(&project), &world.observed, &restart)), [

@@ -12,8 +12,10 @@ pub(super) enum Function {
     Eq,
     Ge,
     Gt,
+    Html,
     Index,
     Join,
+    Js,
     Json,
     Le,
     Len,
@@ -31,16 +33,19 @@ pub(super) enum Function {
     Title,
     Truncate,
     Upper,
+    Urlquery,
 }
 
 /// Words of templates with the function and how many arguments it takes, at least and at most.
-const ALL: [(&str, Function, usize, usize); 23] = [
+const ALL: [(&str, Function, usize, usize); 26] = [
     ("and", Function::And, 1, usize::MAX),
     ("eq", Function::Eq, 2, usize::MAX),
     ("ge", Function::Ge, 2, 2),
     ("gt", Function::Gt, 2, 2),
+    ("html", Function::Html, 1, usize::MAX),
     ("index", Function::Index, 1, usize::MAX),
     ("join", Function::Join, 2, 2),
+    ("js", Function::Js, 1, usize::MAX),
     ("json", Function::Json, 1, 1),
     ("le", Function::Le, 2, 2),
     ("len", Function::Len, 1, 1),
@@ -58,6 +63,7 @@ const ALL: [(&str, Function, usize, usize); 23] = [
     ("title", Function::Title, 1, 1),
     ("truncate", Function::Truncate, 2, 2),
     ("upper", Function::Upper, 1, 1),
+    ("urlquery", Function::Urlquery, 1, usize::MAX),
 ];
 
 impl Function {
@@ -139,11 +145,62 @@ pub(super) fn call(function: Function, arguments: &[Value]) -> Result<Value, Str
             slice(&arguments[0], from, to)?
         }
         Function::Print => printed(arguments).into(),
+        Function::Html => escaped(&printed(arguments), in_html).into(),
+        Function::Js => escaped(&printed(arguments), in_script).into(),
+        Function::Urlquery => printed(arguments).bytes().fold(String::new(), in_query).into(),
         Function::Println => {
             format!("{}\n", arguments.iter().map(text).collect::<Vec<_>>().join(" ")).into()
         }
         Function::Printf => printf(string(0)?, &arguments[1..]).into(),
     })
+}
+
+/// A text with other words for some of its characters.
+fn escaped(text: &str, word: impl Fn(char) -> Option<String>) -> String {
+    text.chars().fold(String::new(), |mut all, character| {
+        match word(character) {
+            Some(word) => all.push_str(&word),
+            None => all.push(character),
+        }
+        all
+    })
+}
+
+/// What stands for a character in a text of HTML (text/template, `HTMLEscapeString`).
+fn in_html(character: char) -> Option<String> {
+    let word = match character {
+        '\0' => "\u{fffd}",
+        '"' => "&#34;",
+        '\'' => "&#39;",
+        '&' => "&amp;",
+        '<' => "&lt;",
+        '>' => "&gt;",
+        _ => return None,
+    };
+    Some(word.to_owned())
+}
+
+/// What stands for a character in a string of JavaScript (text/template, `JSEscapeString`).
+fn in_script(character: char) -> Option<String> {
+    match character {
+        '\\' | '\'' | '"' => Some(format!("\\{character}")),
+        '<' | '>' | '&' | '=' => Some(format!("\\u{:04X}", u32::from(character))),
+        _ if character.is_control() => Some(format!("\\u{:04X}", u32::from(character))),
+        _ => None,
+    }
+}
+
+/// Adds a byte as it is written in the query of an address (net/url, `QueryEscape`).
+fn in_query(mut all: String, byte: u8) -> String {
+    match byte {
+        b' ' => all.push('+'),
+        b'-' | b'_' | b'.' | b'~' => all.push(char::from(byte)),
+        _ if byte.is_ascii_alphanumeric() => all.push(char::from(byte)),
+        _ => {
+            let _ = write!(all, "%{byte:02X}");
+        }
+    }
+    all
 }
 
 /// The first argument of which `ends` is true, else the last.
