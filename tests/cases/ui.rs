@@ -15,6 +15,8 @@ pub(super) fn all() -> Vec<Scenario> {
     vec![
         Scenario::plain("ui_shows_the_project_and_acts_on_it", acts),
         Scenario::plain("ui_gives_the_terminal_back", gives_back),
+        Scenario::plain("ui_acts_on_one_of_several", one_of_several),
+        Scenario::plain("ui_is_resized_and_suspended", resized),
         Scenario::plain("ui_needs_a_terminal", refused),
         Scenario::plain("stats_has_bars_on_a_wide_terminal", bars),
     ]
@@ -165,6 +167,99 @@ fn acts(stage: &Stage) -> Verdict {
     ui.ends(0)?;
     assert_eq!(stage.field("web", "State")?, "running");
     stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// On the row of a container that container alone is meant; what it has written in colours has them.
+fn one_of_several(stage: &Stage) -> Verdict {
+    let file = "services: {web: {image: 'rootfs:/', deploy: {replicas: 2}, command: [sh, -c, 'printf \"\\033[31mred\\033[0m\\n\"; exec sleep infinity']}}";
+    stage.file("compose.yaml", file)?;
+    stage.compose(["up", "-d"]).success()?;
+    let ids = || stage.compose(["ps", "--format", "{{.Name}} {{.RunningFor}} {{.State}}"]);
+    let starts = |number: u32| -> Result<usize, Box<dyn std::error::Error>> {
+        let said = stage.compose(["logs", "web"]).success()?.stdout;
+        Ok(said.matches(&format!("web-{number} ")).count())
+    };
+    assert_eq!((starts(1)?, starts(2)?), (1, 1), "{:?}", ids());
+    let mut ui = Screen::of(stage, &["ui"])?;
+    ui.shows("2/2 running")?;
+    ui.running.say("jjj")?;
+    ui.shows("log: web-2")?;
+    ui.shows("red")?;
+    ui.running.say("r")?;
+    ui.shows("restarted web-2")?;
+    assert_eq!((starts(1)?, starts(2)?), (1, 2));
+    ui.running.say("s")?;
+    ui.shows("stopped web-2")?;
+    ui.shows("1/2 running")?;
+    ui.running.say("s")?;
+    ui.shows("started web-2")?;
+    ui.shows("2/2 running")?;
+    assert_eq!((starts(1)?, starts(2)?), (1, 3));
+    let said = ui.running.said();
+    let parser = parsed(&said);
+    let screen = parser.screen();
+    let is_red = |row: u16, column: u16| {
+        let cell = screen.cell(row, column);
+        cell.is_some_and(|cell| cell.contents() == "r" && cell.fgcolor() == vt100::Color::Idx(1))
+    };
+    let any = (0..30).any(|row| (0..120).any(|column| is_red(row, column)));
+    assert!(any, "nothing is red:\n{}", screen.contents());
+    ui.running.say("q")?;
+    ui.ends(0)?;
+    stage.compose(["down", "-t", "0"]).success()?;
+    Ok(())
+}
+
+/// The view fits a terminal that changes its size, and comes back after Ctrl-Z; a hundred services do not make it slow.
+fn resized(stage: &Stage) -> Verdict {
+    let many: String = (0..100)
+        .map(|number| format!("  s{number:02}: {{image: 'rootfs:/', command: 'true'}}\n"))
+        .collect();
+    stage.file("compose.yaml", &format!("services:\n{many}"))?;
+    let mut ui = Screen::of(stage, &["ui"])?;
+    ui.shows("s03")?;
+    // The keys of a whole walk are answered by the last row.
+    ui.running.say(&"j".repeat(100))?;
+    ui.shows("log: s99")?;
+    let pid = fs::read_to_string(stage.folder.join("pid"))?;
+    let pid = Pid::from_raw(pid.trim().parse()?);
+    let terminal = fs::read_link(format!("/proc/{pid}/fd/0"))?;
+    let mut stty = stage.command("stty");
+    stty.arg("-F").arg(&terminal).args(["rows", "12", "cols", "60"]);
+    stage.run(stty, None).success()?;
+    // Nothing is drawn beyond it from now on.
+    let drawn = ui.running.said().len();
+    ui.running.say("k")?;
+    eventually(BOUND, || {
+        let said = ui.running.said();
+        match said.get(drawn..).unwrap_or_default() {
+            new if new.contains("s98") && !new.contains("\u{1b}[13;") => Ok(()),
+            new => Err(format!("drawn: {new:?}").into()),
+        }
+    })?;
+    // Ctrl-Z: it stops, and gives the terminal back meanwhile.
+    ui.running.say("\u{1a}")?;
+    let stopped = || -> Result<bool, Box<dyn std::error::Error>> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        Ok(stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T')))
+    };
+    eventually(BOUND, || match stopped()? {
+        true => Ok(()),
+        false => Err("it goes on".into()),
+    })?;
+    assert!(!parsed(&ui.running.said()).screen().alternate_screen());
+    kill(pid, Signal::SIGCONT)?;
+    eventually(BOUND, || match parsed(&ui.running.said()).screen().alternate_screen() {
+        true => Ok(()),
+        false => Err("it has not come back".into()),
+    })?;
+    // Its modes are compared with those that it had.
+    let mut stty = stage.command("stty");
+    stty.arg("-F").arg(&terminal).args(["rows", "30", "cols", "120"]);
+    stage.run(stty, None).success()?;
+    ui.running.say("q")?;
+    ui.ends(0)?;
     Ok(())
 }
 

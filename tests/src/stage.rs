@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::error::Error;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command::{self, Run, Running};
@@ -39,6 +40,7 @@ pub struct Stage {
     artifacts: PathBuf,
     binary: PathBuf,
     before: World,
+    _held: File,
     _sandbox: Sandbox,
     _scratch: tempfile::TempDir,
 }
@@ -78,6 +80,27 @@ fn said(words: &(dyn Any + Send)) -> String {
     text.unwrap_or("a panic without words").to_owned()
 }
 
+/// An empty folder for what the scenario says and writes, and what keeps it from another process that plays the same one
+/// meanwhile: that gets a folder of its own.
+fn artifacts(name: &str) -> io::Result<(PathBuf, File)> {
+    let all = target().join("tmp/artifacts");
+    let own = [name.to_owned(), format!("{name}-{}", std::process::id())];
+    for name in own {
+        let folder = all.join(name);
+        fs::create_dir_all(&folder)?;
+        let held = File::open(&folder)?;
+        if rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+        }
+        return Ok((folder, held));
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
+}
+
 impl Stage {
     fn set(name: &str, images: Images) -> Result<Self, Box<dyn Error>> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -86,11 +109,7 @@ impl Stage {
         // Always as long: messages tell columns behind it.
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let project = format!("{}{:07}x{number:03}", short.to_lowercase(), std::process::id());
-        let artifacts = target().join("tmp/artifacts").join(name);
-        if artifacts.exists() {
-            fs::remove_dir_all(&artifacts)?;
-        }
-        fs::create_dir_all(&artifacts)?;
+        let (artifacts, held) = artifacts(name)?;
         let binary = binary()?;
         let shared = match images {
             Images::None => None,
@@ -116,6 +135,7 @@ impl Stage {
             artifacts,
             binary,
             before,
+            _held: held,
             _sandbox: sandbox,
             _scratch: scratch,
         })

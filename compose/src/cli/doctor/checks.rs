@@ -24,6 +24,7 @@ pub fn all(roots: &Roots) -> Vec<Finding> {
         control_groups(),
         controllers(&available()),
         seccomp(Path::new("/proc/sys/kernel/seccomp/actions_avail").exists()),
+        subordinate_ids(&fs::read_to_string("/etc/subuid").unwrap_or_default()),
         forwarding(number("net/ipv4/ip_forward")),
         firewall(Family::V4, "firewall", "iptables"),
         firewall(Family::V6, "firewall for IPv6", "ip6tables"),
@@ -132,6 +133,13 @@ fn seccomp(has: bool) -> Finding {
     )
 }
 
+/// Ranges of ids that users may give away (subuid(5)). None is needed: containers are made by root, with its ids.
+fn subordinate_ids(table: &str) -> Finding {
+    let ranges = table.lines().filter(|line| line.split(':').count() == 3).count();
+    let seen = format!("not needed: containers are made by root ({ranges} ranges in /etc/subuid)");
+    finding("subordinate ids", Verdict::Good, seen, "")
+}
+
 fn forwarding(value: Option<u64>) -> Finding {
     let seen = match value {
         Some(1) => "on",
@@ -235,6 +243,7 @@ mod tests {
             (overlay("nodev\ttmpfs\n\text4\nnodev\toverlay\n"), Good), (overlay("nodev\ttmpfs\n"), Bad),
             (controllers("cpuset cpu io memory pids"), Good), (controllers("cpu cpuset"), Poor),
             (seccomp(true), Good), (seccomp(false), Bad),
+            (subordinate_ids("a:100000:65536\n"), Good), (subordinate_ids(""), Good),
             (forwarding(Some(1)), Good), (forwarding(Some(0)), Good), (forwarding(None), Bad),
             (limit("x", Some(8192), 8192, "a=1"), Good), (limit("x", Some(128), 8192, "a=1"), Poor),
             (limit("x", None, 8192, "a=1"), Poor),

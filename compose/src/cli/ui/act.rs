@@ -22,8 +22,14 @@ use crate::cli::terminal::Terminal;
 use crate::event::Event;
 use crate::model::ServiceName;
 
-/// Asks the supervisor in a thread of its own; what becomes of it is posted.
-pub fn ask(verb: Verb, meant: Meant, context: &Context, target: &Target, post: Post) {
+/// Asks the supervisor in a thread of its own; what becomes of what is called `names` is posted.
+pub fn ask(
+    verb: Verb,
+    meant: Meant,
+    names: String,
+    (context, target): (&Context, &Target),
+    post: Post,
+) {
     let (context, name) = (context.clone(), target.name.to_string());
     let project = target.project.clone();
     std::thread::spawn(move || {
@@ -65,14 +71,13 @@ pub fn ask(verb: Verb, meant: Meant, context: &Context, target: &Target, post: P
                 session.carry_out_beside(path::START, &request, &mut see)
             }
         };
-        let names: Vec<&str> = services.iter().map(ServiceName::as_str).collect();
         let done = match verb {
             Verb::Restart => "restarted",
             Verb::Stop => "stopped",
             Verb::Start => "started",
         };
         let (tone, text) = match carried_out {
-            Ok(_) => (Tone::Good, format!("{done} {}", names.join(", "))),
+            Ok(_) => (Tone::Good, format!("{done} {names}")),
             Err(error) => (Tone::Bad, told(&error)),
         };
         post.say(Message::Over(services, tone, text));

@@ -201,8 +201,8 @@ impl Ui<'_> {
     fn carry_out(&mut self, effect: Effect) -> Result<Then, CommandError> {
         match effect {
             Effect::Leave { interrupted } => return Ok(Then::Leave { interrupted }),
-            Effect::Ask(verb, meant) => {
-                act::ask(verb, meant, self.context, self.target, self.feed.post());
+            Effect::Ask(verb, meant, names) => {
+                act::ask(verb, meant, names, (self.context, self.target), self.feed.post());
             }
             Effect::Shell(service, number) => {
                 let (target, signals) = (self.target, self.feed.signals());

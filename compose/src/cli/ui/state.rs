@@ -98,8 +98,8 @@ pub enum Effect {
         /// By Ctrl-C.
         interrupted: bool,
     },
-    /// The supervisor is asked.
-    Ask(Verb, Meant),
+    /// The supervisor is asked; the text is what people call it.
+    Ask(Verb, Meant, String),
     /// A shell in a container of this service with this number.
     Shell(ServiceName, u32),
     /// Services are brought up; none means all.
@@ -571,9 +571,10 @@ impl State {
         let count = self.containers.iter().filter(|one| meant.has(one)).count();
         let containers =
             if count > services.len() { format!(" ({count} containers)") } else { String::new() };
-        self.note = Some((Tone::Working, format!("{doing} {}{containers}", names.join(", "))));
+        let names = names.join(", ");
+        self.note = Some((Tone::Working, format!("{doing} {names}{containers}")));
         self.busy.extend(services.iter().cloned());
-        Effect::Ask(verb, meant)
+        Effect::Ask(verb, meant, names)
     }
 
     fn answer(&mut self, yes: bool) -> Option<Effect> {

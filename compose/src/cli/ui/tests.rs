@@ -176,11 +176,13 @@ fn keys_act_on_what_is_selected() {
         (typed(&mut state, keys), state)
     };
     let ask = |verb, services: &[&str]| {
-        vec![Effect::Ask(verb, Meant { services: names(services), only: None })]
+        let meant = Meant { services: names(services), only: None };
+        vec![Effect::Ask(verb, meant, services.join(", "))]
     };
     let one = |verb, service: &str, number| {
         let only = Some(container(service, number, Phase::Running).record.id);
-        vec![Effect::Ask(verb, Meant { services: names(&[service]), only })]
+        let meant = Meant { services: names(&[service]), only };
+        vec![Effect::Ask(verb, meant, format!("{service}-{number}"))]
     };
     let acts = |keys: &str| {
         let (mut effects, state) = go(keys);
