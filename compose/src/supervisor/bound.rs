@@ -94,6 +94,10 @@ pub fn begin(supervisor: &Rc<Supervisor>, live: &Live) {
 
 /// The single files of the host that `live` has mounted; not those of which it has a copy.
 fn mounted(live: &Live) -> Result<Vec<Bound>, RecordError> {
+    if live.start().is_sandbox() {
+        // What is mounted later does not come to it.
+        return Ok(Vec::new());
+    }
     let record = live.record();
     let targets: BTreeSet<PathBuf> = record
         .mounts
