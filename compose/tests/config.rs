@@ -110,3 +110,34 @@ fn the_corpus_is_a_fixed_point() {
     }
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
+
+/// The exit code of `config` on a file, and what it says and prints.
+fn answer(text: &str, arguments: &[&str]) -> (bool, String) {
+    let scratch = tempfile::tempdir().unwrap();
+    fs::write(scratch.path().join("compose.yaml"), text).unwrap();
+    let output = config(scratch.path(), &[arguments, &["config"]].concat());
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn a_name_of_nothing_is_refused_unless_it_is_written_so() {
+    for name in ["${NOBODY}", "$$", "${NOBODY-}-"] {
+        let file = format!("name: '{name}'\nservices: {{web: {{image: web}}}}\n");
+        let (accepted, said) = answer(&file, &[]);
+        assert!(!accepted && said.contains("the name of the project is empty"), "{name}: {said}");
+        let (accepted, said) = answer(&file, &["-p", "mine"]);
+        assert!(accepted && said.contains("name: mine"), "{name}: {said}");
+    }
+    let (accepted, said) = answer("name: ''\nservices: {web: {image: web}}\n", &[]);
+    assert!(accepted, "{said}");
+}
+
+#[test]
+fn what_is_taken_away_need_not_be_known() {
+    let file = "services:\n  web: {image: web, mystery: !reset null}\nmystery: !reset {a: b}\n";
+    let (accepted, said) = answer(file, &[]);
+    assert!(accepted && !said.contains("mystery"), "{said}");
+    let (accepted, said) = answer(&file.replace("!reset null", "5"), &[]);
+    assert!(!accepted && said.contains("`mystery` is not a key"), "{said}");
+}

@@ -158,13 +158,24 @@ impl Services<'_> {
 
 fn image(report: &mut Report, name: &str, entry: &Entry) {
     let sources = ["image", "build", "provider", "extends"];
-    if !sources.iter().any(|key| entry.node.get(key).is_some()) {
-        let removed = sources.iter().find_map(|key| report.removed(entry.node.span, key));
-        report
-            .error(entry.key, format!("the service `{name}` has neither `image` nor `build`"))
-            .also_at(removed, "removed here")
-            .help("add `image: NAME`, or `build: DIRECTORY`");
+    let says = |key: &&str| entry.node.get(key).is_some_and(|node| node.as_str() != Some(""));
+    if sources.iter().any(|key| says(key)) || entry.node.get("build").is_some() {
+        return;
     }
+    if let Some(empty) = entry.node.get("image") {
+        // What could not be filled in is empty as well.
+        if !report.has_error_within(empty.span) {
+            report
+                .error(empty.span, format!("the image of the service `{name}` is empty"))
+                .help("write `image: NAME`; is a variable not set?");
+        }
+        return;
+    }
+    let removed = sources.iter().find_map(|key| report.removed(entry.node.span, key));
+    report
+        .error(entry.key, format!("the service `{name}` has neither `image` nor `build`"))
+        .also_at(removed, "removed here")
+        .help("add `image: NAME`, or `build: DIRECTORY`");
 }
 
 fn build(report: &mut Report, service: &Node, services: &Services<'_>) {

@@ -20,7 +20,7 @@ use super::read::{DOCUMENT, Granted, Reader, Scope};
 use super::remote::Remotes;
 use super::render::{self, Nulls};
 use super::report::Report;
-use super::source::Sources;
+use super::source::{Sources, Span};
 use super::template::Mention;
 use super::{LoadOptions, Loaded, Skip, check, complete, env_file, normalize, resolve, select};
 
@@ -257,7 +257,8 @@ fn read(report: &mut Report, options: &LoadOptions) -> Option<Document> {
     };
     let mut reader = reader(report, options, &located);
     reader.ahead = ahead;
-    let Some(mut tree) = reader.files(files, &scope, None) else {
+    let merged = reader.files(files, &scope, None);
+    let Some(mut tree) = merged.filter(|tree| tree.entries().next().is_some()) else {
         if !report.has_errors() {
             let list: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
             report
@@ -378,10 +379,19 @@ fn project_name(
     }
     let directory =
         |path: &Path| path.file_name().map(|name| locate::normalized_name(&name.to_string_lossy()));
-    let name = name_in_files(report, options, located, ahead)
-        .map(|name| locate::normalized_name(&name))
+    if let Some((span, written)) = name_in_files(report, options, located, ahead) {
+        let name = locate::normalized_name(&written);
+        if name.is_empty() {
+            report
+                .error(span, "the name of the project is empty")
+                .says(format!("this is `{written}`"))
+                .help("is a variable not set? names have lower-case letters, digits, `-` and `_`");
+            return None;
+        }
+        return Some(name);
+    }
+    let name = directory(&located.named_dir)
         .filter(|name| !name.is_empty())
-        .or_else(|| directory(&located.named_dir).filter(|name| !name.is_empty()))
         .or_else(|| directory(&options.working_dir).filter(|name| !name.is_empty()));
     if name.is_none() {
         report
@@ -391,22 +401,22 @@ fn project_name(
     name
 }
 
-/// The last `name` of the files, with its variables filled in: others may mention it.
+/// The last `name` that the files write, with its variables filled in: others may mention it.
 fn name_in_files(
     report: &Report,
     options: &LoadOptions,
     located: &Located,
     ahead: &HashMap<PathBuf, Vec<Node>>,
-) -> Option<String> {
+) -> Option<(Span, String)> {
     let documents = located.files.iter().filter_map(|path| ahead.get(path)).flatten();
     let mut names = documents.filter_map(|document| {
-        let mut name = document.get("name")?.clone();
+        let mut name = document.get("name").filter(|name| name.as_str() != Some(""))?.clone();
         if !options.skip.interpolation {
             // What is wrong with it is reported when the whole file is filled in.
             let mut scratch = report.scratch();
             interpolate::interpolate(&mut scratch, &located.environment, &mut name);
         }
-        name.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+        name.as_str().map(|text| (name.span, text.to_owned()))
     });
     names.next_back()
 }

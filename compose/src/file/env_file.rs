@@ -105,14 +105,29 @@ pub(super) fn apply_to_service(
         let Some(path) = file.get("path").and_then(Node::as_str) else { continue };
         let required = file.get("required").and_then(Node::as_bool).unwrap_or(true)
             && honoured == Required::Honoured;
-        let raw = file.get("format").and_then(Node::as_str) == Some("raw");
         let place = file.get("path").map_or(file.span, |path| path.span);
         if present(report, path, required, "env file", place) {
-            let grammar: Grammar = if raw { dotenv::parse_raw } else { dotenv::parse };
+            let Some(grammar) = grammar(report, file.get("format")) else { continue };
             read_into(report, Path::new(path), grammar, environment, &mut found, Some(place));
         }
     }
     lay_under(report, service, "environment", found, files.node.span, span);
+}
+
+/// How an environment file of this `format` is read; nothing, with an error, if there is no such format.
+fn grammar(report: &mut Report, format: Option<&Node>) -> Option<Grammar> {
+    let named = format.and_then(|node| Some((node.span, node.as_str()?)));
+    match named {
+        None | Some((_, "")) => Some(dotenv::parse),
+        Some((_, "raw")) => Some(dotenv::parse_raw),
+        Some((span, other)) => {
+            report
+                .error(span, format!("there is no format `{other}` of environment files"))
+                .did_you_mean(other, ["raw"])
+                .help("write `raw` for values as they stand, or leave `format` out");
+            None
+        }
+    }
 }
 
 /// Lays the `label_file`s of a service under its `labels`.

@@ -261,7 +261,8 @@ impl Checker<'_> {
         self.lift_external(&mut entries);
         entries.retain_entries(|key, entry| {
             let Some(field) = object.field(key) else {
-                if !object.allows(key) {
+                // What is taken away need not be known.
+                if !object.allows(key) && entry.node.tag != Tag::Reset {
                     self.unknown_key(key, entry, object);
                     return false;
                 }
