@@ -159,7 +159,7 @@ impl Services<'_> {
 fn image(report: &mut Report, name: &str, entry: &Entry) {
     let sources = ["image", "build", "provider", "extends"];
     let says = |key: &&str| entry.node.get(key).is_some_and(|node| node.as_str() != Some(""));
-    if sources.iter().any(|key| says(key)) || entry.node.get("build").is_some() {
+    if sources.iter().any(says) || entry.node.get("build").is_some() {
         return;
     }
     if let Some(empty) = entry.node.get("image") {
