@@ -50,6 +50,7 @@ pub(super) fn enter(
         let given = made.and_then(|made| session::give_terminal(&mut entry, &socket, made));
         step("terminal", given)?;
     }
+    step("standard streams", session::part_from_null(&mut entry))?;
     step("session", session::begin(&mut entry))?;
     let root = step("its file system", root(&entry.process))?;
     let identity = step(Failure::USER, identity::look_up_in(&root, &entry.process))?;

@@ -69,6 +69,9 @@ pub(super) fn start(
     let way = std::mem::take(&mut stage.entry.terminal)
         .then(|| step("terminal", copy_of_input(&stage)))
         .transpose()?;
+    if runtime.kind().is_sandbox() {
+        step("standard streams", session::part_from_null(&mut stage.entry))?;
+    }
     step("session", session::begin(&mut stage.entry))?;
     let groups = step("control groups", Groups::open(&stage))?;
     step("mounts of the host", part_from_host(&stage, runtime.kind()))?;

@@ -4,12 +4,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::LinuxNamespaceType;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::pty::OpenptFlags;
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 
 use super::entry::{Entry, Standard, own_root};
 use super::error::{Attempt, StepError};
+use super::mounts::new_file_system;
 use super::stage::Stage;
 use crate::launch::NamespaceKind;
 
@@ -43,6 +44,27 @@ pub(super) fn begin(entry: &mut Entry) -> Result<(), StepError> {
     if entry.terminal {
         rustix::process::ioctl_tiocsctty(&standard.input)
             .attempt(|| "controlling the terminal".to_owned())?;
+    }
+    Ok(())
+}
+
+/// Puts a null device of its own in the place of the host's among the standard streams: gVisor gives what it has for them to
+/// the user of its sandbox (`fchown(2)`), and that one belongs to everybody.
+pub(super) fn part_from_null(entry: &mut Entry) -> Result<(), StepError> {
+    let Some(standard) = &mut entry.standard else { return Ok(()) };
+    let null = rustix::fs::makedev(1, 3);
+    for stream in [&mut standard.input, &mut standard.output, &mut standard.error] {
+        let stat = rustix::fs::fstat(&*stream).attempt(|| "a standard stream".to_owned())?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::CharacterDevice && stat.st_rdev == null {
+            let memory = new_file_system("tmpfs", &[("mode", "700")], &[])?;
+            let what = || "a null device".to_owned();
+            rustix::fs::mknodat(&memory, "null", kind, Mode::from_raw_mode(0o666), null)
+                .attempt(what)?;
+            *stream =
+                rustix::fs::openat(&memory, "null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+                    .attempt(what)?;
+        }
     }
     Ok(())
 }
