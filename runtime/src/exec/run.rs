@@ -1,10 +1,10 @@
 //! The side of the command line: joins a running container, without anybody else's help.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::FileType;
 use rustix::pipe::PipeFlags;
 use rustix::process::{DumpableBehavior, Signal};
@@ -90,15 +90,14 @@ pub fn run(target: Target, process: ExecProcess, mode: Mode) -> Result<ExitStatu
         Mode::Streams => {
             let signals = sys::process::signal_descriptor(&signals).map_err(streams("signalfd"))?;
             let mut standard = own().map_err(streams("our standard streams"))?;
-            let mut spouts = Vec::new();
+            let mut pumps = Vec::new();
             if process.doorway.is_some() {
-                spouts = Spout::before_files(&mut standard).map_err(streams("pipes"))?;
+                pumps = Pump::between(&mut standard).map_err(streams("pipes"))?;
             }
             let starting =
                 container::exec(process, container, JoinStandard::Given(standard), None)?;
             reach(&starting)?;
-            wait(&starting.child.pidfd, &signals, &spouts)
-                .map_err(streams("waiting for the process"))
+            wait(&starting.child.pidfd, &signals, pumps).map_err(streams("waiting for the process"))
         }
         Mode::Terminal => {
             let signals = sys::process::signal_descriptor(&signals).map_err(streams("signalfd"))?;
@@ -175,58 +174,111 @@ fn receive_terminal(starting: &Starting, socket: &OwnedFd) -> Result<OwnedFd, Fa
     }
 }
 
-/// A pipe before a file of ours. A sandbox writes to a file of the host where it believes the end to be, over what others have
-/// written to it in the meantime.
+/// What goes on between a stream of ours and the pipe that a sandbox has instead of it. gVisor gives each stream to the user of
+/// its sandbox (fchown(2)), be it a file or the terminal, and writes to a file where it believes the end to be, over what others
+/// have written to it in the meantime.
 #[derive(Debug)]
-struct Spout {
-    pipe: File,
-    file: File,
+struct Pump {
+    from: File,
+    to: File,
+    /// Read and not written yet.
+    held: Vec<u8>,
+    /// It is from us to the sandbox, which need not take it all.
+    inwards: bool,
 }
 
-impl Spout {
-    /// Puts pipes in the place of those streams that are files.
-    fn before_files(standard: &mut Standard) -> io::Result<Vec<Self>> {
-        let mut spouts = Vec::new();
-        for stream in [&mut standard.output, &mut standard.error] {
+impl Pump {
+    const BYTES: usize = 64 << 10;
+
+    /// Puts pipes in the place of those streams that are neither pipes nor sockets.
+    fn between(standard: &mut Standard) -> io::Result<Vec<Self>> {
+        let mut pumps = Vec::new();
+        let Standard { input, output, error } = standard;
+        for (stream, inwards) in [(input, true), (output, false), (error, false)] {
             let kind = FileType::from_raw_mode(rustix::fs::fstat(&*stream)?.st_mode);
-            if kind != FileType::RegularFile {
+            if matches!(kind, FileType::Fifo | FileType::Socket) {
                 continue;
             }
-            let (pipe, end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-            rustix::io::ioctl_fionbio(&pipe, true)?;
-            let file = std::mem::replace(stream, end).into();
-            spouts.push(Self { pipe: pipe.into(), file });
+            let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+            let (ours, theirs) = if inwards { (write, read) } else { (read, write) };
+            rustix::io::ioctl_fionbio(&ours, true)?;
+            let stream = std::mem::replace(stream, theirs);
+            let (from, to) = if inwards { (stream, ours) } else { (ours, stream) };
+            pumps.push(Self { from: from.into(), to: to.into(), held: Vec::new(), inwards });
         }
-        Ok(spouts)
+        Ok(pumps)
     }
 
-    /// Moves on what has come; whether there may be more.
-    fn flow(&self) -> io::Result<bool> {
-        match io::copy(&mut &self.pipe, &mut &self.file) {
-            Ok(_) => Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+    /// What it waits for.
+    fn polled(&self) -> PollFd<'_> {
+        match self.held.is_empty() {
+            true => PollFd::new(&self.from, PollFlags::IN),
+            false => PollFd::new(&self.to, PollFlags::OUT),
+        }
+    }
+
+    /// Moves one piece on; whether there may be more.
+    fn step(&mut self) -> io::Result<bool> {
+        if self.held.is_empty() {
+            let mut piece = vec![0; Self::BYTES];
+            match self.from.read(&mut piece) {
+                Ok(0) => return Ok(false),
+                Ok(length) => {
+                    piece.truncate(length);
+                    self.held = piece;
+                }
+                Err(error) if is_later(&error) => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+        match self.to.write(&self.held) {
+            Ok(length) => {
+                self.held.drain(..length);
+                Ok(true)
+            }
+            Err(error) if is_later(&error) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
             Err(error) => Err(error),
         }
     }
+
+    /// Moves on what has come out until nothing more comes, when there is nobody left to say more.
+    fn drain(mut self) -> io::Result<()> {
+        loop {
+            // What has been read is written, however long that takes.
+            let timeout = self.held.is_empty().then(Timespec::default);
+            let mut polled = [self.polled()];
+            let is_ready =
+                rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout.as_ref()))?
+                    > 0;
+            if !(is_ready && self.step()?) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn is_later(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// Waits for the end of a child of ours, and hands signals on to it until then, and what it says to us.
-fn wait(pidfd: &OwnedFd, signals: &OwnedFd, spouts: &[Spout]) -> io::Result<ExitStatus> {
-    let mut open: Vec<&Spout> = spouts.iter().collect();
+fn wait(pidfd: &OwnedFd, signals: &OwnedFd, mut pumps: Vec<Pump>) -> io::Result<ExitStatus> {
     loop {
         let mut polled =
             vec![PollFd::new(pidfd, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
-        polled.extend(open.iter().map(|spout| PollFd::new(&spout.pipe, PollFlags::IN)));
+        polled.extend(pumps.iter().map(Pump::polled));
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
-        let has_ended = !polled[0].revents().is_empty();
+        let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
         let mut left = Vec::new();
-        for spout in open {
-            if spout.flow()? {
-                left.push(spout);
+        for (mut pump, is_ready) in pumps.into_iter().zip(&ready[2..]) {
+            if !is_ready || pump.step()? {
+                left.push(pump);
             }
         }
-        open = left;
-        if has_ended {
+        pumps = left;
+        if ready[0] {
+            pumps.into_iter().filter(|pump| !pump.inwards).try_for_each(Pump::drain)?;
             return Ok(ExitStatus::from_wait_status(sys::process::wait_word(pidfd.as_fd())?));
         }
         for signal in sys::process::pending_signals(signals.as_fd())? {

@@ -4,12 +4,13 @@
 //! restarts, commands. A step that fails is told and ends nothing: the next save tries again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use images::{Force, Store};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -26,7 +27,7 @@ use crate::cli::session::{Interrupt, Outcome, Session};
 use crate::cli::terminal::Terminal;
 use crate::file::Loaded;
 use crate::model::{Project, ServiceName, WatchAction};
-use crate::watch::batch::{Batch, LOOK, Stage};
+use crate::watch::batch::{Batch, QUIET, Stage};
 use crate::watch::context::{Contexts, built_otherwise};
 use crate::watch::inputs::Inputs;
 use crate::watch::rule::Rule;
@@ -56,6 +57,7 @@ pub struct Engine {
     inputs: Inputs,
     contexts: Contexts,
     source: Source,
+    awake: Arc<OwnedFd>,
     batch: Batch,
     /// Files of the batch that are whole and were not looked at since.
     fresh: BTreeSet<PathBuf>,
@@ -125,7 +127,14 @@ impl Engine {
         rules: Vec<Rule>,
         wishes: Wishes,
     ) -> Result<Self, CommandError> {
-        let source = Source::new()?;
+        let failed = |error: Errno| CommandError::failed(format!("eventfd: {error}"));
+        let awake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed)?;
+        let awake = Arc::new(awake);
+        let bell = Arc::clone(&awake);
+        let source = Source::new(move || {
+            // It fails when it has been rung 2^64 times and nobody came.
+            let _ = rustix::io::write(&bell, &1_u64.to_ne_bytes());
+        })?;
         // A container that is made anew for the sake of one change is not made anew for ever.
         let options = UpOptions {
             recreate: Recreate::Diverged,
@@ -147,6 +156,7 @@ impl Engine {
             inputs,
             contexts,
             source,
+            awake,
             batch: Batch::default(),
             fresh: BTreeSet::new(),
             ahead: Ahead::default(),
@@ -236,16 +246,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits for the first change; then for the end of the batch, with a look at it now and then: whoever saves hundreds of
-    /// files is not slowed down by one look for each.
+    /// Waits for the first change; then for the end of the batch, with a look at it now and then: what comes tells by
+    /// itself when it came, and whoever saves hundreds of files is not slowed down by one look for each.
     fn wait(&self, stop: Option<BorrowedFd<'_>>) -> Result<Woken, CommandError> {
         let now = Instant::now();
         if self.batch.is_over(now) {
             return Ok(Woken::Over);
         }
         let wait = self.batch.wait(now);
-        let bell = wait.is_none().then(|| PollFd::new(&self.source, PollFlags::IN));
-        let wait = wait.and_then(|wait| Timespec::try_from(wait.min(LOOK)).ok());
+        let bell = wait.is_none().then(|| PollFd::new(&*self.awake, PollFlags::IN));
+        let wait = wait.and_then(|wait| Timespec::try_from(wait.min(QUIET)).ok());
         let stop = stop.map(|stop| PollFd::from_borrowed_fd(stop, PollFlags::IN));
         let has_stop = stop.is_some();
         let mut descriptors: Vec<PollFd<'_>> = stop.into_iter().chain(bell).collect();
@@ -259,6 +269,8 @@ impl Engine {
 
     /// Takes what has happened into the batch, as far as it is of interest.
     fn take_in(&mut self) -> Result<(), CommandError> {
+        // Not there any more if somebody else woke us.
+        let _ = rustix::io::read(&*self.awake, &mut [0; 8]);
         let (rules, contexts) = (&self.rules, &self.contexts);
         let wanted = |path: &Path| looks_into(rules, contexts, path);
         let mut changes = self.source.take(&wanted)?;
