@@ -141,3 +141,30 @@ fn what_is_taken_away_need_not_be_known() {
     let (accepted, said) = answer(&file.replace("!reset null", "5"), &[]);
     assert!(!accepted && said.contains("`mystery` is not a key"), "{said}");
 }
+
+#[test]
+fn a_block_ends_as_the_file_does() {
+    let file = |text: &str| {
+        let file = format!(
+            "services: {{web: {{image: web, configs: [c]}}}}\nconfigs:\n  c:\n    content: {text}"
+        );
+        let (accepted, said) = answer(&file, &[]);
+        assert!(accepted, "{said}");
+        said
+    };
+    for (written, printed) in [
+        ("|\n      one\n      two", "content: |-\n      one\n      two\n"),
+        ("|\n      one\n      two\n", "content: |\n      one\n      two\n"),
+        (">\n      one\n      two", "content: one two\n"),
+        ("|+\n      one\n\n", "content: |+\n      one\n"),
+    ] {
+        let said = file(written);
+        assert!(said.contains(printed), "{written}: {said}");
+    }
+}
+
+#[test]
+fn an_include_of_nothing_is_none() {
+    let (accepted, said) = answer("include:\nservices: {web: {image: web}}\n", &[]);
+    assert!(accepted && said.contains("image: web"), "{said}");
+}

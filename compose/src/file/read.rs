@@ -140,7 +140,7 @@ impl Reader<'_> {
         self.obsolete_version(&mut document);
         let includes = document.as_map_mut().and_then(|map| map.remove("include"));
         let mut document = canonical::canonical(self.report, self.variables, document, &DOCUMENT)?;
-        if let Some(includes) = includes {
+        if let Some(includes) = includes.filter(|includes| !includes.node.is_null()) {
             document = include::apply(self, document, includes.node, scope);
         }
         extends::apply(self, &mut document, path, scope);

@@ -232,7 +232,22 @@ impl Reader<'_> {
             _ if style == ScalarStyle::Plain => {
                 scalar::special(text).unwrap_or_else(|| Value::Text(self.texts.get(text)))
             }
-            _ => Value::Text(self.texts.get(text)),
+            _ => {
+                let text = self.as_written(text, style, span);
+                Value::Text(self.texts.get(text))
+            }
+        }
+    }
+
+    /// The text of a scalar, without the line end that the parser adds to a block of lines where the file ends without one.
+    fn as_written<'t>(&self, text: &'t str, style: ScalarStyle, span: Span) -> &'t str {
+        let source = self.report.sources.text(self.file);
+        let is_last = span.end as usize >= source.len() && !source.ends_with('\n');
+        match style {
+            ScalarStyle::Literal | ScalarStyle::Folded if is_last => {
+                text.strip_suffix('\n').unwrap_or(text)
+            }
+            _ => text,
         }
     }
 
