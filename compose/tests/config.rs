@@ -168,3 +168,22 @@ fn an_include_of_nothing_is_none() {
     let (accepted, said) = answer("include:\nservices: {web: {image: web}}\n", &[]);
     assert!(accepted && said.contains("image: web"), "{said}");
 }
+
+#[test]
+fn a_profile_without_a_name_is_on_until_others_are_asked_for() {
+    let file =
+        "services: {a: {image: a, profiles: ['${NOBODY-}']}, b: {image: b, profiles: [x]}}\n";
+    for (arguments, on) in [(&[][..], "image: a"), (&["--profile", "x"], "image: b")] {
+        let (accepted, said) = answer(file, arguments);
+        assert!(accepted && said.contains(on) && said.matches("image:").count() == 1, "{said}");
+    }
+}
+
+#[test]
+fn what_has_no_name_is_not_defined() {
+    for attribute in ["configs: ['']", "secrets: ['${NOBODY-}']", "configs: [{source: ''}]"] {
+        let file = format!("services: {{web: {{image: web, {attribute}}}}}\n");
+        let (accepted, said) = answer(&file, &[]);
+        assert!(!accepted && said.contains("is a variable not set?"), "{attribute}: {said}");
+    }
+}

@@ -240,14 +240,9 @@ fn resources(report: &mut Report, service: &Node, services: &Services<'_>) {
     for mount in service.get("volumes").map(Node::items).unwrap_or_default() {
         if mount.get("type").and_then(Node::as_str) == Some("volume")
             && let Some(source) = mount.get("source")
+            && let Some(name) = source.as_str().filter(|name| !name.is_empty())
         {
-            defined(
-                report,
-                services.project,
-                "volumes",
-                source.as_str().unwrap_or_default(),
-                source.span,
-            );
+            defined(report, services.project, "volumes", name, source.span);
         }
     }
     let build = service.get("build");
@@ -271,7 +266,7 @@ fn resources(report: &mut Report, service: &Node, services: &Services<'_>) {
 }
 
 fn defined(report: &mut Report, project: &Node, kind: &'static str, name: &str, place: Span) {
-    if project.get(kind).is_some_and(|map| map.get(name).is_some()) || name.is_empty() {
+    if project.get(kind).is_some_and(|map| map.get(name).is_some()) {
         return;
     }
     let one = kind.trim_end_matches('s');
@@ -285,6 +280,7 @@ fn defined(report: &mut Report, project: &Node, kind: &'static str, name: &str, 
         .error(place, format!("the {one} `{name}` is not defined"))
         .also_at(removed, "removed here");
     match closest(name, known.iter().copied()) {
+        _ if name.is_empty() => finding.help("is a variable not set?"),
         Some(close) => finding.help(format!("did you mean `{close}`?")),
         None if kind == "volumes" && name.contains('/') => {
             finding.help(format!("a path of the host begins with `.`, `/` or `~`: `./{name}`"))

@@ -17,14 +17,17 @@ pub(super) fn by_profile(project: &mut Node, profiles: &[String]) -> Map {
     disabled
 }
 
+/// True if one of the profiles of `service` is active, or it has none. The one without a name (a variable that is not set) is
+/// active as long as nobody asks for others.
 fn is_on(service: &Node, profiles: &[String]) -> bool {
     let own = service.get("profiles").map(Node::items).unwrap_or_default();
+    let is_active = |own: &str| match profiles {
+        [] => own.is_empty(),
+        active => active.iter().any(|active| active == own),
+    };
     own.is_empty()
         || profiles.iter().any(|profile| profile == "*")
-        || own
-            .iter()
-            .filter_map(Node::as_str)
-            .any(|profile| profiles.iter().any(|active| active == profile))
+        || own.iter().filter_map(Node::as_str).any(is_active)
 }
 
 /// The profiles that are on because a command names services that they switch on.
