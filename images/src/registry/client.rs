@@ -19,6 +19,7 @@ use super::message::{Call, Place, Reply};
 use super::settings::{Settings, SettingsError};
 use super::slots::Slots;
 use super::tls::Verify;
+use super::turns::Turns;
 
 const HUB: &str = "docker.io";
 const HUB_SERVER: &str = "registry-1.docker.io";
@@ -36,6 +37,7 @@ pub struct Registry {
     bases: Mutex<HashMap<String, Origin>>,
     pub(super) authorizations: Mutex<HashMap<(String, String), HeaderValue>>,
     pub(super) slots: Slots,
+    pub(super) sending: Turns,
     /// Who we say that we are while that is being checked.
     assumed: Mutex<Option<Credentials>>,
 }
@@ -65,6 +67,7 @@ impl Registry {
             bases: Mutex::default(),
             authorizations: Mutex::default(),
             slots: Slots::new(DOWNLOADS),
+            sending: Turns::default(),
             assumed: Mutex::default(),
         })
     }

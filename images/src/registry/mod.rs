@@ -52,6 +52,7 @@ mod slots;
 mod socks;
 mod tls;
 mod token;
+mod turns;
 
 pub use artifact::{Artifact, ArtifactKind, ManifestVersion, Part, Publication};
 pub use cancel::Cancel;

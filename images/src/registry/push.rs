@@ -1,7 +1,7 @@
 //! From an image in the store to a registry.
 //!
-//! What the registry has is not sent again, what it has in another repository is mounted from there. A large blob goes
-//! in chunks, so that one that breaks is continued and not begun anew.
+//! What the registry has is not sent again, what it has in another repository is mounted from there, what somebody else
+//! is sending is waited for. A large blob goes in chunks, so that one that breaks is continued and not begun anew.
 //!
 //! Source: OCI distribution-spec 1.1, "Push".
 
@@ -154,6 +154,8 @@ impl Registry {
         let take = || lock(&queue).next();
         let work = || {
             while let Some(blob) = take() {
+                // The turn first: who has a slot waits for nobody.
+                let _turn = self.sending.take(&target.place, blob.digest);
                 let _slot = self.slots.take();
                 match self.send_blob(store, target, blob) {
                     Ok(status) => report(Progress { layer: blob.digest, status }),
