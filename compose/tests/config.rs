@@ -187,3 +187,12 @@ fn what_has_no_name_is_not_defined() {
         assert!(!accepted && said.contains("is a variable not set?"), "{attribute}: {said}");
     }
 }
+
+#[test]
+fn what_extends_does_not_know_says_nothing() {
+    let file = "services:\n  web: {extends: {service: base, file: , files: a, x-b: c}}\n  base: {image: base}\n";
+    let (accepted, said) = answer(file, &[]);
+    assert!(accepted && said.matches("image: base").count() == 2, "{said}");
+    assert!(said.contains("`files` is not a key of `extends` and says nothing"), "{said}");
+    assert_eq!(said.matches("is not a key").count(), 1, "{said}");
+}

@@ -74,7 +74,14 @@ fn file_source(report: &mut Report, kind: &str, name: &str, entry: &Entry, sourc
                 .also(first.key, "the other one")
                 .help("keep one of them");
         }
-        (Some(_), None) => {}
+        (Some(only), None) => {
+            let variable = node.get("environment").and_then(Node::as_str);
+            if kind == "secret" && variable == Some("") {
+                report
+                    .error(only.node.span, format!("the secret `{name}` has no source"))
+                    .help("name the variable that has it");
+            }
+        }
     }
 }
 
@@ -417,7 +424,13 @@ fn watch(report: &mut Report, service: &Node) {
     let rules = service.get("develop").and_then(|develop| develop.get("watch"));
     for rule in rules.map(Node::items).unwrap_or_default() {
         let action = rule.get("action").and_then(Node::as_str).unwrap_or_default();
-        if !matches!(action, "rebuild" | "restart") && rule.get("target").is_none() {
+        let is_empty = |key| rule.get(key).and_then(Node::as_str).is_none_or(str::is_empty);
+        if let Some(path) = rule.get("path").filter(|_| is_empty("path")) {
+            report
+                .error(path.span, "the path to watch is empty")
+                .help("`.` is the folder of the project; is a variable not set?");
+        }
+        if !matches!(action, "rebuild" | "restart") && is_empty("target") {
             report
                 .error(rule.span, format!("the action `{action}` needs `target`"))
                 .help("add `target: /path/in/container`");

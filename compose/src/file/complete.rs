@@ -49,23 +49,24 @@ fn check_object(report: &mut Report, node: &Node, key: Option<Span>, object: &'s
     }
     for (name, entry) in map.iter() {
         if let Some(field) = object.field(name) {
-            if field.shape.leaves_open(&entry.node) && is_written(report, &entry.node) {
-                nothing(report, name, &entry.node, &field.shape);
+            if field.shape.leaves_open(&entry.node) && !was_refused(report, &entry.node) {
+                nothing(report, name, &entry.node, field.shape.expected());
             }
             check_at(report, &entry.node, Some(entry.key), &field.shape);
         }
     }
 }
 
-/// True if the file itself says nothing there; what was refused has left nothing behind as well.
-fn is_written(report: &Report, node: &Node) -> bool {
+/// True for nothing that stands where something was refused, and not where the file itself says nothing.
+pub(super) fn was_refused(report: &Report, node: &Node) -> bool {
     let written = report.sources.slice(node.span).trim();
-    matches!(written, "" | "~" | "null" | "Null" | "NULL")
+    node.is_null() && !matches!(written, "" | "~" | "null" | "Null" | "NULL")
 }
 
-fn nothing(report: &mut Report, name: &str, node: &Node, shape: &Shape) {
+/// Refuses a key that says nothing where it must be what is `expected`.
+pub(super) fn nothing(report: &mut Report, name: &str, node: &Node, expected: &str) {
     report
-        .error(node.span, format!("`{name}` must be {}, not nothing", shape.expected()))
+        .error(node.span, format!("`{name}` must be {expected}, not nothing"))
         .says("this is nothing")
         .help("remove the key, or give it a value");
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::canonical;
+use super::complete::was_refused;
 use super::interpolate::interpolate;
 use super::node::{Map, Node, Tag, Value};
 use super::paths::{self, Base};
@@ -110,8 +111,7 @@ impl Wanted {
                 .help("add `service: NAME`");
             return None;
         };
-        if extends.get("file").is_some_and(Node::is_null) {
-            // It was refused.
+        if extends.get("file").is_some_and(|file| was_refused(reader.report, file)) {
             return None;
         }
         let file = extends

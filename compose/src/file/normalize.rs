@@ -20,7 +20,8 @@ pub(super) fn normalize(report: &mut Report, project: &mut Node, name: &str) {
         }
     }
     if uses_default {
-        if !project.contains("networks") {
+        // What says nothing was refused: nobody has to be told of its networks as well.
+        if project.get("networks").is_none_or(Node::is_null) {
             project.set("networks", Node::map(Map::default(), span));
         }
         if let Some(networks) = project.get_mut("networks").and_then(Node::as_map_mut)

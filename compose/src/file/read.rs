@@ -15,7 +15,7 @@ use super::report::Report;
 use super::schema::{PROJECT, Shape};
 use super::source::{FileId, Sources, Span};
 use super::trace::Cause;
-use super::{env_file, extends, include, locate, paths, text, yaml};
+use super::{complete, env_file, extends, include, locate, paths, text, yaml};
 
 pub(super) static DOCUMENT: Shape = Shape::Object(&PROJECT);
 
@@ -138,6 +138,7 @@ impl Reader<'_> {
             interpolate(self.report, &scope.environment, &mut document);
         }
         self.obsolete_version(&mut document);
+        self.services_of_nothing(&mut document);
         let includes = document.as_map_mut().and_then(|map| map.remove("include"));
         let mut document = canonical::canonical(self.report, self.variables, document, &DOCUMENT)?;
         if let Some(includes) = includes.filter(|includes| !includes.node.is_null()) {
@@ -145,6 +146,17 @@ impl Reader<'_> {
         }
         extends::apply(self, &mut document, path, scope);
         Some(document)
+    }
+
+    /// Unlike other keys this one has to say something even if another file says it.
+    fn services_of_nothing(&mut self, document: &mut Node) {
+        let Some(services) = document.as_map_mut().and_then(|map| map.get_mut("services")) else {
+            return;
+        };
+        if services.is_null() && services.tag == Tag::None {
+            complete::nothing(self.report, "services", services, "a mapping");
+            services.value = Value::Map(Map::default());
+        }
     }
 
     fn obsolete_version(&mut self, document: &mut Node) {

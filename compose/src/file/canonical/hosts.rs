@@ -16,6 +16,9 @@ impl Checker<'_> {
         match node.value {
             Value::Map(entries) => {
                 for (host, entry) in entries {
+                    if !self.is_named(&host, entry.key) {
+                        continue;
+                    }
                     match entry.node.value {
                         Value::Text(address) => lines.push(line(&host, &address, entry.node.span)),
                         Value::List(addresses) => {
@@ -56,6 +59,17 @@ impl Checker<'_> {
         Some(Node::list(lines, span))
     }
 
+    /// Refuses a key without a letter.
+    fn is_named(&mut self, key: &str, place: Span) -> bool {
+        if key.is_empty() {
+            let attribute = self.attribute();
+            self.report
+                .error(place, format!("a key of `{attribute}` is empty"))
+                .help("give it a name, or remove it");
+        }
+        !key.is_empty()
+    }
+
     fn addresses(&mut self, host: &Rc<str>, addresses: Vec<Node>) -> Vec<Node> {
         let addresses = self.items(addresses, &Shape::Text);
         addresses
@@ -71,6 +85,9 @@ impl Checker<'_> {
         match node.value {
             Value::Map(entries) => {
                 for (id, entry) in entries {
+                    if !self.is_named(&id, entry.key) {
+                        continue;
+                    }
                     let path = match &entry.node.value {
                         Value::Null => String::new(),
                         value => match text_of(value) {
@@ -87,6 +104,12 @@ impl Checker<'_> {
             Value::List(items) => {
                 for item in self.items(items, &Shape::Text) {
                     let text = item.as_str().unwrap_or_default();
+                    if !text.contains('=') && text != "default" {
+                        self.report
+                            .error(item.span, format!("the SSH key `{text}` has no path"))
+                            .help("write `ID=PATH`, or `default` for the agent");
+                        continue;
+                    }
                     let (id, path) = match text.split_once('=') {
                         Some((id, path)) => (id, Value::Text(path.into())),
                         None if self.variables == Variables::Kept => (text, Value::Null),

@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 use super::node::{Entry, Map, Node, Tag, Value};
 use super::report::Report;
-use super::schema::{self, Bare, List, Long, Object, Shape};
+use super::schema::{self, Bare, List, Long, Object, Others, Shape};
 use super::source::Span;
 
 use pairs::Nothing;
@@ -290,10 +290,12 @@ impl Checker<'_> {
         }
         let names = || object.fields.iter().map(|field| field.name);
         let short = object.fields.len() <= 12;
-        let finding = self
-            .report
-            .error(span, format!("`{key}` is not a key of {}", object.name))
-            .did_you_mean(key, names());
+        let message = format!("`{key}` is not a key of {}", object.name);
+        let finding = match object.others {
+            Others::Ignored => self.report.warning(span, format!("{message} and says nothing")),
+            _ => self.report.error(span, message),
+        };
+        let finding = finding.did_you_mean(key, names());
         if short {
             let list: Vec<&str> = names().collect();
             finding.help(format!("the keys are {}", list.join(", ")));

@@ -32,11 +32,13 @@ impl Checker<'_> {
                 self.bounds(&node, number, (*least, *most));
                 Value::int(number)
             }
-            (Shape::Flag | Shape::External, Value::Bool(_)) => return Some(node),
+            (Shape::Flag | Shape::BareFlag | Shape::External, Value::Bool(_)) => return Some(node),
             (Shape::Flag | Shape::External, Value::Text(text)) => {
                 Value::Bool(self.flag(&node, text)?)
             }
-            (Shape::Integer | Shape::Ulimit, value) => {
+            (Shape::BareInteger, Value::Int(_) | Value::Float(_))
+            | (Shape::Integer | Shape::Ulimit, _) => {
+                let value = &node.value;
                 Value::int(self.integer(&node, value, shape)?)
             }
             (Shape::Number, Value::Int(_) | Value::Float(_)) => return Some(node),

@@ -87,6 +87,8 @@ impl Definitions {
             Shape::TextOrFlag => json!({ "type": ["string", "boolean"] }),
             Shape::Pattern(pattern) => matching(&[], pattern.expression),
             Shape::Flag => flag(),
+            Shape::BareFlag => json!({ "type": "boolean" }),
+            Shape::BareInteger => json!({ "type": "integer" }),
             Shape::Bounded(least, most) => any_of([
                 json!({ "type": "integer", "minimum": least, "maximum": most }),
                 matching(&[], r"^[+-]?[0-9]+$"),

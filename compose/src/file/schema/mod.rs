@@ -66,6 +66,8 @@ pub(crate) enum Others {
     Extensions,
     /// All.
     Any,
+    /// All, and they say nothing: those that do not begin with `x-` are warned about.
+    Ignored,
 }
 
 /// How two mappings become one.
@@ -121,8 +123,12 @@ pub(crate) enum Shape {
     Pattern(&'static Pattern),
     /// A boolean; as text only if it came from a variable.
     Flag,
+    /// A boolean, not as text, even if it came from a variable.
+    BareFlag,
     /// An integer, also as text.
     Integer,
+    /// An integer, not as text, even if it came from a variable.
+    BareInteger,
     /// An integer within these bounds, also as text.
     Bounded(i128, i128),
     /// A number, also as text.
@@ -313,7 +319,7 @@ impl Object {
     pub(crate) fn allows(&self, key: &str) -> bool {
         match self.others {
             Others::None => false,
-            Others::Extensions => key.starts_with("x-"),
+            Others::Extensions | Others::Ignored => key.starts_with("x-"),
             Others::Any => true,
         }
     }
@@ -335,8 +341,8 @@ impl Shape {
             Self::TextOrInteger => "a string or an integer",
             Self::TextOrFlag => "a string or a boolean",
             Self::Scalar => "a string, a number or a boolean",
-            Self::Flag => "`true` or `false`",
-            Self::Integer | Self::Bounded(..) => "an integer",
+            Self::Flag | Self::BareFlag => "`true` or `false`",
+            Self::Integer | Self::BareInteger | Self::Bounded(..) => "an integer",
             Self::Number => "a number",
             Self::Bytes | Self::BytesText => "an amount of bytes like `64m`",
             Self::Duration => "a duration like `1m30s`",

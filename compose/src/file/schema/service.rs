@@ -96,7 +96,7 @@ static FIELDS: &[Field] = &[
     field("tmpfs", one_or_list(&Shape::Text, UNIQUE)),
     field("tty", Shape::Flag),
     field("ulimits", ULIMITS),
-    field("use_api_socket", Shape::Flag),
+    field("use_api_socket", Shape::BareFlag),
     field("user", Shape::Text),
     field("userns_mode", Shape::Text),
     field("uts", Shape::Text),
@@ -140,8 +140,8 @@ static PULL_POLICY: Pattern = Pattern {
 pub(crate) static EXTENDS: Long = Long {
     object: &Object {
         required: &["service"],
-        others: Others::None,
-        ..object("`extends`", &[field("service", Shape::Text), field("file", Shape::Text)])
+        others: Others::Ignored,
+        ..object("`extends`", &[field("service", Shape::Text), field("file", Shape::TextOrNull)])
     },
     forms: "the name of a service, or a mapping with `service` and `file`",
     short: |node| keyed(node, "service"),
@@ -180,7 +180,7 @@ static DEPENDENCY: Shape = Shape::Object(&Object {
                 ]),
             ),
             field("restart", Shape::Flag),
-            shown("required", Shape::Flag),
+            shown("required", Shape::BareFlag),
         ],
     )
 });
@@ -190,13 +190,13 @@ static ATTACHMENT: Shape = Shape::ObjectOrNull(&object(
     &[
         field("aliases", list(&Shape::Text, UNIQUE)),
         field("driver_opts", Shape::DriverOptions),
-        field("gw_priority", Shape::Integer),
+        field("gw_priority", Shape::BareInteger),
         field("interface_name", Shape::Text),
         field("ipv4_address", Shape::Text),
         field("ipv6_address", Shape::Text),
         field("link_local_ips", list(&Shape::Text, UNIQUE)),
         field("mac_address", Shape::Text),
-        field("priority", Shape::Integer),
+        field("priority", Shape::BareInteger),
     ],
 ));
 
@@ -389,7 +389,7 @@ static WATCH: Object = Object {
             Field { name: "exec", shape: Shape::Object(&HOOK), empty: Empty::Always },
             field("include", one_or_list(&Shape::Text, ListMerge::Distinct)),
             field("ignore", one_or_list(&Shape::Text, ListMerge::Distinct)),
-            field("initial_sync", Shape::Flag),
+            field("initial_sync", Shape::BareFlag),
         ],
     )
 };

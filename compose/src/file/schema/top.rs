@@ -114,7 +114,7 @@ static MODEL: Object = Object {
         &[
             field("name", Shape::Text),
             field("model", Shape::Text),
-            field("context_size", Shape::Integer),
+            field("context_size", Shape::BareInteger),
             field("runtime_flags", list(&Shape::Text, ListMerge::Append)),
         ],
     )
