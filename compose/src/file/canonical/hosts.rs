@@ -104,14 +104,16 @@ impl Checker<'_> {
             Value::List(items) => {
                 for item in self.items(items, &Shape::Text) {
                     let text = item.as_str().unwrap_or_default();
-                    if !text.contains('=') && text != "default" {
-                        self.report
-                            .error(item.span, format!("the SSH key `{text}` has no path"))
-                            .help("write `ID=PATH`, or `default` for the agent");
-                        continue;
-                    }
-                    let (id, path) = match text.split_once('=') {
+                    // `ID: PATH` is what `config` prints.
+                    let pair = text.split_once('=').or_else(|| text.split_once(": "));
+                    let (id, path) = match pair {
                         Some((id, path)) => (id, Value::Text(path.into())),
+                        None if text != "default" => {
+                            self.report
+                                .error(item.span, format!("the SSH key `{text}` has no path"))
+                                .help("write `ID=PATH`, or `default` for the agent");
+                            continue;
+                        }
                         None if self.variables == Variables::Kept => (text, Value::Null),
                         None => (text, Value::Text("".into())),
                     };
