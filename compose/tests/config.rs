@@ -189,6 +189,20 @@ fn what_has_no_name_is_not_defined() {
 }
 
 #[test]
+fn what_external_does_not_know_says_nothing_or_is_refused() {
+    for (kind, is_accepted) in
+        [("configs", true), ("secrets", true), ("networks", false), ("volumes", false)]
+    {
+        let file = format!(
+            "services: {{web: {{image: web}}}}\n{kind}: {{one: {{external: {{name: two, b: c}}}}}}\n"
+        );
+        let (accepted, said) = answer(&file, &[]);
+        assert_eq!(accepted, is_accepted, "{kind}: {said}");
+        assert!(said.contains("`b` is not a key of `external`"), "{kind}: {said}");
+    }
+}
+
+#[test]
 fn what_extends_does_not_know_says_nothing() {
     let file = "services:\n  web: {extends: {service: base, file: , files: a, x-b: c}}\n  base: {image: base}\n";
     let (accepted, said) = answer(file, &[]);

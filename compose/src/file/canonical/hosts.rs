@@ -12,6 +12,7 @@ impl Checker<'_> {
     /// A list of `HOST=ADDRESS`.
     pub(super) fn extra_hosts(&mut self, node: Node) -> Option<Node> {
         let span = node.span;
+        self.distinct(&node);
         let mut lines = Vec::new();
         match node.value {
             Value::Map(entries) => {
@@ -81,6 +82,7 @@ impl Checker<'_> {
     /// A mapping from id to path; the path of an agent is empty.
     pub(super) fn ssh(&mut self, node: Node) -> Option<Node> {
         let span = node.span;
+        self.distinct(&node);
         let mut keys = Map::default();
         match node.value {
             Value::Map(entries) => {

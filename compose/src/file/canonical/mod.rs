@@ -52,6 +52,15 @@ enum Step {
     Item(usize),
 }
 
+impl Step {
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Item(_) => None,
+        }
+    }
+}
+
 struct Checker<'r> {
     report: &'r mut Report,
     variables: Variables,
@@ -196,6 +205,7 @@ impl Checker<'_> {
 
     fn map(&mut self, node: Node, map: &schema::Map, shape: &Shape) -> Option<Node> {
         let span = node.span;
+        self.distinct(&node);
         let mut entries = match (node.value, map.from_list) {
             (Value::Map(entries), _) => entries,
             (Value::List(names), Some(value_of)) => self.names(names, value_of),
@@ -313,10 +323,16 @@ impl Checker<'_> {
             .help("write `external: true` and `name: …`");
         let others =
             external.iter().filter(|(name, _)| &***name != "name" && !name.starts_with("x-"));
+        let kind = self.path.iter().find_map(Step::key);
         for (name, other) in others {
-            self.report
-                .error(other.key, format!("`{name}` is not a key of `external`"))
-                .help("write `external: true`, and the other keys beside it");
+            let message = format!("`{name}` is not a key of `external`");
+            let finding = match kind {
+                Some("configs" | "secrets") => {
+                    self.report.warning(other.key, format!("{message} and says nothing"))
+                }
+                _ => self.report.error(other.key, message),
+            };
+            finding.help("write `external: true`, and the other keys beside it");
         }
         if let Some(Entry { key: name_key, node: name }) = external.entry("name").cloned() {
             if let Some(other) = entries.entry("name") {
