@@ -189,6 +189,18 @@ fn what_has_no_name_is_not_defined() {
 }
 
 #[test]
+fn a_deploy_of_nothing_is_printed_and_one_that_is_not_there_is_not() {
+    for (deploy, is_printed) in
+        [("{}", true), ("{resources: {}}", true), ("", false), ("!reset {}", false)]
+    {
+        let (accepted, said) =
+            answer(&format!("services: {{web: {{image: web, deploy: {deploy}}}}}\n"), &[]);
+        assert!(accepted, "{deploy}: {said}");
+        assert_eq!(said.contains("    deploy: {}\n"), is_printed, "{deploy}: {said}");
+    }
+}
+
+#[test]
 fn what_external_does_not_know_says_nothing_or_is_refused() {
     for (kind, is_accepted) in
         [("configs", true), ("secrets", true), ("networks", false), ("volumes", false)]

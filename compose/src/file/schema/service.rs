@@ -37,7 +37,7 @@ static FIELDS: &[Field] = &[
     field("container_name", Shape::Pattern(&CONTAINER_NAME)),
     shown("credential_spec", Shape::Object(&CREDENTIAL_SPEC)),
     field("depends_on", Shape::Map(Map { value: &DEPENDENCY, key: "service", null_values: false, from_list: Some(started) })),
-    field("deploy", Shape::ObjectOrNull(&DEPLOY)),
+    shown("deploy", Shape::ObjectOrNull(&DEPLOY)),
     field("device_cgroup_rules", list(&Shape::Text, ListMerge::Distinct)),
     field("devices", list(&DEVICE, ListMerge::Unique(device::key))),
     field("dns", one_or_list(&Shape::Text, UNIQUE)),
@@ -278,13 +278,13 @@ static DEVICE: Shape = Shape::Long(&Long {
 });
 
 static CONFIG_GRANT: Shape = Shape::Long(&Long {
-    object: &object("a config of a service", GRANT_FIELDS),
+    object: &Object { required: &["source"], ..object("a config of a service", GRANT_FIELDS) },
     forms: "the name of a config, or a mapping with `source`",
     short: |node| keyed(node, "source"),
 });
 
 pub(super) static SECRET_GRANT: Shape = Shape::Long(&Long {
-    object: &object("a secret of a service", GRANT_FIELDS),
+    object: &Object { required: &["source"], ..object("a secret of a service", GRANT_FIELDS) },
     forms: "the name of a secret, or a mapping with `source`",
     short: |node| keyed(node, "source"),
 });
