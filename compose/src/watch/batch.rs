@@ -1,7 +1,7 @@
 //! When a save is over: pure, the clock is the caller's.
 //!
 //! Editors, compilers and `git checkout` touch files in bursts. A batch is over when nothing has happened for a short
-//! while, longer for a burst of many files and the slower it is, and in no case later than [`LONGEST`] after it has begun. A file that
+//! while, longer for a burst of many files and the slower it is or the machine busy, and in no case later than [`LONGEST`] after it has begun. A file that
 //! somebody still writes to keeps it open: half a file is of no use to anybody.
 
 use std::collections::BTreeSet;
@@ -16,6 +16,10 @@ pub const QUIET_BURST: Duration = Duration::from_millis(15);
 pub const QUIET_FAST: Duration = Duration::from_millis(6);
 /// A burst is over when it was quiet for so many times the longest pause in it.
 const PAUSES: u32 = 8;
+/// How long nothing must happen at most after many files while the machine is busy: whoever saves them may wait for a processor.
+pub const QUIET_BUSY: Duration = Duration::from_millis(60);
+/// A burst is over when it was quiet for so many times as long as one who waits for a processor has waited.
+const DELAYS: u32 = 4;
 /// How long a file that is written to may stay quiet before it counts as written.
 pub const WRITING: Duration = Duration::from_millis(100);
 /// A batch is over at the latest so long after it has begun.
@@ -41,6 +45,8 @@ pub struct Batch {
     times: Option<(Instant, Instant)>,
     /// The longest time between two changes.
     pause: Duration,
+    /// The longest time that was waited for a processor.
+    delay: Duration,
     patient: bool,
 }
 
@@ -62,6 +68,11 @@ impl Batch {
         self.patient = true;
     }
 
+    /// Whoever waits here was woken so much too late: whoever saves files may have to wait for a processor as long.
+    pub fn was_late(&mut self, by: Duration) {
+        self.delay = self.delay.max(by);
+    }
+
     /// Whether so many files were touched that it is worth while to begin before it is over.
     #[must_use]
     pub fn is_burst(&self) -> bool {
@@ -75,7 +86,10 @@ impl Batch {
         let quiet = match self.writing.is_empty() {
             false => WRITING,
             true if self.patient => QUIET_BURST,
-            true if self.is_burst() => (self.pause * PAUSES).clamp(QUIET_FAST, QUIET_BURST),
+            true if self.is_burst() => {
+                let pauses = (self.pause * PAUSES).clamp(QUIET_FAST, QUIET_BURST);
+                pauses.max((self.delay * DELAYS).min(QUIET_BUSY))
+            }
             true => QUIET,
         };
         let over = (last + quiet).min(begun + LONGEST);
@@ -136,6 +150,22 @@ mod tests {
         batch.add("compose.yaml".into(), Stage::Whole, start);
         batch.be_patient();
         assert_eq!(batch.wait(start), Some(QUIET_BURST));
+    }
+
+    #[test]
+    fn a_burst_on_a_busy_machine_is_given_more_time() {
+        let start = Instant::now();
+        let mut batch = Batch::default();
+        (0..BURST).for_each(|file| batch.add(file.to_string().into(), Stage::Whole, start));
+        for (late, quiet) in [(ms(1), QUIET_FAST), (ms(10), ms(40)), (ms(2), ms(40))] {
+            batch.was_late(late);
+            assert_eq!(batch.wait(start), Some(quiet), "{late:?}");
+        }
+        batch.was_late(ms(100));
+        assert_eq!(batch.wait(start), Some(QUIET_BUSY));
+        batch.take();
+        (0..BURST).for_each(|file| batch.add(file.to_string().into(), Stage::Whole, start));
+        assert_eq!(batch.wait(start), Some(QUIET_FAST));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Files from the host into the file system of a container, from outside.
 //!
 //! The container needs no `tar`, no `sh` and no rights: whoever holds its root writes into it. All files of one save
-//! appear together: each is written under another name beside its place first, and all get their names at the end. What
-//! is known to be saved before the rest is can be written ahead ([`Staging::prepare`]), so that only names are left to give.
+//! appear together: each is written under another name first, and all get their names at the end. What is known to be saved
+//! before the rest is can be written ahead ([`Staging::prepare`]), so that only names are left to give.
+//!
+//! One file waits beside its place, many wait in a directory of their own: whoever watches theirs in the container is told of
+//! none of them before it has its name, and ext4 makes a file in a third less of the time where none was deleted just now.
 //!
 //! What is in the container is hostile: a path is resolved below its root, and the last name of it is never followed.
 
@@ -15,12 +18,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FallocateFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::fs::{
+    AtFlags, FallocateFlags, FileType, Gid, Mode, OFlags, StatxFlags, Timespec, Timestamps, Uid,
+    statx,
+};
 use rustix::io::Errno;
 use sys::root::{Place, Root};
 
 /// Files up to this size are copied by one read and one write.
 const SMALL: u64 = 64 * 1024;
+
+/// From so many files on they wait in a directory of their own.
+const MANY: usize = 8;
 
 /// How many files that were replaced are held: a process may mostly have 1024 open.
 const HELD: usize = 400;
@@ -95,19 +104,41 @@ pub struct Staging {
     owner: Owner,
     /// What waits, by its path on the host and in the container.
     staged: BTreeMap<(PathBuf, PathBuf), Staged>,
+    /// The directories in which many files wait, by the mount that they are on: no file moves to another one.
+    rooms: BTreeMap<u64, Room>,
+    is_many: bool,
     /// The directory that was written to last: the next file mostly is for the same one.
-    directory: Option<(PathBuf, Arc<OwnedFd>)>,
+    directory: Option<Directory>,
     /// Names that nothing else has: something random, and a number.
     random: u64,
     count: u64,
     buffer: Vec<u8>,
 }
 
+/// A directory of the container.
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    open: Arc<OwnedFd>,
+    /// Where many files wait for their names in it.
+    room: Option<Arc<OwnedFd>>,
+}
+
+/// A directory in which files wait.
+#[derive(Debug)]
+struct Room {
+    place: Place,
+    open: Arc<OwnedFd>,
+}
+
 impl Drop for Staging {
     fn drop(&mut self) {
+        // Nobody is left to tell of what stays.
         for one in self.staged.values() {
-            // Nobody is left to tell of what stays.
             let _ = one.waiting.remove_file();
+        }
+        for room in self.rooms.values() {
+            let _ = room.place.remove_all();
         }
     }
 }
@@ -125,6 +156,8 @@ impl Staging {
             root,
             owner,
             staged: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            is_many: false,
             directory: None,
             random: u64::from_ne_bytes(bytes),
             count: 0,
@@ -138,12 +171,15 @@ impl Staging {
         self.owner
     }
 
-    /// Writes the file `from` beside `to` before its save is over. Anything but a file whose directory is there is left
-    /// to [`Self::finish`], and so is what cannot be written.
+    /// Writes the file `from` for `to` before its save, which is one of many files, is over. Anything but a file whose
+    /// directory is there is left to [`Self::finish`], and so is what cannot be written.
     pub fn prepare(&mut self, from: &Path, to: &Path) {
-        let is_file = fs::symlink_metadata(from).is_ok_and(|found| found.is_file());
-        let is_ready = is_file && to.parent().is_some_and(|parent| self.open(parent).is_ok());
-        if is_ready && let Ok(Some(one)) = self.stage(from, to) {
+        self.is_many = true;
+        if let Ok(found) = fs::symlink_metadata(from)
+            && found.is_file()
+            && to.parent().is_some_and(|parent| self.open(parent).is_ok())
+            && let Ok(Some(one)) = self.stage(from, to, &found)
+        {
             self.keep(from, to, one);
         }
     }
@@ -170,10 +206,11 @@ impl Staging {
     pub fn finish(mut self, changes: &BTreeMap<PathBuf, PathBuf>) -> Result<Synced, SyncError> {
         let mut gone: Vec<(&PathBuf, &PathBuf)> = Vec::new();
         let mut synced = Synced::default();
+        self.is_many |= changes.len() >= MANY;
         // By path, so that a directory comes before what is in it.
         for (from, to) in changes {
             if !self.staged.contains_key(&(from.clone(), to.clone())) {
-                match self.stage(from, to) {
+                match self.look_and_stage(from, to) {
                     Ok(None) => {}
                     Ok(Some(one)) => self.keep(from, to, one),
                     Err(error) if error.kind() == io::ErrorKind::NotFound && !exists(from) => {
@@ -202,24 +239,30 @@ impl Staging {
         self.staged.insert((from.to_owned(), to.to_owned()), one);
     }
 
-    /// Gives a file its name. One whose directory has gone since it was written is written again.
+    /// Gives a file its name. It is written again, beside its place, when a directory has gone since it was written, and when
+    /// the two are on one mount and yet apart (a subvolume, a quota of its own: rename(2), EXDEV).
     fn name(&mut self, from: &Path, to: &Path, one: &Staged) -> io::Result<()> {
         let Err(error) = put(from, one) else { return Ok(()) };
         // The error that is told is the one that led here.
         let _ = one.waiting.remove_file();
-        if error.kind() != io::ErrorKind::NotFound {
+        if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::CrossesDevices) {
             return Err(error);
         }
         self.directory = None;
-        let Some(again) = self.stage(from, to)? else { return Ok(()) };
+        self.is_many = false;
+        let Some(again) = self.look_and_stage(from, to)? else { return Ok(()) };
         put(from, &again).inspect_err(|_| {
             let _ = again.waiting.remove_file();
         })
     }
 
-    /// Writes what is at `from` beside `to`; a directory is made at once.
-    fn stage(&mut self, from: &Path, to: &Path) -> io::Result<Option<Staged>> {
+    fn look_and_stage(&mut self, from: &Path, to: &Path) -> io::Result<Option<Staged>> {
         let found = fs::symlink_metadata(from)?;
+        self.stage(from, to, &found)
+    }
+
+    /// Writes what was `found` at `from` for `to`; a directory is made at once.
+    fn stage(&mut self, from: &Path, to: &Path, found: &Metadata) -> io::Result<Option<Staged>> {
         let kind = found.file_type();
         if !(kind.is_dir() || kind.is_file() || kind.is_symlink()) {
             // A socket or a fifo is of use only to whoever made it.
@@ -227,7 +270,7 @@ impl Staging {
         }
         let (place, waiting) = self.places(to)?;
         if kind.is_dir() {
-            make_directory(&place, self.owner, &found)?;
+            make_directory(&place, self.owner, found)?;
             return Ok(None);
         }
         let written = if kind.is_symlink() {
@@ -238,7 +281,7 @@ impl Staging {
             let source = File::open(from)?;
             waiting.create_file(Mode::from_raw_mode(0o600)).and_then(|mut file| {
                 self.fill(&source, &mut file, found.len())?;
-                dress(&file, self.owner, &found)
+                dress(&file, self.owner, found)
             })
         };
         if let Err(error) = written {
@@ -264,7 +307,7 @@ impl Staging {
         file.write_all(&self.buffer)
     }
 
-    /// The place `to`, and one beside it with a name that nothing has.
+    /// The place `to`, and one with a name that nothing has in which it can wait.
     fn places(&mut self, to: &Path) -> io::Result<(Place, Place)> {
         let name = to.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let parent = to.parent().ok_or(io::ErrorKind::InvalidInput)?;
@@ -275,20 +318,51 @@ impl Staging {
             }
             opened => opened?,
         };
+        let at = match self.is_many {
+            true => self.room(&directory)?,
+            false => Arc::clone(&directory),
+        };
+        let waiting = Place::new(at, &self.new_name())?;
+        Ok((Place::new(directory, name)?, waiting))
+    }
+
+    fn new_name(&mut self) -> OsString {
         self.count += 1;
-        let beside = OsString::from(format!(".compose-sync-{:016x}-{}", self.random, self.count));
-        Ok((Place::new(Arc::clone(&directory), name)?, Place::new(directory, &beside)?))
+        OsString::from(format!(".compose-sync-{:016x}-{}", self.random, self.count))
     }
 
     fn open(&mut self, parent: &Path) -> io::Result<Arc<OwnedFd>> {
-        if let Some((path, directory)) = &self.directory
+        if let Some(Directory { path, open, .. }) = &self.directory
             && path == parent
         {
-            return Ok(Arc::clone(directory));
+            return Ok(Arc::clone(open));
         }
-        let directory = Arc::new(self.root.open_dir(parent)?);
-        self.directory = Some((parent.to_owned(), Arc::clone(&directory)));
-        Ok(directory)
+        let open = Arc::new(self.root.open_dir(parent)?);
+        self.directory =
+            Some(Directory { path: parent.to_owned(), open: Arc::clone(&open), room: None });
+        Ok(open)
+    }
+
+    /// Where files wait for their names in `directory`, which is the one that was opened last.
+    fn room(&mut self, directory: &Arc<OwnedFd>) -> io::Result<Arc<OwnedFd>> {
+        if let Some(room) = self.directory.as_ref().and_then(|last| last.room.as_ref()) {
+            return Ok(Arc::clone(room));
+        }
+        let found = statx(&**directory, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+        let room = match self.rooms.get(&found.stx_mnt_id) {
+            Some(room) => Arc::clone(&room.open),
+            None => {
+                let place = Place::new(Arc::clone(directory), &self.new_name())?;
+                place.create_dir(Mode::from_raw_mode(0o700))?;
+                let open = Arc::new(place.open(OFlags::PATH | OFlags::DIRECTORY)?);
+                self.rooms.insert(found.stx_mnt_id, Room { place, open: Arc::clone(&open) });
+                open
+            }
+        };
+        if let Some(last) = &mut self.directory {
+            last.room = Some(Arc::clone(&room));
+        }
+        Ok(room)
     }
 }
 
@@ -536,6 +610,34 @@ mod tests {
         assert_eq!(fs::read_to_string(world.inside("app/changed")).unwrap(), "at the end");
         assert!(!world.inside("app/removed").exists());
         world.nothing_is_left_over();
+    }
+
+    #[test]
+    fn many_files_wait_where_nobody_looks() {
+        let world = World::new();
+        fs::create_dir_all(world.inside("app/deep")).unwrap();
+        fs::create_dir(world.host("deep")).unwrap();
+        let names: Vec<String> = (0..MANY).map(|number| format!("deep/{number}")).collect();
+        let mut files: Vec<&str> = names.iter().map(String::as_str).collect();
+        files.push("beside");
+        let mut staging = world.staging();
+        for name in &files {
+            fs::write(world.host(name), *name).unwrap();
+            world.prepare(&mut staging, name);
+        }
+        // One directory for both of theirs, and nothing else.
+        let entries = |of: &str| fs::read_dir(world.inside(of)).unwrap().count();
+        assert_eq!((entries("app"), entries("app/deep"), staging.rooms.len()), (1, 1, 1));
+        assert_eq!(counts(&staging.finish(&world.changes(&files)).unwrap()), (MANY + 1, 0));
+        assert_eq!((entries("app"), entries("app/deep")), (2, MANY));
+        assert_eq!(fs::read_to_string(world.inside("app/deep/7")).unwrap(), "deep/7");
+        // The container takes it away, with all that waits.
+        let mut staging = world.staging();
+        files.iter().for_each(|name| world.prepare(&mut staging, name));
+        fs::remove_dir_all(world.inside("app/deep")).unwrap();
+        assert_eq!(counts(&staging.finish(&world.changes(&files)).unwrap()), (MANY + 1, 0));
+        assert_eq!(fs::read_to_string(world.inside("app/deep/7")).unwrap(), "deep/7");
+        assert_eq!((entries("app"), entries("app/deep")), (2, MANY));
     }
 
     #[test]

@@ -248,18 +248,23 @@ impl Engine {
 
     /// Waits for the first change; then for the end of the batch, with a look at it now and then: what comes tells by
     /// itself when it came, and whoever saves hundreds of files is not slowed down by one look for each.
-    fn wait(&self, stop: Option<BorrowedFd<'_>>) -> Result<Woken, CommandError> {
+    fn wait(&mut self, stop: Option<BorrowedFd<'_>>) -> Result<Woken, CommandError> {
         let now = Instant::now();
         if self.batch.is_over(now) {
             return Ok(Woken::Over);
         }
         let wait = self.batch.wait(now);
         let bell = wait.is_none().then(|| PollFd::new(&*self.awake, PollFlags::IN));
-        let wait = wait.and_then(|wait| Timespec::try_from(wait.min(QUIET)).ok());
+        let wait = wait.map(|wait| wait.min(QUIET));
+        let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
         let stop = stop.map(|stop| PollFd::from_borrowed_fd(stop, PollFlags::IN));
         let has_stop = stop.is_some();
         let mut descriptors: Vec<PollFd<'_>> = stop.into_iter().chain(bell).collect();
-        match poll(&mut descriptors, wait.as_ref()) {
+        match poll(&mut descriptors, timeout.as_ref()) {
+            Ok(0) => {
+                let late = wait.map(|wait| now.elapsed().saturating_sub(wait));
+                self.batch.was_late(late.unwrap_or_default());
+            }
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(CommandError::failed(format!("poll: {error}"))),
         }
