@@ -18,6 +18,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("watch_takes_in_a_burst_of_files", bursts),
         Scenario::plain("watch_restarts_once_after_a_burst", restarts_once),
         Scenario::plain("watch_says_which_limit_is_reached", runs_out),
+        Scenario::plain("watch_follows_what_inotify_has_no_watches_for", takes_over),
         Scenario::plain("up_follow_sees_every_file_that_was_read", sees_all),
         Scenario::plain("watch_reads_the_old_name_of_develop", reads_old_names),
         Scenario::plain("watch_restarts_runs_and_rebuilds", acts),
@@ -215,7 +216,21 @@ fn with(mut command: std::process::Command, words: &[&str]) -> std::process::Com
     command
 }
 
-/// A user namespace has a limit of its own, so that nobody else runs out of watches.
+/// `watch` of a service that is up, by a user whose name space has these limits of its own: nobody else runs out of anything. All
+/// that it tells is on its standard output.
+fn limited(stage: &Stage, limits: &[(&str, u32)]) -> std::process::Command {
+    let compose = stage.compose_command(["watch", "--no-up"]);
+    let set: Vec<String> = limits
+        .iter()
+        .map(|(limit, value)| format!("echo {value} > /proc/sys/user/{limit} && "))
+        .collect();
+    let mut limited = stage.command("unshare");
+    limited.args(["--user", "--map-root-user", "sh", "-c"]);
+    limited.arg(format!("{}exec \"$0\" \"$@\" 2>&1", set.concat()));
+    limited.arg(compose.get_program()).args(compose.get_args());
+    limited
+}
+
 fn runs_out(stage: &Stage) -> Verdict {
     base(stage)?;
     stage.file(
@@ -225,14 +240,59 @@ fn runs_out(stage: &Stage) -> Verdict {
     )?;
     (0..20).try_for_each(|folder| stage.file(&format!("src/{folder}/file"), ""))?;
     stage.compose(["up", "--detach"]).success()?;
-    let compose = stage.compose_command(["watch", "--no-up"]);
-    let mut limited = stage.command("unshare");
-    limited.args(["--user", "--map-root-user", "sh", "-c"]);
-    limited.arg("echo 10 > /proc/sys/user/max_inotify_watches && exec \"$0\" \"$@\"");
-    limited.arg(compose.get_program()).args(compose.get_args());
-    let told = stage.run(limited, None).code(1)?;
-    told.complains("of fs.inotify.max_user_watches are in use")?
-        .complains("`sysctl -w fs.inotify.max_user_watches=")?;
+    // One watch too few, with nothing to take over; and no instance.
+    for (limits, told) in [
+        ([("max_inotify_watches", 10), ("max_fanotify_groups", 0)], "fs.inotify.max_user_watches"),
+        ([("max_inotify_watches", 10), ("max_fanotify_marks", 2)], "fs.inotify.max_user_watches"),
+        (
+            [("max_inotify_instances", 0), ("max_fanotify_groups", 0)],
+            "fs.inotify.max_user_instances",
+        ),
+    ] {
+        let run = stage.run(limited(stage, &limits), None).code(1)?;
+        run.says(&format!("of {told} are in use"))?.says(&format!("`sysctl -w {told}="))?;
+    }
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// Each change is a restart, which the supervisor makes: whoever watches here may do nothing else.
+fn takes_over(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  web:\n    image: base\n    init: true\n    command: sh -c 'echo begun >> /starts; sleep 600'\n    \
+         stop_grace_period: 0s\n    develop: {watch: [{action: restart, path: src}]}\n",
+    )?;
+    (0..20).try_for_each(|folder| stage.file(&format!("src/{folder}/file"), ""))?;
+    stage.compose(["up", "--detach"]).success()?;
+    let mut starts = 1;
+    for limit in ["max_inotify_watches", "max_inotify_instances"] {
+        let value = u32::from(limit == "max_inotify_watches");
+        let watch = stage.start(limited(stage, &[(limit, value)]))?;
+        eventually(BOUND, || match watch.said() {
+            said if said.contains("Watch enabled") => Ok(()),
+            said => Err(said.into()),
+        })?;
+        let at = |path: &str| stage.folder.join("src").join(path);
+        let made = tempfile::tempdir_in(&stage.folder)?;
+        fs::create_dir_all(made.path().join("new/deep"))?;
+        let (new, file) = (at(limit), format!("src/{limit}/deep/file"));
+        let changes: [&dyn Fn() -> Verdict; 6] = [
+            &|| save(stage, "src/7/file", "saved"),
+            &|| Ok(fs::rename(at("7/file"), at("7/renamed"))?),
+            &|| Ok(fs::rename(at("7/renamed"), at("19/file"))?),
+            &|| Ok(fs::remove_file(at("19/file"))?),
+            &|| Ok(fs::rename(made.path().join("new"), &new)?),
+            &|| save(stage, &file, "saved"),
+        ];
+        for change in changes {
+            change()?;
+            starts += 1;
+            expect(stage, "web", &["sh", "-c", "wc -l < /starts"], &starts.to_string())?;
+        }
+        end(watch)?;
+    }
     stage.compose(["down"]).success()?;
     Ok(())
 }

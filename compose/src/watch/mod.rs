@@ -1,6 +1,7 @@
 //! Following files: what was saved, which rules of `develop.watch` it is about, and the way of files into a container.
 //!
-//! [`source`] tells of changes (inotify(7) through the crate `notify`, one watcher for everything that a command follows),
+//! [`source`] tells of changes (inotify(7) through the crate `notify`, one watcher for everything that a command follows; beyond
+//! its limits [`marks`] of fanotify(7)),
 //! [`batch`] waits until a save is over, [`rule`] decides what a path means, [`sync`] writes files into the file system of
 //! a container, [`inputs`] knows the files that a project was read from, [`context`] those that images are built from, and
 //! [`names`] tells when another file takes the place of one that is mounted.
@@ -17,6 +18,7 @@ pub mod context;
 pub mod directories;
 pub mod gitignore;
 pub mod inputs;
+pub mod marks;
 pub mod names;
 pub mod rule;
 pub mod source;

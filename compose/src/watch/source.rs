@@ -7,14 +7,12 @@
 //! then, so that no file falls in between. Files are watched through their directory, because a save may put another file
 //! in their place.
 //!
-//! fanotify(7) can mark a whole file system with one call (`FAN_MARK_FILESYSTEM`, `FAN_REPORT_DFID_NAME`), and tells then of all
-//! that is written on it: the logs and the upper directories of all containers mostly lie there as well. Measured with one
-//! log of 1,000 lines in a second that nobody follows: it woke the watcher 1,056 times in a second, 1.4 % of a processor before
-//! one of these events was even looked at (0.7 % at 100 lines), where inotify did not wake it at all; what is asked is less
-//! than 0.1 %. A directory costs inotify one watch, of which a user has up to a million (1 % of the memory), and the
-//! message says how to have more.
+//! A directory costs inotify one watch, of which a user has up to a million (1 % of the memory). When there are none left, or no
+//! instance, fanotify(7) takes over for the rest ([`super::marks`]); where it cannot, the message says which limit it is and how
+//! to have more. inotify comes first because it tells in which order things have happened.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +23,7 @@ use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
 use notify::{Config, ErrorKind, INotifyWatcher, RecursiveMode, Watcher};
 
 use super::batch::Stage;
+use super::marks::{Marks, Told};
 
 /// Files cannot be followed.
 #[derive(Debug, thiserror::Error)]
@@ -101,12 +100,25 @@ struct Inbox {
 }
 
 /// Changes of files.
-#[derive(Debug)]
 pub struct Source {
-    watcher: INotifyWatcher,
+    /// None if the user has no instance left.
+    watcher: Option<INotifyWatcher>,
+    /// inotify has nothing left.
+    is_exhausted: bool,
+    /// What is watched in another way.
+    marks: Option<Marks>,
     inbox: Arc<Mutex<Inbox>>,
+    wake: Arc<dyn Fn() + Send + Sync>,
     /// The directories that are watched, and whether what appears in them is looked into.
     watched: BTreeMap<PathBuf, Extent>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut source = f.debug_struct("Source");
+        source.field("watcher", &self.watcher).field("marks", &self.marks);
+        source.field("watched", &self.watched).finish_non_exhaustive()
+    }
 }
 
 /// How far a directory is watched.
@@ -133,21 +145,59 @@ impl Source {
     /// # Errors
     ///
     /// [`WatchError::Limit`] when the user has no instance left.
-    pub fn new(wake: impl Fn() + Send + 'static) -> Result<Self, WatchError> {
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Result<Self, WatchError> {
         let inbox = Arc::new(Mutex::new(Inbox::default()));
-        let filled = Arc::clone(&inbox);
+        let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(wake);
+        let (filled, woken) = (Arc::clone(&inbox), Arc::clone(&wake));
         let watcher = INotifyWatcher::new(
             move |event: notify::Result<notify::Event>| {
                 if let Ok(mut inbox) = filled.lock()
                     && inbox.take_in(event)
                 {
-                    wake();
+                    woken();
                 }
             },
             Config::default(),
         );
-        let watcher = watcher.map_err(|error| WatchError::new(Path::new("files"), cause(error)))?;
-        Ok(Self { watcher, inbox, watched: BTreeMap::new() })
+        let watcher = watcher.map_err(|error| WatchError::new(Path::new("files"), cause(error)));
+        let mut source = Self {
+            watcher: None,
+            is_exhausted: false,
+            marks: None,
+            inbox,
+            wake,
+            watched: BTreeMap::new(),
+        };
+        match watcher {
+            Ok(watcher) => source.watcher = Some(watcher),
+            Err(error) => source.take_over(error)?,
+        }
+        Ok(source)
+    }
+
+    /// Watches with marks what there is no watch for: `error` says so. It is told when that cannot be done.
+    fn take_over(&mut self, error: WatchError) -> Result<(), WatchError> {
+        if !matches!(error, WatchError::Limit { .. }) {
+            return Err(error);
+        }
+        if self.marks.is_none() {
+            let (filled, woken) = (Arc::clone(&self.inbox), Arc::clone(&self.wake));
+            let marks = Marks::new(move |told| {
+                if let Ok(mut inbox) = filled.lock() {
+                    told.into_iter().for_each(|one| inbox.take_in_mark(one));
+                    woken();
+                }
+            });
+            match marks {
+                Ok(marks) => self.marks = Some(marks),
+                Err(reason) => {
+                    tracing::debug!(error = %reason, "fanotify");
+                    return Err(error);
+                }
+            }
+        }
+        self.is_exhausted = true;
+        Ok(())
     }
 
     /// Watches the entries of a directory, but not what is below them. What is not there is not watched.
@@ -280,11 +330,20 @@ impl Source {
 
     /// Returns whether there is such a directory.
     fn watch(&mut self, path: &Path) -> Result<bool, WatchError> {
-        match self.watcher.watch(path, RecursiveMode::NonRecursive).map_err(cause) {
-            Ok(()) => Ok(true),
-            Err(error) if is_gone(&error) => Ok(false),
-            Err(error) => Err(WatchError::new(path, error)),
+        if let Some(watcher) = self.watcher.as_mut().filter(|_| !self.is_exhausted) {
+            match watcher.watch(path, RecursiveMode::NonRecursive).map_err(cause) {
+                Ok(()) => return Ok(true),
+                Err(error) if is_gone(&error) => return Ok(false),
+                Err(error) => self.take_over(WatchError::new(path, error))?,
+            }
         }
+        let Some(marks) = &mut self.marks else { return Ok(false) };
+        marks.add(path).map_err(|reason| {
+            tracing::debug!(error = %reason, path = %path.display(), "fanotify");
+            // What would help all the same.
+            let limit = if self.watcher.is_some() { libc::ENOSPC } else { libc::EMFILE };
+            WatchError::new(path, io::Error::from_raw_os_error(limit))
+        })
     }
 
     /// A directory that is gone, or has another name now: its watch would tell of it under the old one.
@@ -298,8 +357,13 @@ impl Source {
             .collect();
         for path in gone {
             self.watched.remove(&path);
-            // The kernel may have taken it away by itself.
-            let _ = self.watcher.unwatch(&path);
+            if let Some(marks) = &mut self.marks {
+                marks.forget(&path);
+            }
+            if let Some(watcher) = &mut self.watcher {
+                // The kernel may have taken it away by itself.
+                let _ = watcher.unwatch(&path);
+            }
         }
     }
 }
@@ -327,6 +391,15 @@ fn cause(error: notify::Error) -> io::Error {
 }
 
 impl Inbox {
+    fn take_in_mark(&mut self, told: Told) {
+        match told {
+            Told::Lost => self.lost = true,
+            Told::Touched(path, stage) => {
+                self.touched.push(Touch { path, stage, at: Instant::now() });
+            }
+        }
+    }
+
     /// Returns whether that is worth a look.
     fn take_in(&mut self, event: notify::Result<notify::Event>) -> bool {
         let Ok(event) = event else {
@@ -370,6 +443,23 @@ mod tests {
         (source, receiver)
     }
 
+    /// What is done with a source of each kind.
+    fn with_both(
+        top: &Path,
+        wanted: &dyn Fn(&Path) -> bool,
+        test: &dyn Fn(&mut Source, &Receiver<()>),
+    ) {
+        let (mut source, awake) = source(top, wanted);
+        test(&mut source, &awake);
+        drop(source);
+        fs::read_dir(top).unwrap().for_each(|one| fs::remove_dir_all(one.unwrap().path()).unwrap());
+        let (mut exhausted, awake) = self::source(&top.join("none"), wanted);
+        let limit = io::Error::from_raw_os_error(libc::ENOSPC);
+        exhausted.take_over(WatchError::new(top, limit)).unwrap();
+        exhausted.add_tree(top, wanted).unwrap();
+        test(&mut exhausted, &awake);
+    }
+
     /// Waits until `path` was told as touched.
     fn expect(
         source: &mut Source,
@@ -390,17 +480,27 @@ mod tests {
     fn tells_of_files_however_they_are_saved() {
         let folder = tempfile::tempdir().unwrap();
         let top = folder.path();
-        fs::create_dir_all(top.join("a/b")).unwrap();
         let all = |_: &Path| true;
-        let (mut source, awake) = source(top, &all);
-        let file = top.join("a/b/file");
-        fs::write(&file, "1").unwrap();
-        expect(&mut source, &awake, &all, &file);
-        fs::write(top.join("a/b/.new"), "2").unwrap();
-        fs::rename(top.join("a/b/.new"), &file).unwrap();
-        expect(&mut source, &awake, &all, &file);
-        fs::remove_file(&file).unwrap();
-        expect(&mut source, &awake, &all, &file);
+        with_both(top, &all, &|source, awake| {
+            fs::create_dir_all(top.join("a/b")).unwrap();
+            expect(source, awake, &all, &top.join("a"));
+            let file = top.join("a/b/file");
+            fs::write(&file, "1").unwrap();
+            expect(source, awake, &all, &file);
+            fs::write(top.join("a/b/.new"), "2").unwrap();
+            fs::rename(top.join("a/b/.new"), &file).unwrap();
+            expect(source, awake, &all, &file);
+            fs::remove_file(&file).unwrap();
+            expect(source, awake, &all, &file);
+        });
+    }
+
+    #[test]
+    fn only_for_want_of_watches_something_else_takes_over() {
+        let (mut source, _) = source(Path::new("/none"), &|_| true);
+        let other = WatchError::new(Path::new("/src"), io::ErrorKind::PermissionDenied.into());
+        assert!(matches!(source.take_over(other), Err(WatchError::Watch { .. })));
+        assert!(source.marks.is_none() && !source.is_exhausted);
     }
 
     #[test]
@@ -409,16 +509,17 @@ mod tests {
         let elsewhere = tempfile::tempdir_in(folder.path().parent().unwrap()).unwrap();
         let top = folder.path();
         let all = |_: &Path| true;
-        let (mut source, awake) = source(top, &all);
-        fs::create_dir_all(elsewhere.path().join("new/deep")).unwrap();
-        fs::write(elsewhere.path().join("new/deep/file"), "").unwrap();
-        fs::rename(elsewhere.path().join("new"), top.join("new")).unwrap();
-        expect(&mut source, &awake, &all, &top.join("new/deep/file"));
-        fs::rename(top.join("new"), top.join("moved")).unwrap();
-        expect(&mut source, &awake, &all, &top.join("moved/deep/file"));
-        fs::write(top.join("moved/deep/later"), "").unwrap();
-        expect(&mut source, &awake, &all, &top.join("moved/deep/later"));
-        assert!(!source.watched.keys().any(|path| path.starts_with(top.join("new"))));
+        with_both(top, &all, &|source, awake| {
+            fs::create_dir_all(elsewhere.path().join("new/deep")).unwrap();
+            fs::write(elsewhere.path().join("new/deep/file"), "").unwrap();
+            fs::rename(elsewhere.path().join("new"), top.join("new")).unwrap();
+            expect(source, awake, &all, &top.join("new/deep/file"));
+            fs::rename(top.join("new"), top.join("moved")).unwrap();
+            expect(source, awake, &all, &top.join("moved/deep/file"));
+            fs::write(top.join("moved/deep/later"), "").unwrap();
+            expect(source, awake, &all, &top.join("moved/deep/later"));
+            assert!(!source.watched.keys().any(|path| path.starts_with(top.join("new"))));
+        });
     }
 
     #[test]

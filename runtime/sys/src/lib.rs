@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod clone;
 pub mod executable;
 pub mod fds;
+pub mod handle;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
