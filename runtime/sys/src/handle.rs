@@ -6,6 +6,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// Bytes that a handle has at most (`MAX_HANDLE_SZ` of `linux/exportfs.h`).
 const ROOM: usize = 128;
 
+/// The same for the kernel.
+const ROOM_TOLD: libc::c_uint = 128;
+
 /// A `struct file_handle` with its bytes.
 #[repr(C)]
 struct Answer {
@@ -38,7 +41,7 @@ pub fn of(file: BorrowedFd<'_>) -> io::Result<Handle> {
 }
 
 fn ask(file: BorrowedFd<'_>, flags: libc::c_int) -> io::Result<Handle> {
-    let mut answer = Answer { bytes: ROOM as libc::c_uint, kind: 0, handle: [0; ROOM] };
+    let mut answer = Answer { bytes: ROOM_TOLD, kind: 0, handle: [0; ROOM] };
     let mut mount: libc::c_int = 0;
     // SAFETY: the descriptor is open, and the empty path ends with a NUL. `answer` begins as a file_handle does, says that
     // `ROOM` bytes follow, and they do; the kernel writes no more than that. `mount` is an int of ours. Nothing is kept.
