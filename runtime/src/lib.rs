@@ -5,7 +5,8 @@
 //! `launch` puts these together into one value; the `keeper` clones the container and stays its parent, `init` is what
 //! the clone does until it executes the container's program, `exec` joins a running one, and `log` keeps what it says.
 //! `foreign` hands all this over to another OCI runtime, for who asks for one by name.
-//! `once` is for a container that one caller waits for, without a keeper, and `overlay` for layers without a container.
+//! `once` is for a container that one caller waits for, without a keeper, `overlay` for layers without a container, and
+//! `quota` for how much of them may be changed.
 //!
 //! Nothing here knows what a compose file, an image or a network is: the callers hand in paths, descriptors and numbers.
 
@@ -22,6 +23,7 @@ pub mod log;
 pub mod once;
 pub mod overlay;
 pub mod pty;
+pub mod quota;
 pub mod seccomp;
 pub mod spec;
 

@@ -211,7 +211,7 @@ fn told(stage: &Stage) -> Verdict {
         ("use_api_socket: true", "use_api_socket"),
         ("runtime: kata", "runtime"),
         ("userns_mode: remapped", "userns_mode"),
-        ("storage_opt: {size: 1g}", "storage_opt"),
+        ("storage_opt: {iops: 100}", "storage_opt"),
         ("cpu_rt_period: 1000", "cpu_rt_period"),
         ("cpu_rt_runtime: 1000", "cpu_rt_runtime"),
         ("cpu_count: 1", "cpu_count"),

@@ -31,6 +31,7 @@ mod resources;
 mod rolling;
 mod rollout;
 mod runtimes;
+mod storage;
 mod system;
 mod terminal;
 mod ui;
@@ -75,6 +76,7 @@ const FILES: &[&str] = &[
     "rolling",
     "rollout",
     "runtimes",
+    "storage",
     "system",
     "terminal",
     "ui",
@@ -122,6 +124,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         rolling::all(),
         rollout::all(),
         runtimes::all(),
+        storage::all(),
         system::all(),
         terminal::all(),
         ui::all(),

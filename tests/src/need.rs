@@ -20,6 +20,8 @@ pub enum Need {
     Memory,
     /// Other runtimes: `crun`, `runc`, `runsc`.
     Runtimes,
+    /// `mkfs.btrfs` and `btrfs`, for a file system that counts what is in its folders.
+    Btrfs,
     /// `strace`, to see which system calls are made.
     Trace,
 }
@@ -35,6 +37,7 @@ impl Need {
             Self::Conformance => "conformance",
             Self::Memory => "memory",
             Self::Runtimes => "runtimes",
+            Self::Btrfs => "btrfs",
             Self::Trace => "trace",
         }
     }
@@ -60,6 +63,7 @@ impl Need {
                 Some(_) => programs(&["python3"]),
             },
             Self::Runtimes => programs(&["crun", "runc", "runsc"]),
+            Self::Btrfs => programs(&["mkfs.btrfs", "btrfs", "mount"]),
             Self::Trace => programs(&["strace"]),
             Self::Memory => {
                 let found =

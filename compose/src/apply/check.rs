@@ -13,7 +13,7 @@ use super::container::CreateError;
 use super::foreign;
 use super::logging::{self, Subject};
 use super::mounts::MountError;
-use super::{endpoint, explain, network, wishes};
+use super::{endpoint, explain, network, storage, wishes};
 use crate::event::Failure;
 use crate::model::{FileSource, MountKind, Networking, Project, Seccomp, Service};
 use crate::plan::{Action, Plan};
@@ -55,6 +55,7 @@ impl Checker<'_> {
     fn container(&mut self, service: &Service, image: &str) -> Result<(), CreateError> {
         foreign::named(service)?;
         foreign::check_partners(service, self.project)?;
+        storage::check(service, &self.supervisor.roots.data)?;
         self.mounts(service)?;
         let execution = self.execution(image)?.clone();
         let hostname = service.hostname.as_deref().unwrap_or("container");

@@ -20,6 +20,7 @@ use super::logging::{self, LoggingError};
 use super::mounts::{MountError, Mounts, Sources};
 use super::removal;
 use super::run::Walk;
+use super::storage::{self, StorageError};
 use super::wishes::{self, NoCommand};
 use crate::api::RunOptions;
 use crate::event::Change;
@@ -107,6 +108,9 @@ pub enum CreateError {
     /// An interface.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// How much it may write.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// Its records.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -165,10 +169,12 @@ fn make(
     let image = walk.image(&create.image)?;
     let image = image.ok_or_else(|| CreateError::NoImage { image: create.image.clone() })?;
     let name = &create.instance.name;
-    folders::make(paths)?;
+    folders::begin(paths)?;
     let unfinished = paths.unfinished();
     fs::write(&unfinished, "")
         .map_err(|source| FolderError { path: unfinished.clone(), source })?;
+    storage::limit(service, paths)?;
+    folders::make(paths)?;
     names::claim(&supervisor.roots, name, &supervisor.project, id, create.replaces.as_deref())?;
 
     let joins = joins(walk, create, service)?;
@@ -209,7 +215,7 @@ fn make(
     let launch = Launch {
         id: id.to_owned(),
         spec,
-        rootfs: rootfs(supervisor, &image, paths),
+        rootfs: rootfs(supervisor, service, &image, paths)?,
         user: service.user.clone().or_else(|| execution.user().clone()).unwrap_or_default(),
         groups: service.group_add.iter().cloned().chain(devices.groups()).collect(),
         init: service.init,
@@ -280,15 +286,22 @@ fn make(
 
 /// Where the root comes from. Overlayfs refuses an upper directory that lies in one of the layers, so changes to a
 /// directory that holds our own data stay in memory.
-fn rootfs(supervisor: &Supervisor, image: &Image, paths: &ContainerPaths) -> Rootfs {
+fn rootfs(
+    supervisor: &Supervisor,
+    service: &Service,
+    image: &Image,
+    paths: &ContainerPaths,
+) -> Result<Rootfs, StorageError> {
     let holds_our_data = image.origin == Origin::Directory
         && image.layers.iter().any(|layer| contains(layer, &supervisor.roots.data));
-    let upper = if holds_our_data {
-        Upper::Memory
-    } else {
-        Upper::Directory { upper: paths.upper(), work: paths.work() }
+    let upper = match holds_our_data {
+        true if storage::size(&service.storage_opt)?.is_some() => {
+            return Err(StorageError::InMemory);
+        }
+        true => Upper::Memory,
+        false => Upper::Directory { upper: paths.upper(), work: paths.work() },
     };
-    Rootfs::Overlay { lower: image.layers.clone(), upper }
+    Ok(Rootfs::Overlay { lower: image.layers.clone(), upper })
 }
 
 fn contains(layer: &Path, path: &Path) -> bool {

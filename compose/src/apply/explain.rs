@@ -10,6 +10,7 @@ use ::network::{LiveError, StoreError, WantedError};
 use images::build::BuildError;
 use runtime::cgroup::CgroupError;
 use runtime::failure::Failure as InitFailure;
+use runtime::quota::{FileSystem, QuotaError};
 use runtime::seccomp::SeccompError;
 use runtime::spec::SpecError;
 use rustix::io::Errno;
@@ -24,6 +25,7 @@ use super::image::FetchError;
 use super::logging::LoggingError;
 use super::mounts::MountError;
 use super::network::NetworkError;
+use super::storage::StorageError;
 use crate::build::RecipeError;
 use crate::event::{FailedBuild, Failure};
 use crate::model::{Device, Network, Place, Service, ServiceName};
@@ -208,6 +210,7 @@ fn of_creation(error: &CreateError, service: &Service) -> Advice {
         CreateError::NoPartner { container } => {
             Advice::new("", format!("start the container {container} first"))
         }
+        CreateError::Storage(error) => Advice::new("storage_opt", of_storage(error)),
         CreateError::Record(_) | CreateError::Folder(_) => Advice::default(),
     }
 }
@@ -273,6 +276,27 @@ fn of_logging(error: &LoggingError) -> Advice {
         }
         LoggingError::BadValue { .. } => Advice::new("logging", "correct it"),
     }
+}
+
+fn of_storage(error: &StorageError) -> String {
+    let instead = "limit where it writes: `tmpfs` with a size, or a volume of `driver_opts: {type: tmpfs, device: tmpfs, o: size=1g}`";
+    let first = match error {
+        StorageError::BadSize(_) => return "write a number with a unit, such as 1g".to_owned(),
+        StorageError::InMemory => "name another image, or limit its memory with `mem_limit`",
+        StorageError::Quota(QuotaError::Unable { file_system: FileSystem::Ext4, .. }) => {
+            "`tune2fs -O project,quota DEVICE` while it is not mounted, and the option `prjquota` in /etc/fstab turn them on"
+        }
+        StorageError::Quota(QuotaError::Unable { file_system: FileSystem::Xfs, .. }) => {
+            "the option `pquota` in /etc/fstab turns them on (of the root file system: `rootflags=pquota` for the kernel)"
+        }
+        StorageError::Quota(QuotaError::Unable { .. }) => {
+            "put the data on btrfs, or on ext4 or xfs with project quotas, with COMPOSE_DATA_ROOT"
+        }
+        StorageError::Quota(QuotaError::Refused { .. }) => {
+            "only root of the host may limit a folder, and project quotas need Linux 5.14"
+        }
+    };
+    format!("{first}; or {instead}")
 }
 
 fn of_spec(error: &SpecError, service: &Service) -> Advice {

@@ -20,15 +20,25 @@ pub struct FolderError {
     pub source: io::Error,
 }
 
-/// Makes the folders of one container.
+/// Makes the folder of one container, which is garbage until there is a record in it.
+///
+/// # Errors
+///
+/// [`FolderError`].
+pub(super) fn begin(paths: &ContainerPaths) -> Result<(), FolderError> {
+    if let Some(all) = paths.folder().parent() {
+        spread_below(all);
+    }
+    let path = paths.folder().to_owned();
+    fs::create_dir_all(&path).map_err(|source| FolderError { path, source })
+}
+
+/// Makes the folders in it, all but [`ContainerPaths::limited`], which comes before them.
 ///
 /// # Errors
 ///
 /// [`FolderError`] names the first that could not be made.
 pub(super) fn make(paths: &ContainerPaths) -> Result<(), FolderError> {
-    if let Some(all) = paths.folder().parent() {
-        spread_below(all);
-    }
     for path in [paths.upper(), paths.work(), paths.log(), paths.etc()] {
         fs::create_dir_all(&path).map_err(|source| FolderError { path, source })?;
     }

@@ -26,6 +26,7 @@ mod removal;
 mod roll_back;
 mod run;
 mod step;
+pub mod storage;
 mod update;
 mod volume;
 pub mod wishes;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use runtime::cgroup;
 use runtime::foreign;
+use runtime::quota;
 use tokio::task::spawn_blocking;
 
 use super::run::Walk;
@@ -165,9 +166,13 @@ pub async fn remove_cut_off(supervisor: &Supervisor, id: &str) -> Result<(), Rem
 ///
 /// [`RemoveError::Folder`].
 pub async fn remove_garbage(supervisor: &Supervisor, id: &str) -> Result<(), RemoveError> {
-    let folder = supervisor.roots.container(&supervisor.project, id).folder().to_owned();
-    let path = folder.clone();
-    let removed = spawn_blocking(move || sys::remove::remove_tree(&folder)).await;
+    let paths = supervisor.roots.container(&supervisor.project, id);
+    let path = paths.folder().to_owned();
+    let removed = spawn_blocking(move || {
+        quota::remove(&paths.limited())?;
+        sys::remove::remove_tree(paths.folder())
+    });
+    let removed = removed.await;
     removed
         .unwrap_or_else(|error| Err(error.into()))
         .map_err(|source| RemoveError::Folder { path, source })

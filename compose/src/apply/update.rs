@@ -13,6 +13,7 @@ use super::container::{self, CreateError, Parts};
 use super::endpoint::{self, EndpointError};
 use super::regrant::{self, Regrant, RegrantError};
 use super::run::Walk;
+use super::storage::{self, StorageError};
 use super::wishes;
 use crate::event::Change;
 use crate::model::{Limits, Project, network_option};
@@ -45,6 +46,9 @@ pub enum UpdateError {
     /// Its limits.
     #[error("cannot set its limits")]
     Limits(#[from] CgroupError),
+    /// How much it may write.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// A network that it is put on or taken off.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -83,6 +87,9 @@ pub async fn update(
     let wanted = wanted(walk, project, live, update)?;
     if wanted.start.limits != start.limits && live.is_running() {
         limit(live, &wanted.start.limits, start.oom_kill_disable)?;
+    }
+    if update.keys.iter().any(|key| key.starts_with("storage_opt")) {
+        storage::resize(&project.services[&update.instance.service], &live.paths)?;
     }
     if let Some(regrant) = &wanted.regrant {
         regrant.carry_out(live)?;

@@ -1,13 +1,13 @@
 //! What of a container is changed while it runs, and what makes it anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use super::resource::{Need, Resources};
 use super::service::Wish;
 use super::{Cause, Named};
-use crate::apply::foreign;
+use crate::apply::{foreign, storage};
 use crate::hash::{Change, Definition};
 use crate::model::{
     Attachment, ConfigKey, DEFAULT_STOP_GRACE, Expose, Grant, Networking, Port, SecretKey, Service,
@@ -136,9 +136,17 @@ impl<'c> Comparison<'c> {
             "expose" => !self.answers_names_itself(),
             "ports" => !self.answers_names_itself() && self.ports_are_free(),
             "networks" => self.moves(),
+            "storage_opt" => self.stays_limited(),
             _ if of_grants(key) => self.grants_stay(),
             _ => false,
         }
+    }
+
+    /// Whether only how much it may write is another one: a layer that was not limited cannot become so.
+    fn stays_limited(&self) -> bool {
+        let before: BTreeMap<String, String> = self.before.value("storage_opt");
+        let after = &self.wish.service.storage_opt;
+        [&before, after].into_iter().all(|options| matches!(storage::size(options), Ok(Some(_))))
     }
 
     /// Whether its secrets and configs are at the places at which they were: what is mounted there can be replaced, unless

@@ -249,16 +249,28 @@ impl ContainerPaths {
         self.folder.join("grants")
     }
 
+    /// What holds the writable layer if that may have only so many bytes, else not there.
+    #[must_use]
+    pub fn limited(&self) -> PathBuf {
+        self.folder.join("limited")
+    }
+
+    /// The folder of the writable layer: [`Self::limited`] if that is there.
+    fn layer(&self) -> PathBuf {
+        let limited = self.limited();
+        if limited.is_dir() { limited } else { self.folder.clone() }
+    }
+
     /// The writable layer.
     #[must_use]
     pub fn upper(&self) -> PathBuf {
-        self.folder.join("upper")
+        self.layer().join("upper")
     }
 
     /// The work folder that overlayfs wants beside the writable layer.
     #[must_use]
     pub fn work(&self) -> PathBuf {
-        self.folder.join("work")
+        self.layer().join("work")
     }
 
     /// Output segments and their indices.

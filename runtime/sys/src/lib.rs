@@ -5,6 +5,7 @@
 //! ours, and no state that outlives a call.
 
 pub mod bpf;
+pub mod btrfs;
 pub mod clone;
 pub mod executable;
 pub mod fds;
@@ -16,6 +17,7 @@ pub mod netlink;
 pub mod overlay;
 pub mod pidfd;
 pub mod process;
+pub mod quota;
 pub mod remove;
 pub mod root;
 pub mod seccomp;
