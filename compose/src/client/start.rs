@@ -10,7 +10,8 @@ use runtime::keeper::LaunchError;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Client, ClientError};
-use crate::record::{BootId, ProcessName, ProjectPaths};
+use crate::record::ProjectPaths;
+use crate::record::liveness::has_keeper;
 
 /// No supervisor could be reached or brought up.
 #[derive(Debug, thiserror::Error)]
@@ -86,22 +87,6 @@ fn rival(socket: &Path) -> Option<Client> {
             Err(_) => return None,
         }
     }
-}
-
-/// Whether the keeper that was last heard of lives.
-fn has_keeper(paths: &ProjectPaths) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Identity {
-        pid: i32,
-        pid_started: u64,
-    }
-    let read = || -> io::Result<bool> {
-        let identity: Identity = serde_json::from_slice(&fs::read(paths.keeper())?)?;
-        let boot_id = BootId::current()?;
-        let Identity { pid, pid_started: started_ticks } = identity;
-        Ok(ProcessName { pid, started_ticks, boot_id: boot_id.clone() }.is_alive(&boot_id))
-    };
-    read().unwrap_or(false)
 }
 
 /// Whether nobody listens, as against not being let in.

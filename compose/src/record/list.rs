@@ -8,8 +8,11 @@ use std::path::Path;
 use runtime::cgroup;
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::liveness::has_keeper;
 use super::replace::RecordError;
-use super::{BootId, ContainerRecord, ContainerState, Exits, Roots, StartRecord, names};
+use super::{
+    BootId, ContainerRecord, ContainerState, Exits, Phase, Roots, StartRecord, Terms, names,
+};
 
 /// A container as the records and the kernel know it.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +42,15 @@ pub struct Listing {
     pub garbage: Vec<Garbage>,
 }
 
+/// Who looks at a container whose process is gone, before its supervisor has written down what follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Eye {
+    /// The supervisor, which decides what follows.
+    Supervisor,
+    /// Everybody else: what will be started again is restarting, as it will be a moment later.
+    Others,
+}
+
 /// Lists the containers of `project`. A project without a folder has none.
 ///
 /// Two small files and one `/proc` file are read per container.
@@ -47,8 +59,21 @@ pub struct Listing {
 ///
 /// When a record is newer than this binary or the kernel refuses a read.
 pub fn containers(roots: &Roots, project: &str) -> Result<Listing, RecordError> {
+    listing(roots, project, Eye::Others)
+}
+
+/// As [`containers`], for the supervisor that takes them up: what follows the end of a process is for it to say.
+///
+/// # Errors
+///
+/// As [`containers`].
+pub fn to_take_up(roots: &Roots, project: &str) -> Result<Listing, RecordError> {
+    listing(roots, project, Eye::Supervisor)
+}
+
+fn listing(roots: &Roots, project: &str, eye: Eye) -> Result<Listing, RecordError> {
     let mut listing = Listing::default();
-    list_project(roots, project, &current_boot()?, &mut listing)?;
+    list_project(roots, project, &current_boot()?, eye, &mut listing)?;
     sort(&mut listing.containers);
     Ok(listing)
 }
@@ -62,7 +87,7 @@ pub fn all_containers(roots: &Roots) -> Result<Listing, RecordError> {
     let boot = current_boot()?;
     let mut listing = Listing::default();
     for project in projects(roots)? {
-        list_project(roots, &project, &boot, &mut listing)?;
+        list_project(roots, &project, &boot, Eye::Others, &mut listing)?;
     }
     sort(&mut listing.containers);
     Ok(listing)
@@ -137,7 +162,7 @@ pub enum FindError {
 /// As [`containers`].
 pub fn one(roots: &Roots, project: &str, id: &str) -> Result<Option<Container>, RecordError> {
     let exits = Exits::read(&roots.project(project).exits())?;
-    read(roots, project, id, &current_boot()?, &exits)
+    read(roots, project, id, &current_boot()?, &exits, Eye::Others)
 }
 
 /// Makes an id for a new container: 64 random hexadecimal digits.
@@ -158,6 +183,7 @@ fn list_project(
     roots: &Roots,
     project: &str,
     boot: &BootId,
+    eye: Eye,
     listing: &mut Listing,
 ) -> Result<(), RecordError> {
     let ids = container_ids(roots, project)?;
@@ -166,7 +192,7 @@ fn list_project(
     }
     let exits = Exits::read(&roots.project(project).exits())?;
     for id in ids {
-        match read(roots, project, &id, boot, &exits)? {
+        match read(roots, project, &id, boot, &exits, eye)? {
             Some(container) => listing.containers.push(container),
             None => listing.garbage.push(Garbage { project: project.to_owned(), id }),
         }
@@ -180,6 +206,7 @@ fn read(
     id: &str,
     boot: &BootId,
     exits: &Exits,
+    eye: Eye,
 ) -> Result<Option<Container>, RecordError> {
     let paths = roots.container(project, id);
     let record = match ContainerRecord::read(&paths) {
@@ -190,12 +217,22 @@ fn read(
     };
     let known = ContainerState::read(&paths)?;
     let ran = known.process.is_some();
+    let is_of_now = known.process.as_ref().is_some_and(|process| process.boot_id == *boot);
     let mut state = known.settled(id, boot, exits);
     if ran && state.process.is_none() {
         // Its supervisor is about to write down how it ended, and then removes the control group that tells it as well.
         match cgroup::existing(&StartRecord::cgroup_name(&paths, project, id)) {
             Ok(Some(place)) => state.oom = place.was_oom_killed(),
             _ => state = ContainerState::read(&paths)?.settled(id, boot, exits),
+        }
+        if eye == Eye::Others
+            && is_of_now
+            && state.phase == Phase::Exited
+            && !state.stop_requested
+            && Terms::of(&record).restarts(state.exit, state.attempts)
+            && has_keeper(&roots.project(project))
+        {
+            state.phase = Phase::Restarting;
         }
     }
     Ok(Some(Container { record, state }))
@@ -246,8 +283,10 @@ fn sort(containers: &mut [Container]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ProcessName;
     use super::super::tests::container_record;
     use super::*;
+    use crate::model::RestartPolicy;
 
     fn create(roots: &Roots, project: &str, service: &str, number: u32) -> ContainerRecord {
         let mut record = container_record(project, service, number);
@@ -294,6 +333,49 @@ mod tests {
         record.version = u32::MAX;
         super::super::replace_volatile_record(&record.paths(&roots).record(), &record).unwrap();
         assert!(matches!(containers(&roots, "shop"), Err(RecordError::Newer { .. })));
+    }
+
+    #[test]
+    fn what_will_be_started_again_is_restarting_before_its_supervisor_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::new(folder.path(), folder.path().join("run"));
+        let mut record = create(&roots, "shop", "web", 1);
+        let own = ProcessName::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let gone = ProcessName { started_ticks: 1, ..own.clone() };
+        let paths = roots.project("shop");
+        let mut phase = |policy, state: &ContainerState, eye| {
+            record.restart = policy;
+            record.write(&roots).unwrap();
+            state.write(&record.paths(&roots)).unwrap();
+            listing(&roots, "shop", eye).unwrap().containers.remove(0).state.phase
+        };
+        let state = ContainerState {
+            phase: Phase::Running,
+            process: Some(gone),
+            started: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+            ..ContainerState::default()
+        };
+        let stopped = ContainerState { stop_requested: true, ..state.clone() };
+        let often = RestartPolicy::OnFailure { max_retries: Some(3) };
+        let tired = ContainerState { attempts: 3, ..state.clone() };
+        let always = RestartPolicy::Always;
+        assert_eq!(phase(always, &state, Eye::Others), Phase::Exited, "nobody is there to do so");
+
+        fs::create_dir_all(paths.run()).unwrap();
+        let keeper = format!(r#"{{"pid": {}, "pid_started": {}}}"#, own.pid, own.started_ticks);
+        fs::write(paths.keeper(), keeper).unwrap();
+        #[rustfmt::skip]
+        let table = [
+            (always, &state, Eye::Others, Phase::Restarting),
+            (always, &state, Eye::Supervisor, Phase::Exited),
+            (always, &stopped, Eye::Others, Phase::Exited),
+            (RestartPolicy::No, &state, Eye::Others, Phase::Exited),
+            (often, &state, Eye::Others, Phase::Restarting),
+            (often, &tired, Eye::Others, Phase::Exited),
+        ];
+        for (policy, state, eye, expected) in table {
+            assert_eq!(phase(policy, state, eye), expected, "{policy:?} {eye:?} {state:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::ProjectPaths;
+
 /// A process, named so that it cannot be mistaken for a later one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessName {
@@ -55,6 +57,23 @@ impl ProcessName {
         let stat = (*now == self.boot_id).then(|| Stat::read(self.pid))?;
         stat.ok().filter(|stat| stat.started_ticks == self.started_ticks)
     }
+}
+
+/// Whether the keeper of a project that was last heard of lives: then there is a supervisor, or one comes.
+#[must_use]
+pub fn has_keeper(paths: &ProjectPaths) -> bool {
+    #[derive(Deserialize)]
+    struct Identity {
+        pid: i32,
+        pid_started: u64,
+    }
+    let read = || -> io::Result<bool> {
+        let identity: Identity = serde_json::from_slice(&fs::read(paths.keeper())?)?;
+        let boot_id = BootId::current()?;
+        let Identity { pid, pid_started: started_ticks } = identity;
+        Ok(ProcessName { pid, started_ticks, boot_id: boot_id.clone() }.is_alive(&boot_id))
+    };
+    read().unwrap_or(false)
 }
 
 /// The kernel's name for one uptime, from `/proc/sys/kernel/random/boot_id`.

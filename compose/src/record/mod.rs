@@ -27,6 +27,7 @@ pub mod replace;
 pub mod roots;
 pub mod start;
 pub mod state;
+pub mod terms;
 
 use std::path::Path;
 
@@ -42,6 +43,7 @@ pub use start::StartRecord;
 pub use state::{
     ContainerState, EndpointState, Health, HealthStatus, Phase, ProbeRecord, PublishedPort,
 };
+pub use terms::Terms;
 
 /// The version of the records that this binary writes.
 pub const RECORD_VERSION: u32 = 1;

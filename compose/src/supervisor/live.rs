@@ -12,11 +12,11 @@ use tokio::task::JoinHandle;
 
 use super::forward::Forwarder;
 use super::keeper::Waiting;
-use super::transition::{self, Effect, Life, Terms};
+use super::transition::{self, Effect, Life};
 use crate::record::start::NetworkStart;
 use crate::record::{
     ContainerPaths, ContainerRecord, ContainerState, EndpointState, Phase, RecordError, Roots,
-    StartRecord,
+    StartRecord, Terms,
 };
 
 /// The descriptors of a container that outlive the supervisor in the keeper.

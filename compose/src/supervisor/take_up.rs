@@ -20,7 +20,7 @@ impl Supervisor {
     pub(super) async fn take_up(self: &Rc<Self>) -> Result<(), SupervisorError> {
         let mut held: BTreeMap<String, Held> =
             self.keeper.list().await?.into_iter().map(|held| (held.key.clone(), held)).collect();
-        let mut listing = list::containers(&self.roots, &self.project)?;
+        let mut listing = list::to_take_up(&self.roots, &self.project)?;
         stand_aside(&self.roots, &mut listing.containers)?;
         for container in listing.containers {
             let paths = container.record.paths(&self.roots);

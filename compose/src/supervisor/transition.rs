@@ -21,8 +21,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use runtime::exit::ExitStatus;
 
-use crate::model::{DeployRestart, RestartPolicy};
-use crate::record::{ContainerRecord, ContainerState, Phase as Recorded};
+use crate::record::{ContainerState, Phase as Recorded, Terms};
 
 /// The wait before the first restart; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -42,38 +41,6 @@ pub struct Life {
     pub early_ends: u32,
     /// How often its restart policy has started it since a run that counted as a success.
     pub attempts: u32,
-}
-
-/// When and how a container that has ended is started again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Terms {
-    /// When.
-    pub policy: RestartPolicy,
-    /// `deploy.restart_policy` has more to say.
-    pub details: DeployRestart,
-}
-
-impl Terms {
-    /// Those of the container with this record.
-    #[must_use]
-    pub const fn of(record: &ContainerRecord) -> Self {
-        Self { policy: record.restart, details: record.restart_details }
-    }
-
-    /// Whether a container that has ended is started again.
-    ///
-    /// `always` and `unless-stopped` are the same here: a stop that somebody requested never gets here.
-    fn restarts(self, status: Option<ExitStatus>, attempts: u32) -> bool {
-        let more = |most: Option<u32>| most.is_none_or(|most| attempts < most);
-        more(self.details.max_attempts)
-            && match self.policy {
-                RestartPolicy::No => false,
-                RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
-                RestartPolicy::OnFailure { max_retries } => {
-                    !status.is_some_and(|status| status.success()) && more(max_retries)
-                }
-            }
-    }
 }
 
 /// What a container does.
@@ -227,6 +194,7 @@ fn wait(early_ends: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{DeployRestart, RestartPolicy};
 
     /// Milliseconds after some moment.
     fn at(ms: i64) -> Timestamp {

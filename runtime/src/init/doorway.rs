@@ -36,14 +36,7 @@ pub(super) fn enter(
     files: Option<Rlimit>,
     standard: JoinStandard,
 ) -> Result<Infallible, Failure> {
-    let terminal = matches!(standard, JoinStandard::Terminal(_));
-    let (given, socket) = match standard {
-        JoinStandard::Given(standard) => (Some(standard), None),
-        JoinStandard::Terminal(socket) => (None, Some(socket)),
-    };
-    let mut entry = Entry::new(process, given, terminal);
-    entry.files = files;
-    step("bond to the parent", session::bind_to_parent(&mut entry))?;
+    let (mut entry, socket) = standard.begin(process, files)?;
     step("resource limits", limits::files(&entry))?;
     if let Some(socket) = socket {
         let made = session::terminal_of_host().attempt(|| "a terminal of the host".to_owned());

@@ -40,6 +40,8 @@ use crate::exec::ExecProcess;
 use crate::failure::Failure;
 use crate::launch::{Launch, NamespaceKind, Upper};
 
+use entry::Entry;
+
 pub(crate) use entry::Standard;
 pub use identity::owner;
 pub use renew::{refresh, renew};
@@ -108,6 +110,24 @@ pub(crate) enum JoinStandard {
     Given(Standard),
     /// From a new pseudo-terminal of the container, whose other end is sent over this socket.
     Terminal(OwnedFd),
+}
+
+impl JoinStandard {
+    /// The beginning of `process`, bonded to its parent, and the socket over which its terminal is sent, if it has one.
+    fn begin(
+        self,
+        process: ExecProcess,
+        files: Option<Rlimit>,
+    ) -> Result<(Entry, Option<OwnedFd>), Failure> {
+        let (given, socket) = match self {
+            Self::Given(standard) => (Some(standard), None),
+            Self::Terminal(socket) => (None, Some(socket)),
+        };
+        let mut entry = Entry::new(process, given, socket.is_some());
+        entry.files = files;
+        steps::step("bond to the parent", session::bind_to_parent(&mut entry))?;
+        Ok((entry, socket))
+    }
 }
 
 /// Becomes one more process of a container. Returns the exit code of a failure that has been reported.

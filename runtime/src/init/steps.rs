@@ -97,14 +97,7 @@ pub(super) fn join(
     files: Option<Rlimit>,
     standard: JoinStandard,
 ) -> Result<(), Failure> {
-    let terminal = matches!(standard, JoinStandard::Terminal(_));
-    let (given, socket) = match standard {
-        JoinStandard::Given(standard) => (Some(standard), None),
-        JoinStandard::Terminal(socket) => (None, Some(socket)),
-    };
-    let mut entry = Entry::new(process, given, terminal);
-    entry.files = files;
-    step("bond to the parent", session::bind_to_parent(&mut entry))?;
+    let (mut entry, socket) = standard.begin(process, files)?;
     step("control groups", cgroups::join_entry(&entry))?;
     step("out-of-memory score", limits::score(&mut entry))?;
     step("namespaces", session::join_all(container))?;
