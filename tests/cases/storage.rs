@@ -96,7 +96,6 @@ fn killed(stage: &Stage) -> Verdict {
     on_btrfs(stage, || {
         stage.file("compose.yaml", FILE)?;
         let mut moments = Moments::new();
-        println!("TEST_SEED={}", moments.seed);
         for _ in 0..KILLS {
             let up = ["up", "--detach", "--force-recreate", "--scale", "web=3"];
             let begun = stage.start(stage.compose_command(up))?;
