@@ -82,8 +82,8 @@ impl Checker<'_> {
         let (flag, plain) = match text.to_ascii_lowercase().as_str() {
             "true" => (true, true),
             "false" => (false, true),
-            "1" | "y" | "yes" | "on" => (true, false),
-            "0" | "n" | "no" | "off" => (false, false),
+            "y" | "yes" | "on" => (true, false),
+            "n" | "no" | "off" => (false, false),
             _ => {
                 self.report
                     .error(

@@ -166,7 +166,7 @@ const BYTES: &str = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+) ?([kKmMgGtTpP][iI]?)?[bB]?$"
 
 /// `true`, or one of the words of YAML 1.1.
 fn flag() -> Json {
-    let words = r"^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|1|0|[Yy]([Ee][Ss])?|[Nn][Oo]?|[Oo][Nn]|[Oo][Ff][Ff])$";
+    let words = r"^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[Yy]([Ee][Ss])?|[Nn][Oo]?|[Oo][Nn]|[Oo][Ff][Ff])$";
     matching(&["boolean"], words)
 }
 
