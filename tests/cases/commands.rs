@@ -1,6 +1,8 @@
 //! The commands that look at a project or change a part of it, on the real thing.
 
 use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -368,6 +370,9 @@ fn comes_back(stage: &Stage, units: &std::path::Path) -> Verdict {
     if !std::path::Path::new("/usr/lib/systemd/systemd").exists() {
         fs::create_dir_all("/run/systemd/system")?;
     }
+    let mut unknown = stage.compose_command(["-p", "nobody", "service", "enable"]);
+    unknown.current_dir("/");
+    stage.run(unknown, None).code(1)?.complains("there is no project nobody")?;
     stage.compose(["--dry-run", "service", "enable"]).success()?.says("ExecStart=")?;
     assert!(!unit.exists());
     stage.compose(["service", "enable"]).success()?.says(&unit.display().to_string())?;
@@ -472,12 +477,53 @@ services:
         Ok(())
     })?;
     stage.compose(["why", "nix"]).code(1)?.complains("no such service: nix")?;
+    needs_of_the_host(stage)?;
     stage.compose(["down"]).success()?;
     stage.compose(["doctor"]).success()?.says("control groups")?;
     stage
         .compose(["doctor", "--format", "{{.What}}={{.Verdict}}"])
         .success()?
         .says("rights=good")?;
+    Ok(())
+}
+
+/// What a service needs of the host and does not get: a port, a file, and the right to read one.
+fn needs_of_the_host(stage: &Stage) -> Verdict {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    stage.file("secret", "x")?;
+    fs::set_permissions(stage.folder.join("secret"), fs::Permissions::from_mode(0o600))?;
+    let file = format!(
+        "
+services:
+  held: {{image: 'rootfs:/', command: sleep infinity, ports: ['{address}:80']}}
+  lost:
+    image: rootfs:/
+    volumes: [{{type: bind, source: ./not-there, target: /lost, bind: {{create_host_path: false}}}}]
+  denied: {{image: 'rootfs:/', command: cat /secret, user: '1234', volumes: ['./secret:/secret:ro']}}
+"
+    );
+    stage.file("needs.yaml", &file)?;
+    let compose = |words: &[&str]| stage.compose([&["-f", "needs.yaml"], words].concat());
+    compose(&["up", "-d", "held"]).code(1)?;
+    let id = std::process::id();
+    compose(&["why", "held"])
+        .code(1)?
+        .says(&format!("{address}/tcp is in use by"))?
+        .says(&format!("(pid {id})"))?;
+    compose(&["up", "-d", "lost"]).code(1)?;
+    compose(&["why", "lost"])
+        .code(1)?
+        .says("not-there is not there; it is to be mounted at /lost")?;
+    compose(&["up", "-d", "denied"]).success()?;
+    eventually(Duration::from_secs(20), || {
+        compose(&["why", "denied"])
+            .code(1)?
+            .says("secret belongs to 0:0 (mode 600), and its program, which is 1234:0, may not read it")?
+            .says("try: `chown 1234:0 ")?;
+        Ok(())
+    })?;
+    compose(&["rm", "--stop", "--force"]).success()?;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use crate::Scenario;
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
+        Scenario::plain("up_wait_sees_what_ends_at_once", ends_at_once),
         Scenario::plain("who_follows_goes_on_after_a_restart", followed),
         Scenario::plain("commands_leave_orphans_alone", strays),
         Scenario::plain("commands_take_several_files", several_files),
@@ -367,5 +368,19 @@ fn watch_flags(stage: &Stage) -> Verdict {
     let loud = said(&[])?;
     assert!(loud.contains("Built"), "{loud}");
     stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// A one-shot is ready when it has ended well, however soon that is; one that fails is told.
+fn ends_at_once(stage: &Stage) -> Verdict {
+    stage.file(
+        "compose.yaml",
+        "services:\n  good: {image: 'rootfs:/', command: 'true'}\n  bad: {image: 'rootfs:/', command: sh -c 'exit 9'}\n",
+    )?;
+    for _ in 0..6 {
+        stage.compose(["up", "--wait", "good"]).success()?;
+        stage.compose(["up", "--wait", "bad"]).code(1)?.complains("exited (9)")?;
+        stage.compose(["down"]).success()?;
+    }
     Ok(())
 }

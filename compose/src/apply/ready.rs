@@ -1,9 +1,12 @@
 //! Waiting for the containers of a service to be as another one needs them.
 
 use std::rc::Rc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::run::{StepFailure, Walk};
 use super::step::{failed, place_of};
@@ -12,6 +15,10 @@ use crate::model::ServiceName;
 use crate::plan::{Condition, Need};
 use crate::record::{HealthStatus, Phase};
 use crate::supervisor::Live;
+
+/// Before that nobody says of a container without a health check that it is ready: what is set up wrongly mostly ends at once.
+/// Docker compose looks after this time for the first time.
+const PROBATION: Duration = Duration::from_millis(500);
 
 /// A container cannot get any more as it was to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -154,7 +161,13 @@ async fn until(live: &Live, condition: Condition) -> Result<(), NotReady> {
     let mut changes = live.watch();
     loop {
         match look(live, condition) {
-            Verdict::Ready => return Ok(()),
+            Verdict::Ready => match probation(live, condition) {
+                None => return Ok(()),
+                Some(rest) => {
+                    let _on_its_way = timeout(rest, changes.changed()).await;
+                    continue;
+                }
+            },
             Verdict::Never(never) => return Err(never),
             Verdict::Wait => {}
         }
@@ -162,6 +175,16 @@ async fn until(live: &Live, condition: Condition) -> Result<(), NotReady> {
             return Ok(());
         }
     }
+}
+
+/// How long it takes until a container without a health check, which `--wait` is about, has run for long enough.
+fn probation(live: &Live, condition: Condition) -> Option<Duration> {
+    let state = live.state();
+    if condition != Condition::Ready || state.phase != Phase::Running || state.health.is_some() {
+        return None;
+    }
+    let ran = Timestamp::now().duration_since(state.started?).unsigned_abs();
+    PROBATION.checked_sub(ran).filter(|rest| !rest.is_zero())
 }
 
 /// Whether a container is as `condition` says.

@@ -79,6 +79,10 @@ fn enable(target: &Target, context: &Context, terminal: &mut Terminal) -> Result
             target.name
         )));
     }
+    if target.project.is_none() && containers(target.name.as_str(), context)?.is_empty() {
+        return Err(CommandError::failed(format!("there is no project {}", target.name))
+            .help("`compose ls --all` shows the projects; name the one that is meant with `-p`, or its file with `-f`"));
+    }
     let program =
         std::env::current_exe().map_err(|error| failed("find", Path::new("compose"), &error))?;
     let text = unit::text(target.name.as_str(), &program, &context.roots().data);

@@ -268,7 +268,7 @@ mod tests {
 
     use super::*;
     use crate::cli::ps::tests::container;
-    use crate::record::Phase;
+    use crate::record::{Phase, ProcessName, Roots};
 
     fn sample(at_ms: u64, cpu_us: u64) -> Sample {
         let stats = Stats {
@@ -279,6 +279,20 @@ mod tests {
             ..Stats::default()
         };
         Sample { at: Duration::from_millis(at_ms), stats, received: 1234, sent: 0 }
+    }
+
+    #[test]
+    fn a_container_that_goes_meanwhile_ends_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::new(folder.path(), folder.path().join("run"));
+        let mut gone = container("web", 1, Phase::Running);
+        gone.state.process = ProcessName::of(i32::try_from(std::process::id()).unwrap()).ok();
+        let context = Context::new(crate::cli::testing::args(&[]), roots.clone());
+        assert!(samples_of(std::slice::from_ref(&gone), &context).unwrap().is_empty());
+        // One that is there all the same, and cannot be read, is told.
+        std::fs::create_dir_all(gone.record.paths(&roots).folder()).unwrap();
+        gone.record.write(&roots).unwrap();
+        samples_of(&[gone], &context).unwrap_err();
     }
 
     #[test]

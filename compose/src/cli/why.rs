@@ -1,5 +1,6 @@
 //! `compose why`: why a service does not run, or is not ready, with what speaks for it.
 
+mod access;
 mod evidence;
 
 use jiff::Timestamp;
@@ -45,6 +46,12 @@ pub fn run(args: WhyArgs, context: &Context, terminal: &mut Terminal) -> Result<
         let mut answer = evidence::of(container, Timestamp::now());
         if !answer.ready {
             answer.lines.extend(evidence::last_words(container, context.roots(), args.tail)?);
+            if !container.state.phase.is_up() {
+                access::held_ports(&container.record.ports, &mut answer);
+            }
+            if container.state.exit.is_none_or(|exit| !exit.success()) {
+                access::denied(container, context, &mut answer);
+            }
         }
         answers.push(answer);
     }
@@ -83,6 +90,8 @@ fn absent(service: &ServiceName, target: &Target, context: &Context) -> Answer {
         answer.lines.push(format!("its image {image} is not here"));
         answer.mend = "`compose pull`, or `compose build` if the service is built".to_owned();
     }
+    access::missing_files(project, wanted, &mut answer);
+    access::held_ports(&wanted.ports, &mut answer);
     answer
 }
 

@@ -190,6 +190,10 @@ fn is(container: &Container, condition: Condition) -> bool {
         Condition::Completed => {
             state.phase == Phase::Exited && state.exit.is_some_and(|exit| exit.success())
         }
+        // A one-shot that has done its work is as ready as it will ever be.
+        Condition::Ready if state.phase == Phase::Exited => {
+            state.exit.is_some_and(|exit| exit.success())
+        }
         Condition::Ready => {
             state.phase == Phase::Running && (container.record.healthcheck.is_none() || healthy)
         }

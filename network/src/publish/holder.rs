@@ -28,7 +28,7 @@ impl Holder {
     /// The process whose socket keeps others from `address`.
     ///
     /// Reads all of `/proc/*/fd`, so it is for the moment of failure only. proc(5), `/proc/net/tcp`.
-    pub(super) fn find(address: SocketAddr, protocol: Protocol) -> Option<Self> {
+    pub fn find(address: SocketAddr, protocol: Protocol) -> Option<Self> {
         let inode = inode(address, protocol)?;
         let socket = format!("socket:[{inode}]");
         let processes = fs::read_dir("/proc").ok()?.flatten();

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use runtime::exit::ExitStatus;
 use runtime::log::Reader;
 
+use super::access::is_missing;
 use crate::cli::error::CommandError;
 use crate::cli::terminal::table::since;
 use crate::record::{Container, HealthStatus, MountSource, Phase, Roots};
@@ -165,11 +166,7 @@ fn missing_sources(container: &Container) -> Vec<String> {
         MountSource::Bind { path } if !Path::new(path).exists() => Some((path, &mount.target)),
         _ => None,
     });
-    mounts
-        .map(|(path, target)| {
-            format!("{} is not there; it is to be mounted at {}", path.display(), target.display())
-        })
-        .collect()
+    mounts.map(|(path, target)| is_missing(path, target)).collect()
 }
 
 /// The last lines that it said.
