@@ -13,6 +13,7 @@ use crate::Scenario;
 pub(super) fn all() -> Vec<Scenario> {
     vec![
         Scenario::plain("up_wait_sees_what_ends_at_once", ends_at_once),
+        Scenario::plain("down_leaves_directories_that_are_images_alone", directories),
         Scenario::plain("who_follows_goes_on_after_a_restart", followed),
         Scenario::plain("commands_leave_orphans_alone", strays),
         Scenario::plain("commands_take_several_files", several_files),
@@ -382,5 +383,13 @@ fn ends_at_once(stage: &Stage) -> Verdict {
         stage.compose(["up", "--wait", "bad"]).code(1)?.complains("exited (9)")?;
         stage.compose(["down"]).success()?;
     }
+    Ok(())
+}
+
+/// A root that is a directory of the host is none of the images that go with a project.
+fn directories(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", super::commands::ONE)?;
+    stage.compose(["up", "--detach"]).success()?;
+    stage.compose(["down", "--rmi", "all"]).success()?;
     Ok(())
 }

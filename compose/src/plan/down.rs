@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::Topology;
 use super::hooks::is_hook;
+use super::images::is_directory;
 use super::layout::is_on;
 use super::stopping::{Anonymous, Stop, Stopped, Then, grace, stop_all};
 use super::up::orphans;
@@ -156,7 +157,7 @@ impl Removal<'_> {
         let references: BTreeSet<String> =
             services.map(|service| service.image_reference(&project.name)).collect();
         for reference in references {
-            if self.observed.images.contains_key(&reference) {
+            if self.observed.images.contains_key(&reference) && !is_directory(&reference) {
                 let after = self.after(&self.stopped.removals, |one| one.record.image == reference);
                 let action = Action::RemoveImage { reference };
                 self.plan.push(action, Cause::Requested, after);

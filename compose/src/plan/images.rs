@@ -268,6 +268,11 @@ fn further<'a>(
     })
 }
 
+/// Whether `image` names a directory of the host, which is neither fetched nor removed.
+pub(super) fn is_directory(image: &str) -> bool {
+    image.starts_with("rootfs:")
+}
+
 /// Why `image` has to be fetched for `service`, if it has to be.
 fn pull_cause(
     image: &str,
@@ -276,7 +281,7 @@ fn pull_cause(
     policy: PullPolicy,
     now: Timestamp,
 ) -> Option<Cause> {
-    if service.provider.is_some() || image.starts_with("rootfs:") {
+    if service.provider.is_some() || is_directory(image) {
         return None;
     }
     // What is no name of an image is refused by those who need it.
