@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::feed::{Post, told};
-use super::state::{Meant, Message, Tone, Verb};
+use super::message::{Meant, Message, Tone, Verb};
 use crate::api::{
     RestartOptions, RestartRequest, StartOptions, StartRequest, StopOptions, StopRequest, path,
 };

@@ -19,7 +19,8 @@ use rustix::time::{
 };
 
 use super::log::Line;
-use super::state::{Message, Selection, Tone, Usage};
+use super::message::{Message, Tone};
+use super::state::{Selection, Usage};
 use super::{short_name, text};
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;

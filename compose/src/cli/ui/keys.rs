@@ -1,6 +1,7 @@
 //! What is typed: bytes of a terminal to keys, and keys to messages. Pure.
 
-use super::state::{Asked, Message, Mode, Step};
+use super::message::{Asked, Message, Step};
+use super::state::Mode;
 
 /// A key as it was typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ratatui::style::Style;
 use runtime::log::Stream;
 
-use super::state::Step;
+use super::message::Step;
 use super::text;
 
 /// Bytes that are kept of the lines of one selection.

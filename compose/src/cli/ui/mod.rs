@@ -4,9 +4,9 @@
 //! |---|---|
 //! | [`keys`] | bytes that are typed -> keys -> messages (pure) |
 //! | [`feed`] | everything else that messages come from |
-//! | [`state`] | what is shown, and how messages change it (pure) |
+//! | [`message`], [`state`] | what is shown, and how messages change it (pure) |
 //! | [`log`], [`text`], [`paint`] | the lines of the log pane, what is harmless of them, and their colours (pure) |
-//! | [`view`] | a state -> a frame (pure) |
+//! | [`view`], [`list`], [`usage`], [`palette`] | a state -> a frame (pure) |
 //! | [`act`] | what keys do to the project |
 //!
 //! The loop here waits for messages, has the state take them in, does what that asks for, and draws. It never waits for
@@ -15,10 +15,14 @@
 pub mod act;
 pub mod feed;
 pub mod keys;
+pub mod list;
 pub mod log;
+pub mod message;
 pub mod paint;
+pub mod palette;
 pub mod state;
 pub mod text;
+pub mod usage;
 pub mod view;
 
 #[cfg(test)]
@@ -36,7 +40,8 @@ use super::terminal::Terminal;
 use super::terminal::screen::Screen;
 use feed::{Arrival, Feed};
 use keys::Decoder;
-use state::{Effect, Message, State, Tone};
+use message::{Effect, Message, Tone};
+use state::State;
 
 /// Show services, logs, events and use of the machine on the whole screen, and act on them by keys
 ///

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::log::{Line, Log};
+use super::log::Log;
+use super::message::{Asked, Effect, Meant, Message, Step, Tone, Verb};
 use crate::cli::stats::history::History;
 use crate::event::{Change, ContainerEvent, HealthStatus};
 use crate::model::ServiceName;
@@ -13,126 +14,6 @@ use crate::record::Container;
 
 /// Events that are kept.
 const EVENTS: usize = 500;
-
-/// Something that has happened: a key, or news of the project.
-#[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "keys and news in their own words")]
-pub enum Message {
-    Move(Step),
-    /// To the next pane, or the one before.
-    Focus(Step),
-    /// The pane that has the focus takes the whole screen, or does so no more.
-    Zoom,
-    Wrap,
-    Help,
-    Search,
-    Filter,
-    Match(Step),
-    Act(Asked),
-    Type(char),
-    Erase,
-    EraseAll,
-    Accept,
-    Back,
-    Yes,
-    No,
-    Quit,
-    Interrupt,
-    Suspend,
-    Redraw,
-    /// The terminal has this many rows and columns.
-    Size(u16, u16),
-    /// These containers there are.
-    Containers(Vec<Container>),
-    /// What they use of the machine at this moment, by id.
-    Usage(Timestamp, BTreeMap<String, Usage>),
-    Event(Box<ContainerEvent>),
-    Line(Line),
-    /// Something is said in the last row.
-    Note(Tone, String),
-    /// An action on these services is over.
-    Over(Vec<ServiceName>, Tone, String),
-}
-
-/// A movement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the words on the keys")]
-pub enum Step {
-    Up,
-    Down,
-    PageUp,
-    PageDown,
-    First,
-    Last,
-    Left,
-    Right,
-}
-
-/// What somebody wants done to the selected services.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// Stop them and start them.
-    Restart,
-    /// Stop what runs; start it if nothing does.
-    StopOrStart,
-    /// Be inside.
-    Shell,
-    /// Make what is not there, and start it.
-    Up,
-}
-
-/// What the supervisor is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the words of the command line")]
-pub enum Verb {
-    Restart,
-    Stop,
-    Start,
-}
-
-/// What an update has to be followed by.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// The view ends; with [`crate::cli::error::INTERRUPTED`] if `interrupted`.
-    Leave {
-        /// By Ctrl-C.
-        interrupted: bool,
-    },
-    /// The supervisor is asked; the text is what people call it.
-    Ask(Verb, Meant, String),
-    /// A shell in a container of this service with this number.
-    Shell(ServiceName, u32),
-    /// Services are brought up; none means all.
-    Up(Vec<ServiceName>),
-    /// The log lines are those of the selection; `anew` if it is another one.
-    Follow {
-        /// What was shown is forgotten.
-        anew: bool,
-    },
-    /// The process stops until it is told to go on.
-    Suspend,
-    /// The screen is drawn from nothing.
-    Redraw,
-}
-
-/// What something is done to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Meant {
-    /// Services.
-    pub services: Vec<ServiceName>,
-    /// The one container of the service that is meant, by id; none: all.
-    pub only: Option<String>,
-}
-
-/// How good news are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each word is its own meaning")]
-pub enum Tone {
-    Working,
-    Good,
-    Bad,
-    Plain,
-}
 
 /// What keys mean at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,16 +64,6 @@ pub enum Selection {
     Service(ServiceName),
     /// One container, by id, of several that its service has.
     Container(ServiceName, String),
-}
-
-impl Meant {
-    /// Whether `container` is meant.
-    #[must_use]
-    pub fn has(&self, container: &Container) -> bool {
-        let record = &container.record;
-        self.services.contains(&record.service)
-            && self.only.as_ref().is_none_or(|id| *id == record.id)
-    }
 }
 
 impl Selection {

@@ -12,7 +12,8 @@ use runtime::log::Stream;
 
 use super::keys::{self, Decoder};
 use super::log::Line;
-use super::state::{Effect, Meant, Message, Mode, Selection, State, Tone, Usage, Verb};
+use super::message::{Effect, Meant, Message, Tone, Verb};
+use super::state::{Mode, Selection, State, Usage};
 use super::{text, view};
 use crate::cli::ps::tests;
 use crate::event::{Change, ContainerEvent};
