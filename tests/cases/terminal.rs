@@ -136,6 +136,16 @@ fn completion(stage: &Stage) -> Verdict {
     let mut asked = stage.compose_command(["--", "compose", "up", "--abort"]);
     asked.env("COMPLETE", "fish");
     stage.run(asked, None).success()?.says("--abort-on-container-exit")?;
+    stage.file("compose.yaml", "services: {web: {image: a, profiles: [extra]}}")?;
+    let mut asked = stage.compose_command(["--", "compose", "--profile", ""]);
+    asked.env("COMPLETE", "fish");
+    stage.run(asked, None).success()?.says("extra")?;
+    let known = stage.roots.join("data/projects/shop");
+    fs::create_dir_all(&known)?;
+    let mut asked = stage.compose_command(["--", "compose", "--project-name", "s"]);
+    asked.env("COMPLETE", "fish");
+    stage.run(asked, None).success()?.says("shop")?;
+    fs::remove_dir(known)?;
     Ok(())
 }
 

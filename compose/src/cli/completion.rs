@@ -3,6 +3,7 @@
 //! The script asks this binary for every word (`COMPLETE=bash compose -- …`): so service names come from the compose file,
 //! and commands and flags from the binary that is there.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -59,41 +60,67 @@ pub fn answer(command: fn() -> Command) -> bool {
     if std::env::var_os(VARIABLE).is_none() {
         return false;
     }
-    let factory = move || with_services(command());
+    let factory = move || with_names(command());
     let asked = CompleteEnv::with_factory(factory).try_complete(std::env::args_os(), None);
     asked.unwrap_or(true)
 }
 
-/// Has every argument that is a service completed by the services there are.
-pub fn with_services(mut command: Command) -> Command {
+/// Has every argument that is a service, a project or a profile completed by those there are.
+pub fn with_names(mut command: Command) -> Command {
     command = command.mut_args(|argument| {
-        let names = argument.get_value_names().unwrap_or_default();
-        match names.iter().any(|name| name == "SERVICE") {
-            true => argument.add(ArgValueCompleter::new(candidates)),
-            false => argument,
+        let is_service =
+            argument.get_value_names().unwrap_or_default().iter().any(|name| name == "SERVICE");
+        match argument.get_id().as_str() {
+            _ if is_service => argument.add(ArgValueCompleter::new(of(services))),
+            "project_name" => argument.add(ArgValueCompleter::new(of(projects))),
+            "profiles" => argument.add(ArgValueCompleter::new(of(profiles))),
+            _ => argument,
         }
     });
     let names: Vec<String> =
         command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
     for name in names {
-        command = command.mut_subcommand(name, with_services);
+        command = command.mut_subcommand(name, with_names);
     }
     command
 }
 
-fn candidates(begun: &OsStr) -> Vec<CompletionCandidate> {
-    let begun = begun.to_string_lossy();
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let names = services(&words);
-    names
-        .into_iter()
-        .filter(|name| name.starts_with(&*begun))
-        .map(CompletionCandidate::new)
-        .collect()
+/// Those of the names, given the words so far, that begin as the last one.
+fn of(names: fn(&[OsString]) -> Vec<String>) -> impl Fn(&OsStr) -> Vec<CompletionCandidate> {
+    move |begun| {
+        let begun = begun.to_string_lossy();
+        let words: Vec<OsString> = std::env::args_os().collect();
+        let names = names(&words).into_iter();
+        names.filter(|name| name.starts_with(&*begun)).map(CompletionCandidate::new).collect()
+    }
 }
 
 /// The services of the project that the words so far mean; none if its files cannot be read.
 fn services(words: &[OsString]) -> Vec<String> {
+    let options = meant(words);
+    if let Ok(loaded) = file::load(&options) {
+        return loaded.project.services.keys().map(ToString::to_string).collect();
+    }
+    let Some(project) = options.project_name else { return Vec::new() };
+    let found = list::containers(&Roots::from_env(), &project).unwrap_or_default();
+    let names = found.containers.iter().map(|one| one.record.service.to_string());
+    names.collect::<BTreeSet<String>>().into_iter().collect()
+}
+
+/// The projects that there is something of.
+fn projects(_: &[OsString]) -> Vec<String> {
+    list::projects(&Roots::from_env()).unwrap_or_default()
+}
+
+/// The profiles of the project that the words so far mean.
+fn profiles(words: &[OsString]) -> Vec<String> {
+    let Ok(loaded) = file::load(&meant(words)) else { return Vec::new() };
+    let all = loaded.project.services.values().flat_map(|service| &service.profiles);
+    all.cloned().collect::<BTreeSet<String>>().into_iter().collect()
+}
+
+/// The project that the words so far mean, with all its profiles.
+fn meant(words: &[OsString]) -> LoadOptions {
     let value = |long: &str, short: &str| -> Vec<String> {
         let texts: Vec<String> =
             words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -109,7 +136,7 @@ fn services(words: &[OsString]) -> Vec<String> {
         }
         found
     };
-    let options = LoadOptions {
+    LoadOptions {
         working_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         files: value("--file", "-f").into_iter().map(PathBuf::from).collect(),
         project_name: value("--project-name", "-p").pop(),
@@ -117,17 +144,7 @@ fn services(words: &[OsString]) -> Vec<String> {
         profiles: vec!["*".to_owned()],
         environment: std::env::vars().collect(),
         ..LoadOptions::default()
-    };
-    if let Ok(loaded) = file::load(&options) {
-        return loaded.project.services.keys().map(ToString::to_string).collect();
     }
-    let Some(project) = options.project_name else { return Vec::new() };
-    let found = list::containers(&Roots::from_env(), &project).unwrap_or_default();
-    let mut names: Vec<String> =
-        found.containers.iter().map(|one| one.record.service.to_string()).collect();
-    names.sort();
-    names.dedup();
-    names
 }
 
 #[cfg(test)]
@@ -136,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_command_line_stays_consistent() {
-        with_services(crate::cli::command()).debug_assert();
+        with_names(crate::cli::command()).debug_assert();
     }
 
     #[test]
@@ -149,5 +166,6 @@ mod tests {
         assert_eq!(services(&words), ["job", "web"]);
         let words = [format!("--file={}", file.display())].map(OsString::from);
         assert_eq!(services(&words), ["job", "web"]);
+        assert_eq!(profiles(&words), ["x"]);
     }
 }
