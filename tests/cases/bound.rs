@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::thread;
 use std::time::Duration;
 
-use scenarios::{Running, Stage, Verdict, eventually};
+use scenarios::{Need, Running, Stage, Verdict, eventually};
 
 use super::build::base;
 use super::kills::{Moments, kill_supervisor};
@@ -40,12 +40,50 @@ pub(super) fn all() -> Vec<Scenario> {
             follows(stage, |stage| begin(stage, &["watch"], "web").map(Some))
         }),
         Scenario::plain("a_mounted_file_is_never_missing_whoever_is_killed", killed),
+        Scenario::needing(
+            "up_says_which_limit_keeps_a_mounted_file_from_being_followed",
+            &[Need::Root, Need::Trace],
+            runs_out,
+        ),
     ]
 }
 
 fn up(stage: &Stage, words: &[&str]) -> Begun {
     stage.compose(words).success()?;
     Ok(None)
+}
+
+/// The kernel has no watch for the folder of the file, and one for everything else.
+fn runs_out(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  web:\n    image: base\n    command: sleep 600\n    stop_grace_period: 0s\n    volumes: ['./page:/page:ro']\n",
+    )?;
+    stage.file("page", "one")?;
+    let compose = stage.compose_command(["up"]);
+    let mut refused = stage.command("sh");
+    refused.args([
+        "-c",
+        "exec strace -f -qq --seccomp-bpf -o /dev/null -e signal=none -e trace=inotify_add_watch \
+                         -e inject=inotify_add_watch:error=ENOSPC -P \"$0\" \"$@\" 2>&1",
+    ]);
+    refused.arg(&stage.folder).arg(compose.get_program()).args(compose.get_args());
+    let up = stage.start(refused)?;
+    eventually(BOUND, || match up.said() {
+        said if said.contains("which is mounted is not seen: cannot follow")
+            && said.contains("`sysctl -w fs.inotify.max_user_watches=") =>
+        {
+            Ok(())
+        }
+        said => Err(said.into()),
+    })?;
+    // It runs all the same, and has the file.
+    let words = ["exec", "-T", "web", "cat", "/page"];
+    eventually(BOUND, || Ok(stage.compose(words).success()?.says("one").map(drop)?))?;
+    stage.compose(["down"]).success()?;
+    up.finish(BOUND)?;
+    Ok(())
 }
 
 /// A web server in an image with nothing else in it, as a user that is not root, on a root that cannot be written to.

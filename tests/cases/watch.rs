@@ -17,6 +17,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("watch_syncs_into_an_image_with_nothing_in_it", syncs),
         Scenario::plain("watch_takes_in_a_burst_of_files", bursts),
         Scenario::plain("watch_restarts_once_after_a_burst", restarts_once),
+        Scenario::plain("watch_shows_no_half_of_a_file", shows_whole),
         Scenario::plain("watch_says_which_limit_is_reached", runs_out),
         Scenario::plain("watch_follows_what_inotify_has_no_watches_for", takes_over),
         Scenario::plain("up_follow_sees_every_file_that_was_read", sees_all),
@@ -144,6 +145,44 @@ fn bursts(stage: &Stage) -> Verdict {
         expect(stage, "web", &count, "294")?;
         expect(stage, "web", &["cat", "/app/file0"], &format!("{turn} 299"))?;
     }
+    expect(stage, "web", &["find", "/app", "-name", ".*"], "")?;
+    end(watch)?;
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// Somebody in the container reads all files all the time: each is there, and as long as it is saved, small ones and large ones.
+fn shows_whole(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  web:\n    image: base\n    init: true\n    command: |\n      sh -c 'while :; do for file in /app/*; do\n        \
+         case $$(wc -c < $$file) in 9|300000) ;; *) echo $$file >> /half ;; esac; done; echo >> /rounds; done'\n    \
+         stop_grace_period: 0s\n    develop: {watch: [{action: sync, path: src, target: /app, initial_sync: true}]}\n",
+    )?;
+    let text = |turn: u32, file: u32| match file % 10 {
+        0 => turn.to_string().repeat(300_000),
+        _ => turn.to_string().repeat(9),
+    };
+    let count = 40;
+    (0..count).try_for_each(|file| stage.file(&format!("src/file{file}"), &text(0, file)))?;
+    let watch = begin(stage, &["watch"], "web")?;
+    expect(stage, "web", &["cat", "/app/file1"], "000000000")?;
+    let rounds = || -> Result<u32, Box<dyn std::error::Error>> {
+        Ok(inside(stage, "web", &["sh", "-c", "wc -l < /rounds"])?.trim_end().parse()?)
+    };
+    for turn in 1..=5 {
+        (0..count)
+            .try_for_each(|file| save(stage, &format!("src/file{file}"), &text(turn, file)))?;
+        let shown = ["sh", "-c", &format!("cat /app/file* | tr -dc {turn} | wc -c")];
+        expect(stage, "web", &shown, &(count / 10 * 300_000 + count / 10 * 9 * 9).to_string())?;
+        let begun = rounds()?;
+        eventually(BOUND, || match rounds()? {
+            later if later > begun + 1 => Ok(()),
+            _ => Err("nobody reads".into()),
+        })?;
+    }
+    expect(stage, "web", &["sh", "-c", "cat /half || true"], "")?;
     expect(stage, "web", &["find", "/app", "-name", ".*"], "")?;
     end(watch)?;
     stage.compose(["down"]).success()?;

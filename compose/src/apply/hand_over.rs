@@ -95,13 +95,10 @@ pub async fn hand_over(
     let service = live.record().service.clone();
     let from = before.live.clone();
     let turn = turn(walk, live, rollout, interrupts.clone()).await;
+    let own = Turn { walk, live, before, rollout, interrupts: interrupts.clone() };
     let handed = match (turn, rollout.order) {
-        (Ok(()), RolloutOrder::StartFirst) => {
-            start_first(walk, live, before, rollout, interrupts.clone()).await
-        }
-        (Ok(()), RolloutOrder::StopFirst) => {
-            stop_first(walk, live, before, rollout, interrupts.clone()).await
-        }
+        (Ok(()), RolloutOrder::StartFirst) => own.start_first().await,
+        (Ok(()), RolloutOrder::StopFirst) => own.stop_first().await,
         (Err(error), RolloutOrder::StartFirst) => {
             take_back(walk, live, from.as_deref()).await?;
             Err(error)
@@ -178,39 +175,42 @@ async fn discard(walk: &Walk, service: &ServiceName) {
     }
 }
 
-async fn start_first(
-    walk: &Rc<Walk>,
-    live: &Rc<Live>,
-    Predecessor { live: from, grace }: Predecessor,
-    rollout: &Rollout,
+/// One container on its way to take over from another one.
+struct Turn<'w> {
+    walk: &'w Rc<Walk>,
+    live: &'w Rc<Live>,
+    before: Predecessor,
+    rollout: &'w Rollout,
     interrupts: watch::Receiver<u64>,
-) -> Result<(), HandOverError> {
-    let mut prepared = prepare(walk, live, rollout.monitor, interrupts).await;
-    let is_taken_back = matches!(rollout.on_failure, OnFailure::Rollback(_))
-        && walk.updates.is_halted(&live.record().service);
-    if prepared.is_ok() && is_taken_back {
-        prepared = Err(HandOverError::Halted);
-    }
-    if prepared.is_ok() {
-        prepared = switch(walk, from.as_ref(), live, grace).await;
-    }
-    if prepared.is_err() {
-        take_back(walk, live, from.as_deref()).await?;
-    }
-    prepared
 }
 
-async fn stop_first(
-    walk: &Rc<Walk>,
-    live: &Rc<Live>,
-    Predecessor { live: from, grace }: Predecessor,
-    rollout: &Rollout,
-    interrupts: watch::Receiver<u64>,
-) -> Result<(), HandOverError> {
-    if let Some(from) = &from {
-        exit::stop(&walk.supervisor, from, from.record().stop_signal, grace).await?;
+impl Turn<'_> {
+    async fn start_first(self) -> Result<(), HandOverError> {
+        let Self { walk, live, before: Predecessor { live: from, grace }, rollout, interrupts } =
+            self;
+        let mut prepared = prepare(walk, live, rollout.monitor, interrupts).await;
+        let is_taken_back = matches!(rollout.on_failure, OnFailure::Rollback(_))
+            && walk.updates.is_halted(&live.record().service);
+        if prepared.is_ok() && is_taken_back {
+            prepared = Err(HandOverError::Halted);
+        }
+        if prepared.is_ok() {
+            prepared = switch(walk, from.as_ref(), live, grace).await;
+        }
+        if prepared.is_err() {
+            take_back(walk, live, from.as_deref()).await?;
+        }
+        prepared
     }
-    prepare(walk, live, rollout.monitor, interrupts).await
+
+    async fn stop_first(self) -> Result<(), HandOverError> {
+        let Self { walk, live, before: Predecessor { live: from, grace }, rollout, interrupts } =
+            self;
+        if let Some(from) = &from {
+            exit::stop(&walk.supervisor, from, from.record().stop_signal, grace).await?;
+        }
+        prepare(walk, live, rollout.monitor, interrupts).await
+    }
 }
 
 /// Has names and ports lead to `live` instead of `from`, and waits until connections to that one have ended.

@@ -3,6 +3,7 @@
 mod containers;
 pub mod engine;
 mod lock;
+mod work;
 
 use super::context::Context;
 use super::error::CommandError;

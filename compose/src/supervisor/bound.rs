@@ -294,7 +294,11 @@ fn registered(names: Names) -> Result<AsyncFd<readiness::Source<Names>>, WatchEr
 
 async fn changes(names: Option<&mut AsyncFd<readiness::Source<Names>>>) -> Changes {
     let Some(names) = names else { return pending().await };
-    readiness::readable(names).await;
+    match names.readable_mut().await {
+        Ok(mut ready) => ready.clear_ready(),
+        // The event loop is about to end.
+        Err(_) => pending().await,
+    }
     names.get_mut().0.take().unwrap_or_else(|error| {
         tracing::warn!(%error, "inotify");
         Changes::default()

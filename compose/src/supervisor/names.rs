@@ -1,31 +1,29 @@
 //! Where the containers are on their networks, and by which names they find each other.
 
-use std::cell::RefCell;
+mod directory;
+mod etc;
+mod ways_out;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use network::dns::{self, Door, Names, Outside, Resolver, Server, Upstreams, Zone, beside};
-use network::{
-    Endpoint, EndpointWish, Family, Member, Network, NetworkName, Sandbox, Wanted, WayOut,
-};
-use rustix::fs::inotify;
+use network::dns::{Door, Outside, Server, Upstreams, Zone, beside};
+use network::{Endpoint, EndpointWish, Member, Sandbox, WayOut};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 
 use super::Supervisor;
 use super::live::Live;
-use super::readiness::{self, Descriptor};
-use crate::model::{HostAddress, MacAddress};
+use crate::model::MacAddress;
 use crate::record::EndpointState;
 use crate::record::start::{NetworkStart, Place};
-
-/// The network for `network_mode: bridge`, which belongs to no project.
-const BRIDGE: &str = "bridge";
+pub use directory::{Directory, follow_others, network};
+use directory::{Joined, View};
+pub use etc::{hosts, resolv_conf};
+pub use ways_out::WaysOut;
 
 /// Where name servers listen.
 const DNS_PORT: u16 = 53;
@@ -68,181 +66,6 @@ pub enum AttachError {
     /// A descriptor.
     #[error("cannot duplicate a descriptor")]
     Host(#[source] std::io::Error),
-}
-
-/// The networks that are in use, who is on them, and what each container may look up.
-#[derive(Debug)]
-pub struct Directory {
-    networks: RefCell<BTreeMap<String, Joined>>,
-    views: RefCell<BTreeMap<String, View>>,
-    watcher: Option<Descriptor>,
-    upstreams: Arc<Upstreams>,
-}
-
-/// A network that is in use.
-#[derive(Debug)]
-struct Joined {
-    network: Rc<Network>,
-    members: BTreeMap<String, Member>,
-    names: Arc<Names>,
-}
-
-/// What one container may look up.
-#[derive(Debug)]
-struct View {
-    networks: Vec<String>,
-    links: BTreeMap<String, String>,
-    outside: Outside,
-    zone: watch::Sender<Zone>,
-}
-
-impl Default for Directory {
-    fn default() -> Self {
-        let watcher = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
-        Self {
-            networks: RefCell::default(),
-            views: RefCell::default(),
-            watcher: watcher.ok().and_then(|watcher| readiness::register(watcher).ok()),
-            upstreams: Arc::new(Upstreams::of_file("/etc/resolv.conf")),
-        }
-    }
-}
-
-impl Directory {
-    /// Lets go of a network that is to be removed.
-    pub fn forget(&self, name: &str) {
-        self.networks.borrow_mut().remove(name);
-    }
-
-    fn joined(&self, name: &str, member: Member) {
-        if let Some(joined) = self.networks.borrow_mut().get_mut(name) {
-            joined.members.insert(member.endpoint.container.clone(), member);
-            joined.names = Arc::new(Names::new(name, joined.members.values()));
-        }
-        self.publish(name);
-    }
-
-    fn left(&self, name: &str, container: &str) {
-        if let Some(joined) = self.networks.borrow_mut().get_mut(name)
-            && joined.members.remove(container).is_some()
-        {
-            joined.names = Arc::new(Names::new(name, joined.members.values()));
-        }
-        self.publish(name);
-    }
-
-    /// Lets every container on the network see its names as they are.
-    fn publish(&self, network: &str) {
-        for view in self.views.borrow().values() {
-            if view.networks.iter().any(|name| name == network) {
-                view.zone.send_replace(self.zone(view));
-            }
-        }
-    }
-
-    fn zone(&self, view: &View) -> Zone {
-        let networks = self.networks.borrow();
-        let names = view.networks.iter().filter_map(|name| networks.get(name));
-        let names = names.map(|joined| Arc::clone(&joined.names)).collect();
-        Zone::new(names, view.links.clone(), view.outside)
-    }
-
-    /// Waits until somebody, of whichever project, joins or leaves one of the networks that are in use.
-    async fn changed(&self) {
-        let Some(watcher) = &self.watcher else { return std::future::pending().await };
-        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-        loop {
-            let Ok(mut ready) = watcher.readable().await else { return };
-            let mut reader = inotify::Reader::new(&watcher.get_ref().0, &mut buffer);
-            let mut seen = false;
-            while reader.next().is_ok() {
-                seen = true;
-            }
-            ready.clear_ready();
-            if seen {
-                return;
-            }
-        }
-    }
-}
-
-/// Keeps the names of containers of other projects on shared networks up to date.
-pub async fn follow_others(supervisor: Rc<Supervisor>) {
-    loop {
-        supervisor.names.changed().await;
-        let networks: Vec<(String, Rc<Network>)> = {
-            let networks = supervisor.names.networks.borrow();
-            networks
-                .iter()
-                .map(|(name, joined)| (name.clone(), Rc::clone(&joined.network)))
-                .collect()
-        };
-        for (name, network) in networks {
-            if refresh(&supervisor, &name, &network) {
-                supervisor.names.publish(&name);
-            }
-        }
-    }
-}
-
-/// Reads anew who of other projects is on a network, and says whether that has changed. Our own are known.
-fn refresh(supervisor: &Supervisor, name: &str, network: &Network) -> bool {
-    let is_ours = |id: &str| supervisor.container(id).is_some();
-    let mut networks = supervisor.names.networks.borrow_mut();
-    let Some(joined) = networks.get_mut(name) else { return false };
-    let seen = foreign_members(network, is_ours);
-    let known = joined.members.keys().filter(|id| !is_ours(id)).count();
-    let is_known = |member: &Member| joined.members.get(&member.endpoint.container) == Some(member);
-    if known == seen.len() && seen.iter().all(is_known) {
-        return false;
-    }
-    joined.members.retain(|id, _| is_ours(id));
-    joined
-        .members
-        .extend(seen.into_iter().map(|member| (member.endpoint.container.clone(), member)));
-    joined.names = Arc::new(Names::new(name, joined.members.values()));
-    true
-}
-
-fn foreign_members(network: &Network, is_ours: impl Fn(&str) -> bool) -> Vec<Member> {
-    let mut members = network.members().unwrap_or_default();
-    members.retain(|member| !is_ours(&member.endpoint.container));
-    members
-}
-
-/// The network with this real name, brought up if a reboot has left only its record.
-///
-/// # Errors
-///
-/// [`AttachError::Missing`] and [`AttachError::Store`].
-pub fn network(supervisor: &Supervisor, name: &str) -> Result<Rc<Network>, AttachError> {
-    if let Some(known) = supervisor.names.networks.borrow().get(name) {
-        return Ok(Rc::clone(&known.network));
-    }
-    let wanted: NetworkName = name.parse()?;
-    let found = if name == BRIDGE {
-        Some(supervisor.networks.create(&Wanted::new(wanted))?)
-    } else {
-        supervisor.networks.find(&wanted)?
-    };
-    let network = Rc::new(found.ok_or_else(|| AttachError::Missing { name: name.to_owned() })?);
-    let members: BTreeMap<String, Member> = network
-        .members()
-        .unwrap_or_default()
-        .into_iter()
-        .map(|member| (member.endpoint.container.clone(), member))
-        .collect();
-    if let Some(watcher) = &supervisor.names.watcher {
-        let _ = fs::create_dir_all(network.endpoints());
-        let events = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE;
-        if let Err(error) = inotify::add_watch(&watcher.get_ref().0, network.endpoints(), events) {
-            tracing::warn!(network = name, %error, "names of other projects will not be seen");
-        }
-    }
-    let names = Arc::new(Names::new(name, members.values()));
-    let joined = Joined { network: Rc::clone(&network), members, names };
-    supervisor.names.networks.borrow_mut().insert(name.to_owned(), joined);
-    Ok(network)
 }
 
 /// Gives `live` its network namespace with its endpoints, unless it still has it from its last run, and begins to
@@ -299,55 +122,6 @@ fn attach_all(
         supervisor.names.joined(&place.network, Member { endpoint, names });
     }
     Ok(endpoints)
-}
-
-/// By which of its places the default routes of a container go out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WaysOut {
-    ipv4: Option<usize>,
-    ipv6: Option<usize>,
-}
-
-impl WaysOut {
-    /// For each family the place with the highest `gw_priority`, the first of equals, among those on networks that
-    /// lead out.
-    ///
-    /// # Errors
-    ///
-    /// When one of the networks is not there.
-    pub fn of(supervisor: &Supervisor, places: &[Place]) -> Result<Self, AttachError> {
-        let mut ways_out = Self::default();
-        let mut best = [None; 2];
-        for (index, place) in places.iter().enumerate() {
-            let network = network(supervisor, &place.network)?;
-            let priority = place.wish.gateway_priority;
-            let ways = [&mut ways_out.ipv4, &mut ways_out.ipv6];
-            for ((family, way), best) in Family::ALL.into_iter().zip(ways).zip(&mut best) {
-                if network.record().leads_out(family) && best.is_none_or(|best| priority > best) {
-                    (*way, *best) = (Some(index), Some(priority));
-                }
-            }
-        }
-        Ok(ways_out)
-    }
-
-    /// The families that go out by the place with this index.
-    pub fn at(self, index: usize) -> WayOut {
-        WayOut { ipv4: self.ipv4 == Some(index), ipv6: self.ipv6 == Some(index) }
-    }
-
-    /// The place by which `family` goes out.
-    pub const fn by(self, family: Family) -> Option<usize> {
-        match family {
-            Family::V4 => self.ipv4,
-            Family::V6 => self.ipv6,
-        }
-    }
-
-    /// The place by which most goes out: that of IPv4, where there is one.
-    pub fn main(self) -> Option<usize> {
-        self.ipv4.or(self.ipv6)
-    }
 }
 
 /// Answers names in the namespace of `live`, for as long as it runs.
@@ -596,72 +370,4 @@ pub fn open(live: &Live) -> Result<(), AttachError> {
     let sandbox = live.descriptors.borrow().sandbox.as_ref().map(OwnedFd::try_clone);
     let sandbox = sandbox.transpose().map_err(AttachError::Host)?;
     Ok(sandbox.map_or(Ok(()), |sandbox| beside::open(&Sandbox::from(sandbox)))?)
-}
-
-/// `/etc/hosts` of a container.
-pub fn hosts(supervisor: &Supervisor, live: &Live) -> String {
-    let mut text = String::from(
-        "127.0.0.1\tlocalhost\n\
-         ::1\tlocalhost ip6-localhost ip6-loopback\n\
-         fe00::\tip6-localnet\n\
-         ff00::\tip6-mcastprefix\n\
-         ff02::1\tip6-allnodes\n\
-         ff02::2\tip6-allrouters\n",
-    );
-    for extra in &live.start().extra_hosts {
-        let addresses = match extra.address {
-            HostAddress::Ip(address) => vec![address],
-            HostAddress::HostGateway => host_gateways(supervisor, live),
-        };
-        for address in addresses {
-            let _ = writeln!(text, "{address}\t{}", extra.host);
-        }
-    }
-    let state = live.state();
-    if state.endpoints.is_empty() {
-        let _ = writeln!(text, "127.0.1.1\t{}", live.start().hostname);
-    }
-    for address in state.endpoints.iter().flat_map(EndpointState::addresses) {
-        let _ = writeln!(text, "{address}\t{}", live.start().hostname);
-    }
-    text
-}
-
-/// The addresses at which a container reaches the host: the host's ends of the uplinks of its ways out.
-fn host_gateways(supervisor: &Supervisor, live: &Live) -> Vec<IpAddr> {
-    let start = live.network.borrow();
-    let NetworkStart::Own(places) = &*start else { return vec![Ipv4Addr::LOCALHOST.into()] };
-    let ways_out = WaysOut::of(supervisor, places).unwrap_or_default();
-    let address = |family| {
-        let place = &places[ways_out.by(family)?];
-        network(supervisor, &place.network).ok()?.host_address(family).ok()?
-    };
-    Family::ALL.into_iter().filter_map(address).collect()
-}
-
-/// `/etc/resolv.conf` of a container.
-pub fn resolv_conf(live: &Live) -> String {
-    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let wanted = &live.start().resolver;
-    let has_server =
-        matches!(&*live.network.borrow(), NetworkStart::Own(places) if !places.is_empty());
-    if !has_server && *wanted == crate::record::start::Resolver::default() {
-        return host;
-    }
-    let mut resolver = Resolver::parse(&host);
-    if !wanted.search.is_empty() {
-        // A single dot means none at all (resolv.conf(5)).
-        resolver.search = wanted.search.iter().filter(|domain| *domain != ".").cloned().collect();
-    }
-    if !wanted.options.is_empty() {
-        resolver.options.clone_from(&wanted.options);
-    }
-    if has_server {
-        let server = if live.start().is_sandbox() { beside::SERVER } else { dns::SERVER };
-        return resolver.for_container(server).to_string();
-    }
-    if !wanted.servers.is_empty() {
-        resolver.servers = wanted.servers.iter().map(|ip| SocketAddr::new(*ip, DNS_PORT)).collect();
-    }
-    resolver.to_string()
 }

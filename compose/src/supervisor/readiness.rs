@@ -1,6 +1,5 @@
 //! Descriptors in the event loop.
 
-use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
@@ -27,15 +26,6 @@ impl<T: AsFd> AsRawFd for Source<T> {
 )]
 pub fn register<T: AsFd>(source: T) -> io::Result<AsyncFd<Source<T>>> {
     AsyncFd::new(Source(source))
-}
-
-/// Comes back when there is something to read since it came back last.
-pub async fn readable<T: AsFd>(source: &mut AsyncFd<Source<T>>) {
-    match source.readable_mut().await {
-        Ok(mut ready) => ready.clear_ready(),
-        // The event loop is about to end.
-        Err(_) => pending().await,
-    }
 }
 
 /// A descriptor of its own in the event loop.

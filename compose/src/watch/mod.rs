@@ -15,7 +15,6 @@
 
 pub mod batch;
 pub mod context;
-pub mod directories;
 pub mod gitignore;
 pub mod inputs;
 pub mod marks;

@@ -320,8 +320,11 @@ impl Attached<'_> {
 
     fn take_events(&mut self) -> Result<(), CommandError> {
         while let Some(event) = self.events.ready()? {
-            if let Event::Container(event) = event {
-                self.on(&event)?;
+            match event {
+                Event::Container(event) => self.on(&event)?,
+                // What the supervisor has to say of what nobody has asked for.
+                Event::Warning { message } => self.terminal.warn(&message),
+                _ => {}
             }
         }
         Ok(())

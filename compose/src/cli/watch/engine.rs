@@ -9,20 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use images::{Force, Store};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use serde::Serialize;
 
 use super::containers::{self, Ahead, Owners, copy};
 use super::rules;
+use super::work::Work;
 use crate::api::{
-    BuildOptions, BuildWhen, HookRequest, RestartOptions, RestartRequest, RmOptions, RmRequest,
+    BuildOptions, BuildWhen, Recreate, RmOptions, RmRequest, UpOptions, UpRequest, path,
 };
-use crate::api::{Recreate, UpOptions, UpRequest, path};
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
-use crate::cli::image::prune;
 use crate::cli::session::{Interrupt, Outcome, Session};
 use crate::cli::terminal::Terminal;
 use crate::file::Loaded;
@@ -32,7 +30,6 @@ use crate::watch::context::{Contexts, built_otherwise};
 use crate::watch::inputs::Inputs;
 use crate::watch::rule::Rule;
 use crate::watch::source::{Source, Touch, WatchError};
-use crate::watch::sync::Replaced;
 
 /// What the command line says about a watch.
 #[derive(Debug, Clone)]
@@ -50,10 +47,10 @@ pub struct Wishes {
 /// A project that is followed.
 #[derive(Debug)]
 pub struct Engine {
-    context: Context,
-    wishes: Wishes,
-    project: Project,
-    rules: Vec<Rule>,
+    pub(super) context: Context,
+    pub(super) wishes: Wishes,
+    pub(super) project: Project,
+    pub(super) rules: Vec<Rule>,
     inputs: Inputs,
     contexts: Contexts,
     source: Source,
@@ -61,12 +58,12 @@ pub struct Engine {
     batch: Batch,
     /// Files of the batch that are whole and were not looked at since.
     fresh: BTreeSet<PathBuf>,
-    ahead: Ahead,
-    owners: Owners,
+    pub(super) ahead: Ahead,
+    pub(super) owners: Owners,
     /// Containers that have all that was copied so far.
     known: BTreeSet<String>,
     /// What was copied, for containers that come later: by rule.
-    copied: BTreeMap<(ServiceName, PathBuf, PathBuf), BTreeSet<PathBuf>>,
+    pub(super) copied: BTreeMap<(ServiceName, PathBuf, PathBuf), BTreeSet<PathBuf>>,
 }
 
 /// Why the loop goes on.
@@ -86,15 +83,6 @@ enum Interest {
     /// An image is built from it.
     Build,
     None,
-}
-
-/// What is to be done with one service after a save.
-#[derive(Debug, Default)]
-struct Work {
-    copies: BTreeMap<PathBuf, PathBuf>,
-    restart: bool,
-    /// Rules whose command is to run.
-    commands: Vec<usize>,
 }
 
 impl Wishes {
@@ -399,62 +387,6 @@ impl Engine {
         carried_out
     }
 
-    /// Copies, restarts and runs commands, each for all services before the next.
-    fn carry_out(
-        &mut self,
-        work: BTreeMap<ServiceName, Work>,
-        stop: Option<BorrowedFd<'_>>,
-        terminal: &mut Terminal,
-    ) -> Result<(), CommandError> {
-        let all = self.context.containers(self.project.name.as_str())?;
-        self.catch_up(&all)?;
-        let mut replaced = Replaced::default();
-        let mut failed: Option<CommandError> = None;
-        let mut keep = |result: Result<(), CommandError>| match (result, &mut failed) {
-            (Ok(()), _) => {}
-            (Err(error), None) => failed = Some(error),
-            (Err(error), Some(first)) => {
-                first.drawn.push_str(&error.drawn);
-                first.failures.extend(error.failures);
-            }
-        };
-        for (service, Work { copies, .. }) in work.iter().filter(|(_, one)| !one.copies.is_empty())
-        {
-            for container in containers::of(&all, service) {
-                let copied =
-                    copy(container, copies, &mut self.ahead, &mut self.owners, &self.context);
-                keep(copied.map(|one| replaced.append(one)));
-            }
-            let count = copies.len();
-            let files = if count == 1 { "file" } else { "files" };
-            terminal.note(&format!("Service {service}: {count} {files} synced"));
-        }
-        let restarts = work.iter().filter(|(_, one)| one.restart);
-        let services: Vec<ServiceName> = restarts.map(|(service, _)| service.clone()).collect();
-        if !services.is_empty() {
-            let options = RestartOptions { services, ..RestartOptions::default() };
-            let request = RestartRequest { project: Some(self.project.clone()), options };
-            keep(self.ask(path::RESTART, &request, stop, terminal).map(drop));
-        }
-        for (service, Work { commands, .. }) in &work {
-            for at in commands {
-                let Some(hook) = self.rules.get(*at).and_then(|rule| rule.exec.clone()) else {
-                    continue;
-                };
-                let words = hook.command.join(" ");
-                let request = HookRequest { service: service.clone(), hook };
-                let ran = self.ask(path::HOOK, &request, stop, terminal);
-                if ran.is_ok() {
-                    terminal.note(&format!("Service {service}: `{words}` has run"));
-                }
-                keep(ran.map(drop));
-            }
-        }
-        // Nobody waits for that.
-        drop(replaced);
-        failed.map_or(Ok(()), Err)
-    }
-
     /// Copies what is to be there from the beginning.
     fn copy_at_first(&mut self) -> Result<(), CommandError> {
         let rules = &self.rules;
@@ -473,7 +405,10 @@ impl Engine {
     }
 
     /// Gives containers that have come since all that was copied into those before them.
-    fn catch_up(&mut self, all: &[crate::record::Container]) -> Result<(), CommandError> {
+    pub(super) fn catch_up(
+        &mut self,
+        all: &[crate::record::Container],
+    ) -> Result<(), CommandError> {
         for container in all.iter().filter(|one| !one.record.oneoff) {
             if !self.known.insert(container.record.id.clone()) {
                 continue;
@@ -545,59 +480,8 @@ impl Engine {
         Ok(())
     }
 
-    fn rebuild(
-        &mut self,
-        services: &BTreeSet<ServiceName>,
-        stop: Option<BorrowedFd<'_>>,
-        terminal: &mut Terminal,
-    ) -> Result<(), CommandError> {
-        let names: Vec<&str> = services.iter().map(ServiceName::as_str).collect();
-        terminal.note(&format!("Rebuilding {}", names.join(", ")));
-        let store = Store::open(&self.context.roots().images())?;
-        let project = &self.project;
-        let references = services.iter().filter_map(|name| project.services.get(name));
-        let references: Vec<String> =
-            references.map(|service| service.image_reference(&project.name)).collect();
-        let mut before = BTreeSet::new();
-        for reference in &references {
-            before.extend(store.find(reference)?.map(|image| image.id.to_string()));
-        }
-        // What was copied by hand is in the image now.
-        self.copied.retain(|(service, ..), _| !services.contains(service));
-        let options = UpOptions {
-            services: services.iter().cloned().collect(),
-            dependencies: false,
-            build: BuildOptions { when: BuildWhen::Always, ..self.wishes.options.build.clone() },
-            ..self.wishes.options.clone()
-        };
-        let request = UpRequest { project: self.project.clone(), options };
-        self.ask(path::UP, &request, stop, terminal)?;
-        if self.wishes.prune {
-            self.prune(&store, &before)?;
-        }
-        Ok(())
-    }
-
-    /// Removes images that a rebuild has left without a name.
-    fn prune(&self, store: &Store, before: &BTreeSet<String>) -> Result<(), CommandError> {
-        let listing = store.list()?;
-        for id in before {
-            let named =
-                |image: &images::Image| image.id.to_string() == *id && image.reference.is_some();
-            if listing.images.iter().any(named) {
-                continue;
-            }
-            match store.remove(id, Force::No, |image| prune::user(image, &self.context)) {
-                Ok(_)
-                | Err(images::RemoveError::InUse { .. } | images::RemoveError::NotFound(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
     /// Has the supervisor do something; shows how it goes.
-    fn ask<T: Serialize>(
+    pub(super) fn ask<T: Serialize>(
         &self,
         path: &str,
         request: &T,
