@@ -82,7 +82,7 @@ fn runs_out(stage: &Stage) -> Verdict {
     let words = ["exec", "-T", "web", "cat", "/page"];
     eventually(BOUND, || Ok(stage.compose(words).success()?.says("one").map(drop)?))?;
     stage.compose(["down"]).success()?;
-    up.finish(BOUND)?;
+    let _how = up.finish(BOUND)?;
     Ok(())
 }
 

@@ -151,12 +151,13 @@ fn bursts(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// Somebody in the container reads all files all the time: each is there, and as long as it is saved, small ones and large ones.
+/// Somebody in the container reads all files all the time, from when the last of them came: each is there, and as long as it was
+/// saved, small ones and large ones.
 fn shows_whole(stage: &Stage) -> Verdict {
     base(stage)?;
     stage.file(
         "compose.yaml",
-        "services:\n  web:\n    image: base\n    init: true\n    command: |\n      sh -c 'while :; do for file in /app/*; do\n        \
+        "services:\n  web:\n    image: base\n    init: true\n    command: |\n      sh -c 'until [ -e /app/file9 ]; do sleep 0.1; done; while :; do for file in /app/*; do\n        \
          case $$(wc -c < $$file) in 9|300000) ;; *) echo $$file >> /half ;; esac; done; echo >> /rounds; done'\n    \
          stop_grace_period: 0s\n    develop: {watch: [{action: sync, path: src, target: /app, initial_sync: true}]}\n",
     )?;
