@@ -201,6 +201,27 @@ fn a_deploy_of_nothing_is_printed_and_one_that_is_not_there_is_not() {
 }
 
 #[test]
+fn variables_are_those_of_included_and_extended_files_too() {
+    let scratch = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(scratch.path().join(name), text).unwrap();
+    write("part.yaml", "services: {part: {image: '${PART:-x}'}}\n");
+    write("base.yaml", "services: {base: {image: base, user: '${BASE?needed}'}}\n");
+    for include in ["part.yaml", "{path: part.yaml}", "{path: [part.yaml]}"] {
+        write(
+            "compose.yaml",
+            &format!(
+                "include: [{include}]\nservices: {{web: {{image: '$WEB', extends: {{file: base.yaml, service: base}}}}}}\n"
+            ),
+        );
+        let said = printed(scratch.path(), &["config", "--variables"]).unwrap();
+        let names: Vec<&str> = said.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(names, ["NAME", "BASE", "PART", "WEB"], "{include}: {said}");
+        let raw = printed(scratch.path(), &["config", "--no-interpolate"]).unwrap();
+        assert!(raw.contains("image: ${PART:-x}"), "{include}: {raw}");
+    }
+}
+
+#[test]
 fn what_external_does_not_know_says_nothing_or_is_refused() {
     for (kind, is_accepted) in
         [("configs", true), ("secrets", true), ("networks", false), ("volumes", false)]

@@ -163,25 +163,20 @@ impl Document {
             .collect()
     }
 
-    /// The variables that the files mention, without reading them any further.
+    /// The variables that the files mention, those that they include and extend among them.
     ///
     /// # Errors
     ///
-    /// What keeps the files from being read as YAML.
+    /// What keeps the files from being read.
     pub fn variables(options: &LoadOptions) -> Result<Vec<Variable>, Vec<Diagnostic>> {
         let mut report = Report::default();
-        let mut found: BTreeMap<String, Mention> = BTreeMap::new();
-        if let Some(located) = locate::locate(&mut report, options) {
-            let mut reader = reader(&mut report, options, &located);
-            for file in &located.files {
-                for document in reader.documents(file, None) {
-                    interpolate::mentioned(&document, &mut found);
-                }
-            }
-        }
-        if report.has_errors() {
+        let skip = Skip { interpolation: true, normalization: true, ..options.skip };
+        let document = read(&mut report, &LoadOptions { skip, ..options.clone() });
+        let Some(document) = document.filter(|_| !report.has_errors()) else {
             return Err(report.into_diagnostics());
-        }
+        };
+        let mut found: BTreeMap<String, Mention> = BTreeMap::new();
+        interpolate::mentioned(&document.tree, &mut found);
         let variable = |(name, Mention { required, default, alternate })| Variable {
             name,
             required,

@@ -65,7 +65,8 @@ pub(super) fn named(document: &Node) -> impl Iterator<Item = &Node> {
 fn one(reader: &mut Reader<'_>, item: &Node, scope: &Scope) -> Option<Node> {
     let base = Base { dir: scope.dir.clone(), home: reader.home.clone() };
     let texts = |key: &str| -> Vec<(&str, Span)> {
-        let list = item.get(key).map(Node::items).unwrap_or_default();
+        // As long as variables are not filled in, one text stands for itself.
+        let list = item.get(key).map(Node::one_or_more).unwrap_or_default();
         list.iter().filter_map(|node| node.as_str().map(|text| (text, node.span))).collect()
     };
     let paths = texts("path");
