@@ -1,7 +1,8 @@
 //! `watch` and `up --watch`: what is saved is seen in the containers.
 
 use std::fs;
-use std::time::Duration;
+use std::io;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use scenarios::{Running, Stage, Verdict, eventually};
@@ -17,6 +18,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("watch_syncs_into_an_image_with_nothing_in_it", syncs),
         Scenario::plain("watch_takes_in_a_burst_of_files", bursts),
         Scenario::plain("watch_restarts_once_after_a_burst", restarts_once),
+        Scenario::plain("watch_restarts_when_whoever_saves_is_done", restarts_at_the_end),
         Scenario::plain("watch_shows_no_half_of_a_file", shows_whole),
         Scenario::plain("watch_says_which_limit_is_reached", runs_out),
         Scenario::plain("watch_follows_what_inotify_has_no_watches_for", takes_over),
@@ -246,6 +248,49 @@ fn restarts_once(stage: &Stage) -> Verdict {
     };
     burst(&written, 201, &mut starts)?;
     burst(&|| git(&["checkout", "--quiet", "other"]), 401, &mut starts)?;
+    end(watch)?;
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// What is saved while files of the save before are copied still leads to one restart and one command, not to two.
+fn restarts_at_the_end(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  web:\n    image: base\n    init: true\n    command: sh -c 'echo begun >> /starts; sleep 600'\n    \
+         stop_grace_period: 0s\n    develop:\n      watch:\n        - {action: sync+restart, path: src, target: /app}\n        \
+         - {action: sync+exec, path: src/large, target: /app/large, exec: {command: sh -c 'echo ran >> /runs'}}\n",
+    )?;
+    stage.file("src/first", "")?;
+    let watch = begin(stage, &["watch"], "web")?;
+    save(stage, "src/mark", "seen")?;
+    expect(stage, "web", &["cat", "/app/mark"], "seen")?;
+    expect(stage, "web", &["cat", "/starts"], "begun\nbegun")?;
+    let listed = stage.compose(["top", "web"]).success()?.stdout;
+    let row = listed.lines().find(|line| line.contains("sleep 600")).ok_or("it does not run")?;
+    let pid = row.split_whitespace().find(|word| word.parse::<u32>().is_ok_and(|pid| pid > 1));
+    let folder = format!("/proc/{}/root/app", pid.ok_or("no pid")?);
+    save(stage, "src/large", &"x".repeat(256 << 20))?;
+    // It is being copied from here on: whoever does that is held when it is done.
+    let waits = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|one| one.file_name().to_string_lossy().starts_with(".compose-sync-"))
+    };
+    let begun = Instant::now();
+    while !fs::read_dir(&folder)?.any(waits) {
+        if begun.elapsed() > BOUND {
+            return Err("nothing is copied".into());
+        }
+    }
+    watch.signal(Signal::SIGSTOP)?;
+    save(stage, "src/late", "seen")?;
+    watch.signal(Signal::SIGCONT)?;
+    expect(stage, "web", &["cat", "/app/late"], "seen")?;
+    expect(stage, "web", &["cat", "/starts"], "begun\nbegun\nbegun")?;
+    expect(stage, "web", &["cat", "/runs"], "ran")?;
+    save(stage, "src/mark", "again")?;
+    expect(stage, "web", &["cat", "/app/mark"], "again")?;
+    expect(stage, "web", &["cat", "/starts"], "begun\nbegun\nbegun\nbegun")?;
     end(watch)?;
     stage.compose(["down"]).success()?;
     Ok(())

@@ -55,9 +55,11 @@ pub struct Engine {
     contexts: Contexts,
     source: Source,
     awake: Arc<OwnedFd>,
-    batch: Batch,
+    pub(super) batch: Batch,
     /// Files of the batch that are whole and were not looked at since.
     fresh: BTreeSet<PathBuf>,
+    /// Restarts and commands of the last save that are left to this one.
+    pub(super) owed: BTreeMap<ServiceName, Work>,
     pub(super) ahead: Ahead,
     pub(super) owners: Owners,
     /// Containers that have all that was copied so far.
@@ -147,6 +149,7 @@ impl Engine {
             awake,
             batch: Batch::default(),
             fresh: BTreeSet::new(),
+            owed: BTreeMap::new(),
             ahead: Ahead::default(),
             owners: Owners::default(),
             known: BTreeSet::new(),
@@ -261,7 +264,7 @@ impl Engine {
     }
 
     /// Takes what has happened into the batch, as far as it is of interest.
-    fn take_in(&mut self) -> Result<(), CommandError> {
+    pub(super) fn take_in(&mut self) -> Result<(), CommandError> {
         // Not there any more if somebody else woke us.
         let _ = rustix::io::read(&*self.awake, &mut [0; 8]);
         let (rules, contexts) = (&self.rules, &self.contexts);
@@ -354,7 +357,7 @@ impl Engine {
         let built = touched.iter().flat_map(|path| self.contexts.built_from(path));
         let mut rebuild: BTreeSet<ServiceName> = built.cloned().collect();
         let mut work: BTreeMap<ServiceName, Work> = BTreeMap::new();
-        for (at, rule) in self.rules.iter().enumerate() {
+        for rule in &self.rules {
             let covered: Vec<&PathBuf> = touched.iter().filter(|path| rule.covers(path)).collect();
             if covered.is_empty() {
                 continue;
@@ -366,7 +369,7 @@ impl Engine {
             let work = work.entry(rule.service.clone()).or_default();
             work.restart |= matches!(rule.action, WatchAction::Restart | WatchAction::SyncRestart);
             if rule.action == WatchAction::SyncExec {
-                work.commands.push(at);
+                rule.exec.iter().for_each(|command| work.run(command));
             }
             if rule.copies() {
                 let key = (rule.service.clone(), rule.path.clone(), rule.target.clone());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use images::{Force, Store};
 
@@ -15,7 +16,7 @@ use crate::api::{
 use crate::cli::error::CommandError;
 use crate::cli::image::prune;
 use crate::cli::terminal::Terminal;
-use crate::model::ServiceName;
+use crate::model::{Hook, ServiceName};
 use crate::watch::sync::Replaced;
 
 /// What is to be done with one service after a save.
@@ -23,15 +24,25 @@ use crate::watch::sync::Replaced;
 pub(super) struct Work {
     pub(super) copies: BTreeMap<PathBuf, PathBuf>,
     pub(super) restart: bool,
-    /// Rules whose command is to run.
-    pub(super) commands: Vec<usize>,
+    /// Commands that are to run.
+    pub(super) commands: Vec<Hook>,
+}
+
+impl Work {
+    /// Has a command run, once.
+    pub(super) fn run(&mut self, command: &Hook) {
+        if !self.commands.contains(command) {
+            self.commands.push(command.clone());
+        }
+    }
 }
 
 impl Engine {
-    /// Copies, restarts and runs commands, each for all services before the next.
+    /// Copies, restarts and runs commands, each for all services before the next. Restarts and commands are left to the next
+    /// save if that has begun while files were copied: whoever saves was not done. Nobody waits for more than one save.
     pub(super) fn carry_out(
         &mut self,
-        work: BTreeMap<ServiceName, Work>,
+        mut work: BTreeMap<ServiceName, Work>,
         stop: Option<BorrowedFd<'_>>,
         terminal: &mut Terminal,
     ) -> Result<(), CommandError> {
@@ -58,6 +69,18 @@ impl Engine {
             let files = if count == 1 { "file" } else { "files" };
             terminal.note(&format!("Service {service}: {count} {files} synced"));
         }
+        let owed = std::mem::take(&mut self.owed);
+        let is_second = !owed.is_empty();
+        for (service, one) in owed {
+            let work = work.entry(service).or_default();
+            work.restart |= one.restart;
+            one.commands.iter().for_each(|command| work.run(command));
+        }
+        self.take_in()?;
+        if !is_second && self.batch.wait(Instant::now()).is_some() {
+            self.owed = work;
+            return failed.map_or(Ok(()), Err);
+        }
         let restarts = work.iter().filter(|(_, one)| one.restart);
         let services: Vec<ServiceName> = restarts.map(|(service, _)| service.clone()).collect();
         if !services.is_empty() {
@@ -65,11 +88,8 @@ impl Engine {
             let request = RestartRequest { project: Some(self.project.clone()), options };
             keep(self.ask(path::RESTART, &request, stop, terminal).map(drop));
         }
-        for (service, Work { commands, .. }) in &work {
-            for at in commands {
-                let Some(hook) = self.rules.get(*at).and_then(|rule| rule.exec.clone()) else {
-                    continue;
-                };
+        for (service, Work { commands, .. }) in work {
+            for hook in commands {
                 let words = hook.command.join(" ");
                 let request = HookRequest { service: service.clone(), hook };
                 let ran = self.ask(path::HOOK, &request, stop, terminal);
