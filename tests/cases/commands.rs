@@ -274,7 +274,8 @@ fn by_name(stage: &Stage) -> Verdict {
     named(&["run", "--rm", "web", "true"]).success()?;
     named(&["scale", "web=1"]).success()?;
     named(&["down"]).success()?;
-    // A project that is gone has none.
+    // A project that is gone has none: its supervisor forgets it when it ends, a moment later.
+    eventually(Duration::from_secs(60), || Ok(named(&["config"]).code(1).map(drop)?))?;
     named(&["up", "-d"]).code(1)?;
     Ok(())
 }

@@ -172,7 +172,7 @@ fn shows_whole(stage: &Stage) -> Verdict {
     let watch = begin(stage, &["watch"], "web")?;
     expect(stage, "web", &["cat", "/app/file1"], "000000000")?;
     let rounds = || -> Result<u32, Box<dyn std::error::Error>> {
-        Ok(inside(stage, "web", &["sh", "-c", "wc -l < /rounds"])?.trim_end().parse()?)
+        Ok(inside(stage, "web", &["sh", "-c", "cat /rounds | wc -l"])?.trim_end().parse()?)
     };
     for turn in 1..=5 {
         (0..count)
