@@ -13,7 +13,7 @@ fn link_names(namespace: impl AsFd) -> Vec<String> {
     links.into_iter().map(|link| link.name).collect()
 }
 
-fn host_links() -> Vec<String> {
+pub(super) fn host_links() -> Vec<String> {
     link_names(sys::namespace::current_network().unwrap())
 }
 

@@ -6,6 +6,7 @@ use std::thread;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::networks::host_links;
 use super::*;
 use crate::firewall::HostTable;
 use crate::publish::{HostPort, Protocol, Publish, PublishError, Reserved, Target, reserve};
@@ -141,6 +142,31 @@ fn a_connection_waits_while_its_container_is_replaced() {
             served.retarget(Target::new(&network, [address.into()]).ok());
             assert_eq!(waiting.await.unwrap().unwrap(), b"hello goodbye");
         });
+    });
+}
+
+#[test]
+fn a_connection_to_a_container_that_is_gone_does_not_hold_its_network() {
+    on_a_host(|host| {
+        let before = host_links();
+        let network = host.network("shop_default");
+        let (web, address) = container(&network, "web");
+        let listener = listen(&web, "0.0.0.0:80");
+        event_loop(async {
+            let reserved = reserve_one(HostPort::Fixed(8080), Protocol::Tcp);
+            let served = reserved.serve(Target::new(&network, [address.into()]).ok()).unwrap();
+            let _client = tokio::net::TcpStream::connect((HOST, 8080)).await.unwrap();
+            let accepted = tokio::task::spawn_blocking(move || listener.accept());
+            let _accepted = accepted.await.unwrap().unwrap();
+            // Whatever is said to it now has no answer.
+            let mut link = inside(&web, RouteSocket::open).unwrap();
+            link.batch(&[Link::delete("eth0")]).unwrap();
+            served.close().await;
+        });
+        let name = network.name().clone();
+        drop(network);
+        host.store.remove(&name).unwrap();
+        wait_until("the uplink goes", || host_links() == before);
     });
 }
 

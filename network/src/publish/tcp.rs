@@ -85,18 +85,21 @@ fn is_about_the_client(error: &io::Error) -> bool {
 }
 
 async fn relay(client: TcpStream, family: Family, target: Target, port: u16) {
+    // Until it has ended on both sides, whatever ends it aborts it, also the end of this process: nobody takes half of
+    // something for all of it, and no socket waits in the network for an answer of a container that is gone.
+    close_by(Close::Abort, &client);
     let Ok(server) = connect(&target, family, port).await else {
-        reset(&client);
         return;
     };
+    close_by(Close::Abort, &server);
     for stream in [&client, &server] {
         // Without these a relay is slower and less patient, and still right.
         let _ = stream.set_nodelay(true);
         let _ = set_socket_keepalive(stream, true);
     }
-    if tokio::try_join!(copy(&client, &server), copy(&server, &client)).is_err() {
-        reset(&client);
-        reset(&server);
+    if tokio::try_join!(copy(&client, &server), copy(&server, &client)).is_ok() {
+        close_by(Close::Order, &client);
+        close_by(Close::Order, &server);
     }
 }
 
@@ -117,9 +120,21 @@ async fn connect(target: &Target, family: Family, port: u16) -> io::Result<TcpSt
     outcome
 }
 
-/// Makes closing an abort, so that the peer learns of a failure instead of an orderly end.
-fn reset(stream: &TcpStream) {
-    let _ = set_socket_linger(stream, Some(Duration::ZERO));
+/// What the peer learns when a connection is closed (socket(7), `SO_LINGER`).
+enum Close {
+    /// A failure.
+    Abort,
+    /// That everything has been said.
+    Order,
+}
+
+fn close_by(close: Close, stream: &TcpStream) {
+    let linger = match close {
+        Close::Abort => Some(Duration::ZERO),
+        Close::Order => None,
+    };
+    // Refused by none: the option is known for every connection.
+    let _ = set_socket_linger(stream, linger);
 }
 
 /// Carries bytes one way until the end, then says so to the other side, which may go on talking.
