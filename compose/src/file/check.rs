@@ -54,15 +54,13 @@ fn external_volume(report: &mut Report, name: &str, entry: &Entry) {
 
 fn file_source(report: &mut Report, kind: &str, name: &str, entry: &Entry, sources: &[&str]) {
     let node = &entry.node;
-    if is_external(node) {
-        return;
-    }
     let mut given = sources.iter().filter_map(|key| node.as_map().and_then(|map| map.entry(key)));
     let list = match kind {
         "secret" => "`file` or `environment`",
         _ => "`file`, `environment` or `content`",
     };
     match (given.next(), given.next()) {
+        (_, None) if is_external(node) => {}
         (None, _) => {
             report
                 .error(entry.key, format!("the {kind} `{name}` has no source"))

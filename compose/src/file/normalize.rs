@@ -138,9 +138,7 @@ fn implied_dependencies(service: &mut Map, span: Span) {
 fn dependency(restart: bool, span: Span) -> Node {
     let mut map = Map::default();
     map.set("condition", Node::text("service_started", span));
-    if restart {
-        map.set("restart", Node::new(Value::Bool(true), span));
-    }
+    map.set("restart", Node::new(Value::Bool(restart), span));
     map.set("required", Node::new(Value::Bool(true), span));
     Node::map(map, span)
 }
