@@ -24,8 +24,8 @@ pub(super) fn all() -> Vec<Scenario> {
 fn answers(to: &str) -> Verdict {
     let to: SocketAddr = to.parse()?;
     eventually(Duration::from_secs(60), || {
-        let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(30))?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         stream.write_all(b"GET /hostname HTTP/1.0\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -86,7 +86,7 @@ networks:
     );
     assert!(!reaches(stage, "one", "web"), "kept apart");
     let address = format!("http://{}/", outside::ADDRESS);
-    said(stage, "one", &["curl", "--silent", "--max-time", "9", &address])?;
+    said(stage, "one", &["curl", "--silent", "--max-time", "30", &address])?;
     answers("127.0.0.1:8080")?;
     assert!(TcpStream::connect("192.0.2.2:8080").is_err(), "published on one address only");
     let port = stage.compose(["port", "web", "8000"]).success()?.stdout;
@@ -165,7 +165,7 @@ fn macvlan(stage: &Stage) -> Verdict {
     stage.file("compose.yaml", &BESIDE.replace("DRIVER", "macvlan"))?;
     stage.compose(["up", "--detach"]).success()?;
     let address = format!("http://{}/", outside::ADDRESS);
-    let seen = said(stage, "one", &["curl", "--silent", "--max-time", "9", &address])?;
+    let seen = said(stage, "one", &["curl", "--silent", "--max-time", "30", &address])?;
     let own = said(stage, "one", &["hostname", "-i"])?;
     assert_eq!(seen.trim(), format!("{}{}", outside::GREETING, own.trim()), "seen as it is");
     said(
@@ -175,7 +175,7 @@ fn macvlan(stage: &Stage) -> Verdict {
             "curl",
             "--silent",
             "--max-time",
-            "9",
+            "30",
             "--retry",
             "5",
             "--retry-connrefused",
@@ -217,7 +217,7 @@ fn ipvlan(stage: &Stage) -> Verdict {
     let up = stage.compose(["up", "--detach"]);
     if up.status.success() {
         let address = format!("http://{}/", outside::ADDRESS);
-        let seen = said(stage, "one", &["curl", "--silent", "--max-time", "9", &address])?;
+        let seen = said(stage, "one", &["curl", "--silent", "--max-time", "30", &address])?;
         let own = said(stage, "one", &["hostname", "-i"])?;
         assert_eq!(seen.trim(), format!("{}{}", outside::GREETING, own.trim()));
     } else {

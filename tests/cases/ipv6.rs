@@ -126,14 +126,14 @@ fn reaches_outside(stage: &Stage) -> Verdict {
     let name = format!("http://{}/", outside::NAME_SIX);
     for url in [&address, &name] {
         let asked = stage
-            .compose(["exec", "-T", "one", "curl", "--silent", "--max-time", "10", url])
+            .compose(["exec", "-T", "one", "curl", "--silent", "--max-time", "30", url])
             .success()?;
         // The outside has no route to the container: it sees the host.
         assert_eq!(asked.stdout.trim(), format!("{}2001:db8::2", outside::GREETING));
     }
     let four = format!("http://{}/", outside::ADDRESS);
     stage
-        .compose(["exec", "-T", "one", "curl", "--silent", "--max-time", "10", &four])
+        .compose(["exec", "-T", "one", "curl", "--silent", "--max-time", "30", &four])
         .success()?;
     stage.compose(["down"]).success()?;
     stage.forget_ipv6()?;
@@ -163,7 +163,7 @@ networks: {default: {enable_ipv4: false, enable_ipv6: true}}
     assert!(!addresses.stdout.contains("inet "), "{addresses:?}");
     let name = format!("http://{}/", outside::NAME_SIX);
     let curl = |from: &str, url: &str| {
-        stage.compose(["exec", "-T", from, "curl", "--silent", "--max-time", "10", url])
+        stage.compose(["exec", "-T", from, "curl", "--silent", "--max-time", "30", url])
     };
     curl("web", &name).success()?.says(outside::GREETING)?;
     eventually(Duration::from_secs(60), || {
@@ -203,7 +203,7 @@ fn answers(to: &str) -> Verdict {
     let to: SocketAddr = to.parse()?;
     eventually(Duration::from_secs(60), || {
         let mut stream = TcpStream::connect(to)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         stream.write_all(b"GET /hostname HTTP/1.0\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -279,12 +279,14 @@ fn connected(stage: &Stage) -> Verdict {
     reaches(stage, "two", "fd00:99::7")?;
     let address = format!("http://[{}]/", outside::ADDRESS_SIX);
     let asked =
-        || stage.compose(["exec", "-T", "one", "curl", "--silent", "--max-time", "9", &address]);
+        || stage.compose(["exec", "-T", "one", "curl", "--silent", "--max-time", "30", &address]);
     asked().success()?.says(outside::GREETING)?;
     stage.compose(["network", "disconnect", &network, &one]).success()?;
     assert!(!asked().status.success());
     let four = format!("http://{}/", outside::ADDRESS);
-    stage.compose(["exec", "-T", "one", "curl", "--silent", "--max-time", "9", &four]).success()?;
+    stage
+        .compose(["exec", "-T", "one", "curl", "--silent", "--max-time", "30", &four])
+        .success()?;
     let taken = ["network", "connect", "--ip6", "fd00:99::fe", &network, &one];
     stage.compose(taken).code(1)?.complains("reserved")?;
     stage.compose(["down"]).success()?;

@@ -32,7 +32,7 @@ pub(super) fn all() -> Vec<Scenario> {
     ]
 }
 
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(60);
 
 fn says(running: &scenarios::Running, word: &str, times: usize) -> Verdict {
     eventually(BOUND, || match running.said() {

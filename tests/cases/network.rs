@@ -25,7 +25,7 @@ pub(super) fn all() -> Vec<Scenario> {
 fn outside_of_the_stage(stage: &Stage) -> Verdict {
     let url = format!("http://{}/", outside::NAME);
     stage
-        .client("curl", &["--silent", "--max-time", "5", &url])
+        .client("curl", &["--silent", "--max-time", "30", &url])
         .success()?
         .says(outside::GREETING)?;
     Ok(())
@@ -67,7 +67,7 @@ fn reaches_outside(stage: &Stage) -> Verdict {
     let name = format!("http://{}/", outside::NAME);
     for url in [&address, &name] {
         let asked = stage
-            .compose(["exec", "-T", "one", "curl", "--silent", "--max-time", "10", url])
+            .compose(["exec", "-T", "one", "curl", "--silent", "--max-time", "30", url])
             .success()?;
         // The outside has no route to the container: it sees the host.
         assert_eq!(asked.stdout.trim(), format!("{}192.0.2.2", outside::GREETING));
@@ -100,7 +100,7 @@ services:
 
 fn get(address: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     stream.write_all(b"GET /hostname HTTP/1.0\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

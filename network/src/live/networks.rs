@@ -17,6 +17,23 @@ pub(super) fn host_links() -> Vec<String> {
     link_names(sys::namespace::current_network().unwrap())
 }
 
+/// A request that is lost is repeated after a second: all of three are not as late by chance.
+#[test]
+fn the_first_packet_to_a_member_is_not_lost() {
+    on_a_host(|host| {
+        let network = host.network("shop_default");
+        let (web, _) = container(&network, "web");
+        let took = ["one", "two", "three"].map(|name| {
+            let (other, address) = container(&network, name);
+            let _listener = listen(&other, "0.0.0.0:5432");
+            let start = Instant::now();
+            connect(&web, (address, 5432)).unwrap();
+            start.elapsed()
+        });
+        assert!(took.iter().min() < Some(&Duration::from_millis(500)), "{took:?}");
+    });
+}
+
 #[test]
 fn members_reach_each_other_and_the_outside() {
     on_a_host(|host| {
@@ -26,13 +43,7 @@ fn members_reach_each_other_and_the_outside() {
         assert_ne!(web_address, db_address);
 
         let listener = listen(&db, "0.0.0.0:5432");
-        let start = Instant::now();
         let mut there = connect(&web, (db_address, 5432)).unwrap();
-        assert!(
-            start.elapsed() < Duration::from_millis(500),
-            "{:?}: an ARP request was lost",
-            start.elapsed()
-        );
         let (mut here, peer) = listener.accept().unwrap();
         assert_eq!(peer.ip(), web_address);
         there.write_all(b"hello").unwrap();
