@@ -1,8 +1,10 @@
 //! `compose watch`: brings the project up and follows its files.
 
-mod containers;
+mod copies;
+mod due;
 pub mod engine;
 mod lock;
+mod way;
 mod work;
 
 use super::context::Context;

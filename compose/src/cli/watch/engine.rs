@@ -3,7 +3,7 @@
 //! What was saved is looked at in this order: the files of the project themselves, then for each rule rebuilds, copies,
 //! restarts, commands. A step that fails is told and ends nothing: the next save tries again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use std::time::Instant;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
-use serde::Serialize;
 
-use super::containers::{self, Ahead, Owners, copy};
+use super::copies::{self, Copies};
+use super::due::Owed;
 use super::rules;
-use super::work::Work;
+use super::way::Way;
+use super::work::{Failures, Hands, Work};
 use crate::api::{
     BuildOptions, BuildWhen, Recreate, RmOptions, RmRequest, UpOptions, UpRequest, path,
 };
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
-use crate::cli::session::{Interrupt, Outcome, Session};
 use crate::cli::terminal::Terminal;
 use crate::file::Loaded;
-use crate::model::{Project, ServiceName, WatchAction};
+use crate::model::{Project, ServiceName};
 use crate::watch::batch::{Batch, QUIET, Stage};
 use crate::watch::context::{Contexts, built_otherwise};
 use crate::watch::inputs::Inputs;
@@ -47,25 +47,20 @@ pub struct Wishes {
 /// A project that is followed.
 #[derive(Debug)]
 pub struct Engine {
-    pub(super) context: Context,
-    pub(super) wishes: Wishes,
-    pub(super) project: Project,
-    pub(super) rules: Vec<Rule>,
+    context: Context,
+    wishes: Wishes,
+    project: Project,
+    rules: Vec<Rule>,
     inputs: Inputs,
     contexts: Contexts,
     source: Source,
     awake: Arc<OwnedFd>,
-    pub(super) batch: Batch,
+    batch: Batch,
     /// Files of the batch that are whole and were not looked at since.
     fresh: BTreeSet<PathBuf>,
-    /// Restarts and commands of the last save that are left to this one.
-    pub(super) owed: BTreeMap<ServiceName, Work>,
-    pub(super) ahead: Ahead,
-    pub(super) owners: Owners,
-    /// Containers that have all that was copied so far.
-    known: BTreeSet<String>,
-    /// What was copied, for containers that come later: by rule.
-    pub(super) copied: BTreeMap<(ServiceName, PathBuf, PathBuf), BTreeSet<PathBuf>>,
+    owed: Owed,
+    copies: Copies,
+    way: Way,
 }
 
 /// Why the loop goes on.
@@ -149,11 +144,9 @@ impl Engine {
             awake,
             batch: Batch::default(),
             fresh: BTreeSet::new(),
-            owed: BTreeMap::new(),
-            ahead: Ahead::default(),
-            owners: Owners::default(),
-            known: BTreeSet::new(),
-            copied: BTreeMap::new(),
+            owed: Owed::default(),
+            copies: Copies::default(),
+            way: Way::default(),
         };
         engine.watch()?;
         Ok(engine)
@@ -196,6 +189,9 @@ impl Engine {
                 Woken::Stopped => return Ok(0),
                 Woken::Touched => {
                     self.take_in()?;
+                    if self.batch.wait(Instant::now()).is_some() {
+                        self.way.open(&self.rules);
+                    }
                     self.prepare();
                 }
                 Woken::Over => {
@@ -264,7 +260,7 @@ impl Engine {
     }
 
     /// Takes what has happened into the batch, as far as it is of interest.
-    pub(super) fn take_in(&mut self) -> Result<(), CommandError> {
+    fn take_in(&mut self) -> Result<(), CommandError> {
         // Not there any more if somebody else woke us.
         let _ = rustix::io::read(&*self.awake, &mut [0; 8]);
         let (rules, contexts) = (&self.rules, &self.contexts);
@@ -288,7 +284,7 @@ impl Engine {
         }
         let (rules, contexts) = (&self.rules, &self.contexts);
         if changes.lost {
-            self.ahead = Ahead::default();
+            self.copies.give_up();
             changes.touched.extend(self.project.files.iter().map(|file| Touch::whole(file)));
         }
         let mut last: Option<(PathBuf, Interest)> = None;
@@ -309,7 +305,7 @@ impl Engine {
             match interest {
                 Interest::Project => self.batch.be_patient(),
                 Interest::Rule => {
-                    self.ahead.forget(&path);
+                    self.copies.forget(&path);
                     match stage {
                         Stage::Writing => self.fresh.remove(&path),
                         Stage::Whole => self.fresh.insert(path.clone()),
@@ -336,58 +332,67 @@ impl Engine {
         for rule in self.rules.iter().filter(|rule| rule.copies()) {
             for from in fresh.iter().filter(|from| rule.covers(from)) {
                 let Some(to) = rule.target_of(from) else { continue };
-                for container in containers::of(&all, &rule.service) {
-                    self.ahead.prepare(container, (from, &to), &self.owners, &self.context);
+                for container in copies::of(&all, &rule.service) {
+                    self.copies.prepare(container, (from, &to), &self.context);
                 }
             }
         }
     }
 
+    /// Carries out what a save leads to, each step for all services before the next; what fails ends nothing.
     fn follow(
         &mut self,
         touched: &BTreeSet<PathBuf>,
         stop: Option<BorrowedFd<'_>>,
         terminal: &mut Terminal,
     ) -> Result<(), CommandError> {
+        let mut failures = Failures::default();
+        let mut reconciled = true;
         if touched.iter().any(|path| self.inputs.concern(path)) {
             // Its containers may go.
-            self.ahead = Ahead::default();
-            self.reconcile(stop, terminal)?;
+            self.copies.give_up();
+            reconciled = failures.keep(self.reconcile(stop, terminal)).is_some();
         }
+        let work = self.work(touched);
+        // Of files that could not be brought up nothing is known to be in the containers.
+        if reconciled && !work.rebuild.is_empty() {
+            self.copies.give_up();
+            // What was copied by hand is in the image then.
+            self.copies.forget_services(&work.rebuild);
+            let mut hands = self.hands(stop, terminal);
+            let (options, prune) = (&self.wishes.options, self.wishes.prune);
+            failures.keep(hands.rebuild(&work.rebuild, options, prune));
+        }
+        let (context, project) = (&self.context, &self.project);
+        let mut hands = Hands { context, project, stop, terminal: &mut *terminal };
+        let replaced = hands.copy(&work.copies, &self.rules, &mut self.copies, &mut failures);
+        failures.keep(self.take_in());
+        let goes_on = self.batch.wait(Instant::now()).is_some();
+        let due = self.owed.settle(work.due, goes_on);
+        self.hands(stop, terminal).follow_up(due, &mut failures);
+        // Nobody waits for that, nor for what was meant for a container that has gone.
+        drop(replaced);
+        self.copies.give_up();
+        failures.told()
+    }
+
+    /// What a save leads to.
+    fn work(&mut self, touched: &BTreeSet<PathBuf>) -> Work {
+        let mut work = Work::default();
         let built = touched.iter().flat_map(|path| self.contexts.built_from(path));
-        let mut rebuild: BTreeSet<ServiceName> = built.cloned().collect();
-        let mut work: BTreeMap<ServiceName, Work> = BTreeMap::new();
+        work.rebuild.extend(built.cloned());
         for rule in &self.rules {
-            let covered: Vec<&PathBuf> = touched.iter().filter(|path| rule.covers(path)).collect();
+            let covered = touched.iter().filter(|path| rule.covers(path)).cloned();
+            let covered: BTreeSet<PathBuf> = covered.collect();
             if covered.is_empty() {
                 continue;
             }
-            if rule.action == WatchAction::Rebuild {
-                rebuild.insert(rule.service.clone());
-                continue;
-            }
-            let work = work.entry(rule.service.clone()).or_default();
-            work.restart |= matches!(rule.action, WatchAction::Restart | WatchAction::SyncRestart);
-            if rule.action == WatchAction::SyncExec {
-                rule.exec.iter().for_each(|command| work.run(command));
-            }
+            work.add(rule, &covered);
             if rule.copies() {
-                let key = (rule.service.clone(), rule.path.clone(), rule.target.clone());
-                self.copied.entry(key).or_default().extend(covered.iter().map(|p| (*p).clone()));
-                let pairs = covered
-                    .into_iter()
-                    .filter_map(|from| Some((from.clone(), rule.target_of(from)?)));
-                work.copies.extend(pairs);
+                self.copies.remember(rule, covered);
             }
         }
-        if !rebuild.is_empty() {
-            self.ahead = Ahead::default();
-            self.rebuild(&rebuild, stop, terminal)?;
-        }
-        let carried_out = self.carry_out(work, stop, terminal);
-        // What was meant for a container that has gone.
-        self.ahead = Ahead::default();
-        carried_out
+        work
     }
 
     /// Copies what is to be there from the beginning.
@@ -400,33 +405,10 @@ impl Engine {
                 false => vec![rule.path.clone()],
             };
             paths.retain(|path| rule.covers(path));
-            let key = (rule.service.clone(), rule.path.clone(), rule.target.clone());
-            self.copied.entry(key).or_default().extend(paths);
+            self.copies.remember(rule, paths);
         }
         let all = self.context.containers(self.project.name.as_str())?;
-        self.catch_up(&all)
-    }
-
-    /// Gives containers that have come since all that was copied into those before them.
-    pub(super) fn catch_up(
-        &mut self,
-        all: &[crate::record::Container],
-    ) -> Result<(), CommandError> {
-        for container in all.iter().filter(|one| !one.record.oneoff) {
-            if !self.known.insert(container.record.id.clone()) {
-                continue;
-            }
-            let mut copies = BTreeMap::new();
-            for rule in self.rules.iter().filter(|rule| rule.service == container.record.service) {
-                let key = (rule.service.clone(), rule.path.clone(), rule.target.clone());
-                let paths = self.copied.get(&key).into_iter().flatten();
-                copies.extend(paths.filter_map(|from| Some((from.clone(), rule.target_of(from)?))));
-            }
-            if !copies.is_empty() {
-                copy(container, &copies, &mut Ahead::default(), &mut self.owners, &self.context)?;
-            }
-        }
-        Ok(())
+        self.copies.catch_up(&all, &self.rules, &self.context)
     }
 
     /// Reads the project again and brings it to what its files say now.
@@ -472,9 +454,9 @@ impl Engine {
         if !gone.is_empty() {
             let options = RmOptions { services: gone, stop: true, ..RmOptions::default() };
             let request = RmRequest { project: Some(self.project.clone()), options };
-            self.ask(path::RM, &request, stop, terminal)?;
+            self.hands(stop, terminal).ask(path::RM, &request)?;
         }
-        self.ask(path::UP, &request, stop, terminal)?;
+        self.hands(stop, terminal).ask(path::UP, &request)?;
         self.project = loaded.project;
         self.rules = rules;
         self.watch()?;
@@ -483,15 +465,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Has the supervisor do something; shows how it goes.
-    pub(super) fn ask<T: Serialize>(
-        &self,
-        path: &str,
-        request: &T,
-        stop: Option<BorrowedFd<'_>>,
-        terminal: &mut Terminal,
-    ) -> Result<Outcome, CommandError> {
-        let session = Session::new(&self.context, self.project.name.as_str());
-        session.carry_out_until(path, request, terminal, Interrupt::Readable(stop))
+    fn hands<'a>(&'a self, stop: Option<BorrowedFd<'a>>, terminal: &'a mut Terminal) -> Hands<'a> {
+        Hands { context: &self.context, project: &self.project, stop, terminal }
     }
 }

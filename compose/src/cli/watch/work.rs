@@ -3,118 +3,158 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use images::{Force, Store};
+use serde::Serialize;
 
-use super::containers::{self, copy};
-use super::engine::Engine;
+use super::copies::Copies;
+use super::due::Due;
 use crate::api::{
     BuildOptions, BuildWhen, HookRequest, RestartOptions, RestartRequest, UpOptions, UpRequest,
     path,
 };
+use crate::cli::context::Context;
 use crate::cli::error::CommandError;
 use crate::cli::image::prune;
+use crate::cli::session::{Interrupt, Outcome, Session};
 use crate::cli::terminal::Terminal;
-use crate::model::{Hook, ServiceName};
+use crate::model::{Project, ServiceName, WatchAction};
+use crate::watch::rule::Rule;
 use crate::watch::sync::Replaced;
 
-/// What is to be done with one service after a save.
+/// What a save leads to.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    pub(super) copies: BTreeMap<PathBuf, PathBuf>,
-    pub(super) restart: bool,
-    /// Commands that are to run.
-    pub(super) commands: Vec<Hook>,
+    /// Services whose images are built anew.
+    pub rebuild: BTreeSet<ServiceName>,
+    /// Files of the host and their places in the containers.
+    pub copies: BTreeMap<ServiceName, BTreeMap<PathBuf, PathBuf>>,
+    /// What follows when the files are in place.
+    pub due: BTreeMap<ServiceName, Due>,
 }
 
 impl Work {
-    /// Has a command run, once.
-    pub(super) fn run(&mut self, command: &Hook) {
-        if !self.commands.contains(command) {
-            self.commands.push(command.clone());
+    /// Adds what `rule` says of `paths`, which it covers.
+    pub fn add(&mut self, rule: &Rule, paths: &BTreeSet<PathBuf>) {
+        let service = || rule.service.clone();
+        if rule.action == WatchAction::Rebuild {
+            self.rebuild.insert(service());
+            return;
+        }
+        let due = self.due.entry(service()).or_default();
+        due.restart |= matches!(rule.action, WatchAction::Restart | WatchAction::SyncRestart);
+        if rule.action == WatchAction::SyncExec {
+            rule.exec.iter().for_each(|command| due.run(command));
+        }
+        if rule.copies() {
+            let pairs = paths.iter().filter_map(|from| Some((from.clone(), rule.target_of(from)?)));
+            self.copies.entry(service()).or_default().extend(pairs);
         }
     }
 }
 
-impl Engine {
-    /// Copies, restarts and runs commands, each for all services before the next. Restarts and commands are left to the next
-    /// save if that has begun while files were copied: whoever saves was not done. Nobody waits for more than one save.
-    pub(super) fn carry_out(
-        &mut self,
-        mut work: BTreeMap<ServiceName, Work>,
-        stop: Option<BorrowedFd<'_>>,
-        terminal: &mut Terminal,
-    ) -> Result<(), CommandError> {
-        let all = self.context.containers(self.project.name.as_str())?;
-        self.catch_up(&all)?;
-        let mut replaced = Replaced::default();
-        let mut failed: Option<CommandError> = None;
-        let mut keep = |result: Result<(), CommandError>| match (result, &mut failed) {
-            (Ok(()), _) => {}
-            (Err(error), None) => failed = Some(error),
-            (Err(error), Some(first)) => {
+/// Failures that end nothing: all are told at the end.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    all: Option<CommandError>,
+}
+
+impl Failures {
+    /// Keeps what has failed; otherwise gives what came of it.
+    pub fn keep<T>(&mut self, result: Result<T, impl Into<CommandError>>) -> Option<T> {
+        let error: CommandError = match result {
+            Ok(done) => return Some(done),
+            Err(error) => error.into(),
+        };
+        match &mut self.all {
+            None => self.all = Some(error),
+            Some(first) => {
                 first.drawn.push_str(&error.drawn);
                 first.failures.extend(error.failures);
             }
-        };
-        for (service, Work { copies, .. }) in work.iter().filter(|(_, one)| !one.copies.is_empty())
-        {
-            for container in containers::of(&all, service) {
-                let copied =
-                    copy(container, copies, &mut self.ahead, &mut self.owners, &self.context);
-                keep(copied.map(|one| replaced.append(one)));
+        }
+        None
+    }
+
+    /// All of them as one.
+    pub fn told(self) -> Result<(), CommandError> {
+        self.all.map_or(Ok(()), Err)
+    }
+}
+
+/// Whoever carries out what a save leads to, by asking the supervisor for it or, with files, alone.
+pub(super) struct Hands<'a> {
+    pub context: &'a Context,
+    pub project: &'a Project,
+    /// When it can be read, nothing is waited for.
+    pub stop: Option<BorrowedFd<'a>>,
+    pub terminal: &'a mut Terminal,
+}
+
+impl Hands<'_> {
+    /// Copies files into all containers of the services. What was in their places is to be let go of when nobody waits.
+    pub fn copy(
+        &mut self,
+        changes: &BTreeMap<ServiceName, BTreeMap<PathBuf, PathBuf>>,
+        rules: &[Rule],
+        copies: &mut Copies,
+        failures: &mut Failures,
+    ) -> Replaced {
+        let mut replaced = Replaced::default();
+        let all = self.context.containers(self.project.name.as_str());
+        let Some(all) = failures.keep(all) else { return replaced };
+        failures.keep(copies.catch_up(&all, rules, self.context));
+        for (service, files) in changes.iter().filter(|(_, files)| !files.is_empty()) {
+            let mut done = true;
+            for container in super::copies::of(&all, service) {
+                let copied = failures.keep(copies.copy(container, files, self.context));
+                done &= copied.is_some();
+                replaced.append(copied.unwrap_or_default());
             }
-            let count = copies.len();
-            let files = if count == 1 { "file" } else { "files" };
-            terminal.note(&format!("Service {service}: {count} {files} synced"));
+            if done {
+                let count = files.len();
+                let files = if count == 1 { "file" } else { "files" };
+                self.terminal.note(&format!("Service {service}: {count} {files} synced"));
+            }
         }
-        let owed = std::mem::take(&mut self.owed);
-        let is_second = !owed.is_empty();
-        for (service, one) in owed {
-            let work = work.entry(service).or_default();
-            work.restart |= one.restart;
-            one.commands.iter().for_each(|command| work.run(command));
-        }
-        self.take_in()?;
-        if !is_second && self.batch.wait(Instant::now()).is_some() {
-            self.owed = work;
-            return failed.map_or(Ok(()), Err);
-        }
-        let restarts = work.iter().filter(|(_, one)| one.restart);
+        replaced
+    }
+
+    /// Restarts, and then runs commands, for all services at once.
+    pub fn follow_up(&mut self, due: BTreeMap<ServiceName, Due>, failures: &mut Failures) {
+        let restarts = due.iter().filter(|(_, one)| one.restart);
         let services: Vec<ServiceName> = restarts.map(|(service, _)| service.clone()).collect();
         if !services.is_empty() {
             let options = RestartOptions { services, ..RestartOptions::default() };
             let request = RestartRequest { project: Some(self.project.clone()), options };
-            keep(self.ask(path::RESTART, &request, stop, terminal).map(drop));
+            failures.keep(self.ask(path::RESTART, &request));
         }
-        for (service, Work { commands, .. }) in work {
+        for (service, Due { commands, .. }) in due {
             for hook in commands {
                 let words = hook.command.join(" ");
                 let request = HookRequest { service: service.clone(), hook };
-                let ran = self.ask(path::HOOK, &request, stop, terminal);
-                if ran.is_ok() {
-                    terminal.note(&format!("Service {service}: `{words}` has run"));
+                if failures.keep(self.ask(path::HOOK, &request)).is_some() {
+                    self.terminal.note(&format!("Service {service}: `{words}` has run"));
                 }
-                keep(ran.map(drop));
             }
         }
-        // Nobody waits for that.
-        drop(replaced);
-        failed.map_or(Ok(()), Err)
     }
 
-    /// Builds the images of `services` anew, and brings them up.
-    pub(super) fn rebuild(
+    /// Builds the images of `services` anew, and brings them up as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be built, or its containers do not come up with it.
+    pub fn rebuild(
         &mut self,
         services: &BTreeSet<ServiceName>,
-        stop: Option<BorrowedFd<'_>>,
-        terminal: &mut Terminal,
+        options: &UpOptions,
+        is_pruned: bool,
     ) -> Result<(), CommandError> {
         let names: Vec<&str> = services.iter().map(ServiceName::as_str).collect();
-        terminal.note(&format!("Rebuilding {}", names.join(", ")));
+        self.terminal.note(&format!("Rebuilding {}", names.join(", ")));
         let store = Store::open(&self.context.roots().images())?;
-        let project = &self.project;
+        let project = self.project;
         let references = services.iter().filter_map(|name| project.services.get(name));
         let references: Vec<String> =
             references.map(|service| service.image_reference(&project.name)).collect();
@@ -122,17 +162,15 @@ impl Engine {
         for reference in &references {
             before.extend(store.find(reference)?.map(|image| image.id.to_string()));
         }
-        // What was copied by hand is in the image now.
-        self.copied.retain(|(service, ..), _| !services.contains(service));
         let options = UpOptions {
             services: services.iter().cloned().collect(),
             dependencies: false,
-            build: BuildOptions { when: BuildWhen::Always, ..self.wishes.options.build.clone() },
-            ..self.wishes.options.clone()
+            build: BuildOptions { when: BuildWhen::Always, ..options.build.clone() },
+            ..options.clone()
         };
-        let request = UpRequest { project: self.project.clone(), options };
-        self.ask(path::UP, &request, stop, terminal)?;
-        if self.wishes.prune {
+        let request = UpRequest { project: project.clone(), options };
+        self.ask(path::UP, &request)?;
+        if is_pruned {
             self.prune(&store, &before)?;
         }
         Ok(())
@@ -147,12 +185,40 @@ impl Engine {
             if listing.images.iter().any(named) {
                 continue;
             }
-            match store.remove(id, Force::No, |image| prune::user(image, &self.context)) {
+            match store.remove(id, Force::No, |image| prune::user(image, self.context)) {
                 Ok(_)
                 | Err(images::RemoveError::InUse { .. } | images::RemoveError::NotFound(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+
+    /// Has the supervisor do something; shows how it goes.
+    ///
+    /// # Errors
+    ///
+    /// What the supervisor says, and that there is none.
+    pub fn ask<T: Serialize>(&mut self, path: &str, request: &T) -> Result<Outcome, CommandError> {
+        let session = Session::new(self.context, self.project.name.as_str());
+        session.carry_out_until(path, request, self.terminal, Interrupt::Readable(self.stop))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_together() {
+        let mut failures = Failures::default();
+        assert_eq!(failures.keep(Ok::<_, CommandError>(7)), Some(7));
+        for word in ["one", "two"] {
+            assert_eq!(failures.keep(Err::<(), _>(CommandError::failed(word))), None);
+        }
+        let told = failures.told().unwrap_err();
+        let messages: Vec<_> = told.failures.iter().map(|one| one.message.as_str()).collect();
+        assert_eq!(messages, ["one", "two"]);
+        assert!(Failures::default().told().is_ok());
     }
 }
