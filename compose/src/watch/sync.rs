@@ -9,21 +9,23 @@
 //!
 //! What is in the container is hostile: a path is resolved below its root, and the last name of it is never followed.
 
+mod owned;
+mod rooms;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{
-    AtFlags, FallocateFlags, FileType, Gid, Mode, OFlags, StatxFlags, Timespec, Timestamps, Uid,
-    statx,
-};
+use rustix::fs::{FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sys::root::{Place, Root};
+
+use owned::{dress, make_directory, own, place};
+use rooms::Rooms;
 
 /// Files up to this size are copied by one read and one write.
 const SMALL: u64 = 64 * 1024;
@@ -104,8 +106,8 @@ pub struct Staging {
     owner: Owner,
     /// What waits, by its path on the host and in the container.
     staged: BTreeMap<(PathBuf, PathBuf), Staged>,
-    /// The directories in which many files wait, by the mount that they are on: no file moves to another one.
-    rooms: BTreeMap<u64, Room>,
+    /// Where many files wait.
+    rooms: Rooms,
     is_many: bool,
     /// The directory that was written to last: the next file mostly is for the same one.
     directory: Option<Directory>,
@@ -124,21 +126,11 @@ struct Directory {
     room: Option<Arc<OwnedFd>>,
 }
 
-/// A directory in which files wait.
-#[derive(Debug)]
-struct Room {
-    place: Place,
-    open: Arc<OwnedFd>,
-}
-
 impl Drop for Staging {
     fn drop(&mut self) {
         // Nobody is left to tell of what stays.
         for one in self.staged.values() {
             let _ = one.waiting.remove_file();
-        }
-        for room in self.rooms.values() {
-            let _ = room.place.remove_all();
         }
     }
 }
@@ -156,7 +148,7 @@ impl Staging {
             root,
             owner,
             staged: BTreeMap::new(),
-            rooms: BTreeMap::new(),
+            rooms: Rooms::default(),
             is_many: false,
             directory: None,
             random: u64::from_ne_bytes(bytes),
@@ -348,17 +340,8 @@ impl Staging {
         if let Some(room) = self.directory.as_ref().and_then(|last| last.room.as_ref()) {
             return Ok(Arc::clone(room));
         }
-        let found = statx(&**directory, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
-        let room = match self.rooms.get(&found.stx_mnt_id) {
-            Some(room) => Arc::clone(&room.open),
-            None => {
-                let place = Place::new(Arc::clone(directory), &self.new_name())?;
-                place.create_dir(Mode::from_raw_mode(0o700))?;
-                let open = Arc::new(place.open(OFlags::PATH | OFlags::DIRECTORY)?);
-                self.rooms.insert(found.stx_mnt_id, Room { place, open: Arc::clone(&open) });
-                open
-            }
-        };
+        let name = self.new_name();
+        let room = self.rooms.of(directory, &name)?;
         if let Some(last) = &mut self.directory {
             last.room = Some(Arc::clone(&room));
         }
@@ -413,66 +396,9 @@ fn is_nothing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// The place `to` below `root`; directories on the way are made, and belong to `owner`.
-fn place(root: &Root, owner: Owner, to: &Path) -> io::Result<Place> {
-    match root.place(to) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        found => return found,
-    }
-    let parent = to.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let above = place(root, owner, parent)?;
-    match above.create_dir(Mode::from_raw_mode(0o755)) {
-        Ok(()) => own(&above, owner)?,
-        // A link that leads to nothing yet.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            root.create_dir_all(parent, Mode::from_raw_mode(0o755))?;
-        }
-        Err(error) => return Err(error),
-    }
-    root.place(to)
-}
-
-fn make_directory(place: &Place, owner: Owner, found: &Metadata) -> io::Result<()> {
-    if let Some(there) = place.metadata()? {
-        if FileType::from_raw_mode(there.st_mode) == FileType::Directory {
-            return Ok(());
-        }
-        place.remove_file()?;
-    }
-    place.create_dir(Mode::from_raw_mode(0o700))?;
-    let directory = place.open(OFlags::RDONLY | OFlags::DIRECTORY)?;
-    let (user, group) = ids(owner);
-    rustix::fs::fchown(&directory, Some(user), Some(group))?;
-    Ok(rustix::fs::fchmod(&directory, mode(found))?)
-}
-
-fn own(place: &Place, owner: Owner) -> io::Result<()> {
-    let (user, group) = ids(owner);
-    let flags = AtFlags::SYMLINK_NOFOLLOW;
-    Ok(rustix::fs::chownat(place.directory(), place.name(), Some(user), Some(group), flags)?)
-}
-
-/// Owner, permissions and time, in this order: a change of the owner takes away set-user-ID (chown(2)).
-fn dress(file: impl AsFd, owner: Owner, found: &Metadata) -> io::Result<()> {
-    let (user, group) = ids(owner);
-    rustix::fs::fchown(&file, Some(user), Some(group))?;
-    rustix::fs::fchmod(&file, mode(found))?;
-    let changed = Timespec { tv_sec: found.mtime(), tv_nsec: found.mtime_nsec() };
-    let times = Timestamps { last_access: changed, last_modification: changed };
-    Ok(rustix::fs::futimens(&file, &times)?)
-}
-
-fn mode(found: &Metadata) -> Mode {
-    Mode::from_raw_mode(found.mode() & 0o7777)
-}
-
-fn ids((user, group): Owner) -> (Uid, Gid) {
-    (Uid::from_raw(user), Gid::from_raw(group))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
 
@@ -627,7 +553,7 @@ mod tests {
         }
         // One directory for both of theirs, and nothing else.
         let entries = |of: &str| fs::read_dir(world.inside(of)).unwrap().count();
-        assert_eq!((entries("app"), entries("app/deep"), staging.rooms.len()), (1, 1, 1));
+        assert_eq!((entries("app"), entries("app/deep")), (1, 1));
         assert_eq!(counts(&staging.finish(&world.changes(&files)).unwrap()), (MANY + 1, 0));
         assert_eq!((entries("app"), entries("app/deep")), (2, MANY));
         assert_eq!(fs::read_to_string(world.inside("app/deep/7")).unwrap(), "deep/7");
