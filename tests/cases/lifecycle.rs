@@ -15,6 +15,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("up_wait_sees_what_ends_at_once", ends_at_once),
         Scenario::plain("down_leaves_directories_that_are_images_alone", directories),
         Scenario::plain("who_follows_goes_on_after_a_restart", followed),
+        Scenario::plain("a_restart_begins_with_files_for_names_of_its_own", renewed),
         Scenario::plain("commands_leave_orphans_alone", strays),
         Scenario::plain("commands_take_several_files", several_files),
         Scenario::plain("profiles_choose_what_is_restarted", profiles),
@@ -46,6 +47,37 @@ pub(super) fn ended(stage: &Stage, service: &str) -> Verdict {
         state if state == "exited" => Ok(()),
         state => Err(state.into()),
     })
+}
+
+/// What a container has written into the files by which it finds names is gone when it starts again, however long it is; what it has
+/// written elsewhere is there, and nothing is left of the mounts before.
+fn renewed(stage: &Stage) -> Verdict {
+    let words = "image: 'rootfs:/', init: true, command: [sh, -c, 'echo begun >> /kept; exec sleep infinity']";
+    services(stage, &[("web", words)])?;
+    stage.compose(["up", "--detach"]).success()?;
+    let sh = |script: &str| stage.compose(["exec", "-T", "web", "sh", "-c", script]).success();
+    let files = "cat /etc/hosts /etc/hostname /etc/resolv.conf";
+    let before = sh(files)?.stdout;
+    let same_length =
+        "exec 3<> /etc/hostname; printf X >&3; exec 3<> /etc/resolv.conf; printf X >&3";
+    for (starts, change) in [("2", "echo 192.0.2.7 other >> /etc/hosts"), ("3", same_length)] {
+        sh(change)?;
+        assert_ne!(sh(files)?.stdout, before, "{change}");
+        stage.compose(["restart", "-t", "0"]).success()?;
+        assert_eq!(sh(files)?.stdout, before, "{change}");
+        eventually(BOUND, || Ok(sh("wc -l < /kept")?.says(starts).map(drop)?))?;
+    }
+    let id = stage.field("web", "ID")?;
+    let containers = stage.roots.join("data/projects").join(&stage.project).join("containers");
+    let own = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&id);
+    let mut folders = fs::read_dir(containers)?.filter_map(Result::ok);
+    let folder = folders.find(own).ok_or("it has no folder")?.path();
+    eventually(BOUND, || match folder.join("work/spent").exists() {
+        true => Err("the last mount has left something".into()),
+        false => Ok(()),
+    })?;
+    stage.compose(["down"]).success()?;
+    stage.check_nothing_left()
 }
 
 fn followed(stage: &Stage) -> Verdict {
