@@ -38,6 +38,15 @@ pub fn writable(layers: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd
     mount(layers, &Upper::Directory { upper: upper.to_owned(), work: work.to_owned() })
 }
 
+/// Removes from the directory `work` of a mount that is there what the one before it has left: mounting only puts it aside.
+///
+/// # Errors
+///
+/// When it cannot be removed; it is in nobody's way.
+pub fn sweep(work: &Path) -> io::Result<()> {
+    init::sweep(work)
+}
+
 fn mount(layers: &[PathBuf], upper: &Upper) -> Result<OwnedFd, OverlayError> {
     init::overlay(layers, upper).map_err(|(errno, detail)| OverlayError {
         count: layers.len(),

@@ -2,12 +2,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 
 /// A record could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -98,11 +101,31 @@ fn replace<T: Serialize>(path: &Path, record: &T, durability: Durability) -> io:
     if durability == Durability::PowerLoss {
         next.file.sync_all()?;
     }
+    let old = held(path);
     next.rename_to(path)?;
+    if let Some(old) = old {
+        let_go(old);
+    }
     if durability == Durability::PowerLoss {
         File::open(dir)?.sync_all()?;
     }
     Ok(())
+}
+
+/// What is at `path`, held.
+///
+/// The file system forgets a file when it has neither a name nor anybody who holds it. That waits for its journal, ext4 for one for
+/// milliseconds while somebody else writes, and would be a part of the rename that takes the name away.
+fn held(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).ok()
+}
+
+/// Lets go of a file beside whatever is done next, where there is an event loop that would stand still meanwhile.
+fn let_go(file: OwnedFd) {
+    if let Ok(here) = Handle::try_current() {
+        here.spawn_blocking(move || drop(file));
+    }
 }
 
 /// A file that disappears unless it is given its name.

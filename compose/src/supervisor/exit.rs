@@ -316,11 +316,13 @@ pub async fn want_stop(supervisor: &Rc<Supervisor>, live: &Rc<Live>) {
 
 /// Kills every process of the container at once.
 pub fn kill(live: &Live) {
-    let killed = place(live).map(|place| place.kill());
-    if !matches!(killed, Some(Ok(())))
-        && let Some(pidfd) = live.pidfd.borrow().as_ref()
-    {
+    // With process numbers of its own, all of it. The control groups kill the rest, but may be locked for a moment: whoever moves
+    // a process waits in there.
+    if let Some(pidfd) = live.pidfd.borrow().as_ref() {
         let _ = pidfd_send_signal(pidfd, KernelSignal::KILL);
+    }
+    if let Some(Err(error)) = place(live).map(|place| place.kill()) {
+        tracing::debug!(container = live.record().name, %error, "kill");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use runtime::cgroup;
@@ -117,6 +117,7 @@ pub async fn start(
         Ok(started) => {
             live.on(Event::Started);
             running(supervisor, live, started, live.life.get().restarts)?;
+            sweep(live);
             // The keeper that started it was killed before we knew of it, so it was not among what its successor was given.
             if supervisor.keeper.generation() != generation
                 && let Err(error) = hand_over(supervisor, live)
@@ -211,6 +212,16 @@ fn renew_layer(live: &Live) -> Result<(), StartError> {
     renew(live.paths.work())
         .and_then(|()| renew(live.paths.upper()))
         .map_err(|source| StartError::Host { step: "cannot renew its writable layer", source })
+}
+
+/// Removes what the start has put out of its way.
+fn sweep(live: &Live) {
+    let (work, name) = (live.paths.work(), live.record().name.clone());
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = runtime::overlay::sweep(&work) {
+            tracing::debug!(container = name, %error, "work folder");
+        }
+    });
 }
 
 /// Opens the way into control groups beside what comes before a start: see [`cgroup::expect_moves`].
@@ -454,10 +465,22 @@ const fn namespace_kind(kind: JoinKind) -> Option<NamespaceKind> {
 /// [`StartError::Host`].
 pub fn write_etc(supervisor: &Supervisor, live: &Live) -> Result<(), StartError> {
     let write = |name: &str, text: String| {
-        fs::write(live.paths.etc().join(name), text)
+        let path = live.paths.etc().join(name);
+        // Mostly nothing has changed since the last start, and to cut a file takes as long as to remove it.
+        if has(&path, &text) {
+            return Ok(());
+        }
+        fs::write(&path, text)
             .map_err(|source| StartError::Host { step: "cannot write its /etc files", source })
     };
     write("hostname", format!("{}\n", live.start().hostname))?;
     write("hosts", names::hosts(supervisor, live))?;
     write("resolv.conf", names::resolv_conf(live))
+}
+
+/// Whether the file says just that. The container may have written to it as much as it likes.
+fn has(path: &Path, text: &str) -> bool {
+    let length = fs::metadata(path).map(|found| found.len());
+    length.is_ok_and(|length| length == text.len() as u64)
+        && fs::read(path).is_ok_and(|known| known == text.as_bytes())
 }

@@ -45,6 +45,7 @@ use entry::Entry;
 pub(crate) use entry::Standard;
 pub use identity::owner;
 pub use renew::{refresh, renew};
+pub(crate) use rootfs::sweep;
 pub use view::view;
 
 /// What the exit code of a child is that has reported its failure; nobody looks at it.

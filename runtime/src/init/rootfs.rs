@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, XattrFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, UnmountFlags};
 use sys::mount::{Attributes, Extent};
-use sys::root::Root;
+use sys::root::{Place, Root};
 
 use super::error::{Attempt, StepError};
 use super::mounts::{clone_tree, message_of, mounted, new_file_system, place, root_of};
@@ -16,6 +16,9 @@ use crate::launch::{Rootfs, Upper};
 
 /// On the work directory: the boot in which it was last used.
 const BOOT_MARK: &str = "trusted.compose.boot";
+
+/// In the work directory: what the last mount has left, until it is swept.
+const SPENT: &str = "spent";
 
 /// Mounts the root file system over the present root, where no path of the host is hidden by it: the root directory of a
 /// process is its own place, which a mount on top does not change.
@@ -178,7 +181,7 @@ fn allow_again(work: &Path) -> Result<(), StepError> {
             ));
         }
         Ok(Some(place)) => {
-            place.remove_all().attempt(|| format!("{}/work/incompat", work.display()))?
+            put_aside(&place, work).attempt(|| format!("{}/work/incompat", work.display()))?
         }
         Ok(None) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -189,4 +192,50 @@ fn allow_again(work: &Path) -> Result<(), StepError> {
             .attempt(|| format!("a mark on {}", work.display()))?;
     }
     Ok(())
+}
+
+/// Takes a directory out of the way of a mount. To remove it waits for the journal of the file system, which is for [`sweep`]; it is
+/// removed all the same if nobody has swept.
+fn put_aside(place: &Place, work: &Path) -> std::io::Result<()> {
+    let spent = Root::open(work)?.place(Path::new(SPENT))?;
+    place.rename(&spent).or_else(|_| place.remove_all())
+}
+
+/// Removes what mounts have put aside in the directory `work`.
+pub(crate) fn sweep(work: &Path) -> std::io::Result<()> {
+    match Root::open(work) {
+        Ok(root) => root.place(Path::new(SPENT))?.remove_all(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_a_mount_leaves_is_put_aside_and_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let work = folder.path();
+        let left = work.join("work/incompat/volatile");
+        let spent = work.join(SPENT);
+        let put_aside = || {
+            fs::create_dir_all(&left).unwrap();
+            let place = Root::open(work).unwrap().place(Path::new("work/incompat")).unwrap();
+            super::put_aside(&place, work).unwrap();
+            assert!(!work.join("work/incompat").exists());
+        };
+        put_aside();
+        assert!(spent.join("volatile").exists());
+        // The supervisor was killed before it could sweep.
+        put_aside();
+        assert!(spent.join("volatile").exists());
+        sweep(work).unwrap();
+        assert_eq!(fs::read_dir(work).unwrap().count(), 1);
+        sweep(work).unwrap();
+        sweep(&work.join("nowhere")).unwrap();
+    }
 }

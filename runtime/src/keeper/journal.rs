@@ -1,8 +1,12 @@
-//! Exits, on disk before anybody hears of them: one JSON line each.
+//! Exits, written down before anybody hears of them: one JSON line each.
+//!
+//! A line outlives every process at once, and the machine a moment later: the disk takes milliseconds, in which whoever restarts
+//! a container would wait for its keeper.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,6 +21,9 @@ const LARGE: u64 = 1 << 20;
 
 /// How much of a large one is kept.
 const KEPT: u64 = 1 << 18;
+
+/// How long exits may be missing on the disk: what follows at once upon an end is over by then.
+const DELAY: Duration = Duration::from_millis(50);
 
 /// One exit of a container's PID 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +64,8 @@ pub fn read_exits(data: &Path) -> io::Result<Vec<Exit>> {
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
+    /// When what was appended is to be on disk, if it may not be yet.
+    due: Option<Instant>,
 }
 
 impl Journal {
@@ -73,7 +82,7 @@ impl Journal {
                 file.write_all(b"\n")?;
             }
         }
-        Ok(Self { file })
+        Ok(Self { file, due: None })
     }
 
     /// Appends the exits: whoever is killed from here on, they are known.
@@ -83,12 +92,29 @@ impl Journal {
             serde_json::to_writer(&mut lines, exit)?;
             lines.push(b'\n');
         }
+        self.due.get_or_insert_with(|| Instant::now() + DELAY);
         self.file.write_all(&lines)
     }
 
+    /// How long it is until something has to be on disk.
+    pub(super) fn due_in(&self) -> Option<Duration> {
+        self.due.map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Waits until all that was appended is on disk, if it is time for that.
+    pub(super) fn sync_if_due(&mut self) -> io::Result<()> {
+        match self.due_in() {
+            Some(Duration::ZERO) => self.sync(),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until all that was appended is on disk.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        match self.due.take() {
+            Some(_) => self.file.sync_data(),
+            None => Ok(()),
+        }
     }
 }
 
@@ -135,6 +161,21 @@ mod tests {
         std::fs::write(&path, &whole[..whole.len() - 20]).unwrap();
         Journal::open(folder.path()).unwrap().append(&[exit(3)]).unwrap();
         assert_eq!(read_exits(folder.path()).unwrap(), [exit(1), exit(3)]);
+    }
+
+    #[test]
+    fn exits_are_synced_once_and_soon() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path()).unwrap();
+        assert_eq!(journal.due_in(), None);
+        journal.append(&[exit(1)]).unwrap();
+        let first = journal.due;
+        assert!(journal.due_in().unwrap() <= DELAY);
+        journal.append(&[exit(2)]).unwrap();
+        assert_eq!(journal.due, first, "the first one waits no longer for the second");
+        journal.due = Some(Instant::now());
+        journal.sync_if_due().unwrap();
+        assert_eq!(journal.due_in(), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The parent of a project's containers: one thread, no decisions.
 //!
-//! A keeper clones processes, waits for them, writes each exit to a synced journal, holds descriptors, and starts the
+//! A keeper clones processes, waits for them, writes each exit to a journal, holds descriptors, and starts the
 //! supervisor again when that dies. It does nothing else, so that there is next to nothing in it that can fail.
 //!
 //! Who dies, and what happens:

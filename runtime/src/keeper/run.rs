@@ -103,6 +103,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), KeeperE
     }
     // A project that was taken down leaves nothing; the log of one that is only stopped may still be asked for.
     let forgotten = !keeper.config.data.exists();
+    if !forgotten {
+        let synced = keeper.journal.sync();
+        keeper.complain_of(&synced);
+    }
     if forgotten {
         let _ = std::fs::remove_file(keeper.config.run.join(LOG));
     }
@@ -177,6 +181,8 @@ impl Loop {
         if let Some(link) = self.supervisor.start_if_due(&self.config) {
             self.link = Some(link);
         }
+        let synced = self.journal.sync_if_due();
+        self.complain_of(&synced);
         Ok(())
     }
 
@@ -194,7 +200,7 @@ impl Loop {
                 Phase::Running(_) | Phase::Failed => {}
             }
         }
-        let due = self.supervisor.due_in();
+        let due = self.supervisor.due_in().into_iter().chain(self.journal.due_in()).min();
         let rest = self.stirred.then_some(REST);
         let limit =
             due.into_iter().chain(rest).min().and_then(|wait| Timespec::try_from(wait).ok());
@@ -255,8 +261,8 @@ impl Loop {
         }
     }
 
-    /// Waits for every child that has ended, and looks at the adopted ones; writes all exits and reports them. Only then they
-    /// are synced, all at once: that lasts until the disk has all that others have written meanwhile, and what it is for, a machine that
+    /// Waits for every child that has ended, and looks at the adopted ones; writes all exits and reports them. They are synced
+    /// later: that lasts until the disk has all that others have written meanwhile, and what it is for, a machine that
     /// goes down, is nothing that the supervisor could have prevented by waiting.
     fn settle_ends(&mut self) {
         let mut ended = Vec::new();
@@ -276,13 +282,17 @@ impl Loop {
             .filter(|(purpose, _)| *purpose == Purpose::Container)
             .map(|(_, exit)| exit.clone())
             .collect();
-        let mut written = self.journal.append(&exits);
+        if !exits.is_empty() {
+            let written = self.journal.append(&exits);
+            self.complain_of(&written);
+        }
         for (_, Exit { key, ticket, pid, status, at, .. }) in ended {
             self.say(&Reply::Exited { key, ticket, pid, status, at }, &[]);
         }
-        if !exits.is_empty() {
-            written = written.and_then(|()| self.journal.sync());
-        }
+    }
+
+    /// Leaves a line about what became of the journal, if that is no success.
+    fn complain_of(&self, written: &io::Result<()>) {
         if written.is_err() {
             // A full disk: the supervisor has heard of the exits all the same, and writes its own records.
             self.complain("the journal cannot be written");
