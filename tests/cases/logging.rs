@@ -6,7 +6,8 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use scenarios::{Stage, Verdict};
+use nix::sys::signal::Signal;
+use scenarios::{Stage, Verdict, eventually};
 
 use super::attributes::launch_of;
 use crate::Scenario;
@@ -16,6 +17,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("log_lines_go_to_syslog_servers", syslog),
         Scenario::plain("log_lines_go_to_the_journal", journal),
         Scenario::plain("a_log_may_be_limited_or_none", limited_logs),
+        Scenario::plain("logs_are_followed_without_inotify", without_inotify),
     ]
 }
 
@@ -179,6 +181,50 @@ services:
     let bytes: u64 =
         fs::read_dir(folder)?.flatten().filter_map(|one| Some(one.metadata().ok()?.len())).sum();
     assert!(bytes < 64 << 10, "{bytes} bytes are kept");
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// With no watches or no instances of inotify left, fanotify tells; with none of that either, the message names the limit.
+fn without_inotify(stage: &Stage) -> Verdict {
+    stage.file(
+        "compose.yaml",
+        "services:\n  web: &service\n    image: rootfs:/\n    stop_grace_period: 0s\n    command: sleep infinity\n  \
+         db: *service\n",
+    )?;
+    stage.compose(["up", "--detach"]).success()?;
+    for limit in ["max_inotify_watches", "max_inotify_instances"] {
+        for words in [&["logs", "--follow"][..], &["up", "--no-recreate"]] {
+            let following = stage.start(stage.limited_command(words, &[(limit, 0)]))?;
+            for turn in 0..3 {
+                let said = format!("{limit} {} {turn}", words[0]);
+                // Whoever attaches shows what is said from then on.
+                eventually(PATIENCE, || {
+                    let say = format!("echo {said} > /proc/1/fd/1");
+                    stage.compose(["exec", "-T", "web", "sh", "-c", &say]).success()?;
+                    match following.said() {
+                        all if all.contains(&said) => Ok(()),
+                        all => Err(format!("no {said:?} in {all:?}").into()),
+                    }
+                })?;
+            }
+            // Without a word to the supervisor.
+            following.signal(Signal::SIGKILL)?;
+            let _killed = following.finish(PATIENCE)?;
+        }
+    }
+    for (limit, told) in [
+        ("max_inotify_watches", "fs.inotify.max_user_watches"),
+        ("max_inotify_instances", "fs.inotify.max_user_instances"),
+    ] {
+        for words in [&["logs", "--follow"][..], &["up", "--no-recreate"]] {
+            let limits = [(limit, 0), ("max_fanotify_groups", 0)];
+            let run = stage.run(stage.limited_command(words, &limits), None).code(1)?;
+            run.says(&format!("of {told} are in use"))?.says(&format!("`sysctl -w {told}="))?;
+        }
+    }
+    // Whoever only looks needs nothing of that.
+    stage.run(stage.limited_command(["logs"], &[("max_inotify_watches", 0)]), None).success()?;
     stage.compose(["down"]).success()?;
     Ok(())
 }

@@ -173,6 +173,23 @@ impl Stage {
         command
     }
 
+    /// As [`Self::compose_command`], by a user whose name space has these limits of its own (below `/proc/sys/user`): nobody else
+    /// runs out of anything. All that it tells is on its standard output.
+    pub fn limited_command<I, S>(&self, words: I, limits: &[(&str, u32)]) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let set = limits
+            .iter()
+            .map(|(limit, value)| format!("echo {value} > /proc/sys/user/{limit} && "));
+        let mut command = self.command("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c"]);
+        command.arg(format!("{}exec \"$0\" \"$@\" 2>&1", set.collect::<String>()));
+        command.arg(&self.binary).args(words);
+        command
+    }
+
     /// A command with an environment of the stage only.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);

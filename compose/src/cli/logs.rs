@@ -289,7 +289,11 @@ pub fn short_name<'a>(name: &'a str, project: &str) -> &'a str {
 
 impl From<LogError> for CommandError {
     fn from(error: LogError) -> Self {
-        Self::new(&error).help("a log that is damaged goes with its container: `compose rm`")
+        match error {
+            LogError::Follow(error) => error.into(),
+            LogError::Read { .. } => Self::new(&error)
+                .help("a log that is damaged goes with its container: `compose rm`"),
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! Log files of containers as one stream, and waiting for more of it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use runtime::log::{Line, Reader, Stream};
 
+use super::changes::Changes;
 use super::merge::{Merge, Source, Timed};
 use super::paint::Painter;
+use crate::watch::source::WatchError;
 
 /// Which lines of a container are wanted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,12 +22,20 @@ pub struct Wanted {
     pub until: Option<Timestamp>,
 }
 
-/// The log of a container cannot be read.
+/// The log of a container cannot be shown.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read the log in {}", path.display())]
-pub struct LogError {
-    path: PathBuf,
-    source: std::io::Error,
+pub enum LogError {
+    /// It cannot be read.
+    #[error("cannot read the log in {}", path.display())]
+    Read {
+        /// Where it lies.
+        path: PathBuf,
+        /// The kernel's words.
+        source: std::io::Error,
+    },
+    /// Nobody tells when it grows.
+    #[error(transparent)]
+    Follow(#[from] WatchError),
 }
 
 /// What comes after the lines that are there.
@@ -43,7 +53,8 @@ pub struct Follower {
     merge: Merge<Tap>,
     painter: Painter,
     after: After,
-    taps: Vec<Wake>,
+    changes: Changes,
+    shown: Vec<Shown>,
 }
 
 #[derive(Debug)]
@@ -55,10 +66,10 @@ struct Tap {
 }
 
 #[derive(Debug)]
-struct Wake {
+struct Shown {
     id: String,
     name: String,
-    changes: Option<OwnedFd>,
+    folder: PathBuf,
 }
 
 /// Bytes that are handed on at a time at most, unless one line is longer.
@@ -68,7 +79,13 @@ impl Follower {
     /// A follower of nothing yet.
     #[must_use]
     pub fn new(painter: Painter, after: After) -> Self {
-        Self { merge: Merge::default(), painter, after, taps: Vec::new() }
+        Self {
+            merge: Merge::default(),
+            painter,
+            after,
+            changes: Changes::default(),
+            shown: Vec::new(),
+        }
     }
 
     /// Adds the container `id`, whose log lies in `folder`, under the name `name`.
@@ -83,12 +100,11 @@ impl Follower {
         folder: &Path,
         wanted: Wanted,
     ) -> Result<(), LogError> {
-        let failed = |source| LogError { path: folder.to_owned(), source };
+        let failed = |source| LogError::Read { path: folder.to_owned(), source };
         let mut reader = Reader::open(folder).map_err(failed)?;
-        let changes = match self.after {
-            After::Leave => None,
-            After::Wait => Some(reader.watch().map_err(failed)?),
-        };
+        if self.after == After::Wait {
+            self.changes.follow(folder)?;
+        }
         if let Some(since) = wanted.since {
             reader.since(since).map_err(failed)?;
         }
@@ -96,7 +112,8 @@ impl Follower {
             reader.tail(count).map_err(failed)?;
         }
         self.painter.add(name);
-        self.taps.push(Wake { id: id.to_owned(), name: name.to_owned(), changes });
+        let (id, name) = (id.to_owned(), name.to_owned());
+        self.shown.push(Shown { id, name, folder: folder.to_owned() });
         self.merge.add(Tap { reader, path: folder.to_owned(), wanted, over: false })?;
         Ok(())
     }
@@ -104,19 +121,19 @@ impl Follower {
     /// Whether the container `id` has been added.
     #[must_use]
     pub fn has(&self, id: &str) -> bool {
-        self.taps.iter().any(|tap| tap.id == id)
+        self.shown.iter().any(|shown| shown.id == id)
     }
 
     /// Waits no longer for lines of the container `id`; what it has said still comes.
     pub fn forget(&mut self, id: &str) {
-        for tap in self.taps.iter_mut().filter(|tap| tap.id == id) {
-            tap.changes = None;
+        for shown in self.shown.iter().filter(|shown| shown.id == id) {
+            self.changes.forget(&shown.folder);
         }
     }
 
     /// What poll(2) can wait for: one of them is readable when there may be more lines.
     pub fn changes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.taps.iter().filter_map(|tap| tap.changes.as_ref()).map(AsFd::as_fd)
+        self.changes.descriptors()
     }
 
     /// Hands all lines that are there to `sink`, in batches for one stream each. Never waits.
@@ -157,26 +174,15 @@ impl Follower {
         while taken < bound {
             let Some((index, line)) = self.merge.next_line()? else { return Ok(false) };
             taken += line.bytes.len() + 1;
-            sink(self.taps.get(index).map_or("", |tap| &tap.name), line);
+            sink(self.shown.get(index).map_or("", |shown| &shown.name), line);
         }
         Ok(true)
     }
 
     fn refill(&mut self) -> Result<(), LogError> {
-        for (index, tap) in self.taps.iter().enumerate() {
-            if let Some(changes) = &tap.changes {
-                swallow(changes);
-            }
-            self.merge.refill(index)?;
-        }
-        Ok(())
+        self.changes.take();
+        (0..self.shown.len()).try_for_each(|index| self.merge.refill(index))
     }
-}
-
-/// Takes what inotify(7) has to say, so that it is readable again at the next change only.
-fn swallow(changes: &OwnedFd) {
-    let mut buffer = [0; 4096];
-    while rustix::io::read(changes, &mut buffer).is_ok_and(|count| count == buffer.len()) {}
 }
 
 impl Timed for Line {
@@ -192,7 +198,7 @@ impl Source for Tap {
     fn next_line(&mut self) -> Result<Option<Line>, LogError> {
         while !self.over {
             let line = self.reader.next_line();
-            let line = line.map_err(|source| LogError { path: self.path.clone(), source })?;
+            let line = line.map_err(|source| LogError::Read { path: self.path.clone(), source })?;
             let Some(line) = line else { return Ok(None) };
             if self.wanted.until.is_some_and(|until| line.at > until) {
                 self.over = true;
@@ -210,6 +216,7 @@ mod tests {
     use crate::logs::paint::Look;
     use runtime::log::{Rotation, Writer};
     use rustix::pipe::{PipeFlags, pipe_with};
+    use std::os::fd::AsFd as _;
 
     /// Writes `text` into the log in `folder` as the supervisor would.
     fn say(folder: &Path, stream: Stream, text: &str) {
@@ -263,7 +270,6 @@ mod tests {
         assert_eq!(drained(&mut follower), [(Stream::Stdout, "db-1   | d2\n".to_owned())]);
 
         follower.forget("db");
-        assert_eq!(follower.changes().count(), 1);
         assert!(follower.has("db"));
     }
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::sync::watch;
 
 use super::live::Live;
-use super::readiness::{self, Descriptor};
+use super::readiness;
 use super::start::{self, Occasion};
 use super::{Supervisor, exit};
 use crate::api::frame::{Frame, Size};
@@ -61,9 +61,8 @@ async fn follow(
     client: &mut (impl AsyncWrite + Unpin),
 ) {
     let mut changes = live.watch();
-    let (Ok(mut reader), Ok(grown)) = (Reader::open(&live.paths.log()), log_watch(live)) else {
-        return;
-    };
+    let mut grown = live.grown.subscribe();
+    let Ok(mut reader) = Reader::open(&live.paths.log()) else { return };
     if manner == Manner::Join {
         if let Err(message) = join(live, &mut reader) {
             let failure = Failure { message, ..Failure::default() };
@@ -91,7 +90,7 @@ async fn follow(
             return;
         }
         tokio::select! {
-            () = more(&grown) => {}
+            changed = grown.changed() => if changed.is_err() { return },
             changed = changes.changed() => if changed.is_err() { return },
         }
     }
@@ -128,19 +127,6 @@ async fn send_output(
         client.write_all(&frame.encode()).await?;
     }
     client.flush().await
-}
-
-/// Tells when the log of `live` grows.
-pub(super) fn log_watch(live: &Live) -> std::io::Result<Descriptor> {
-    readiness::register(Reader::open(&live.paths.log())?.watch()?)
-}
-
-/// Waits until the log has grown.
-pub(super) async fn more(grown: &Descriptor) {
-    let Ok(mut ready) = grown.readable().await else { return };
-    let mut buffer = [0; 4096];
-    while rustix::io::read(&grown.get_ref().0, &mut buffer).is_ok_and(|count| count > 0) {}
-    ready.clear_ready();
 }
 
 /// Obeys what the client sends, until it leaves.

@@ -149,6 +149,8 @@ pub struct Live {
     pub has_cgroup: Cell<bool>,
     /// Whoever stops it is about to start it again.
     pub comes_back: Cell<bool>,
+    /// Told by whoever writes its log when that has grown.
+    pub grown: watch::Sender<()>,
     state: RefCell<ContainerState>,
     changes: watch::Sender<u64>,
 }
@@ -177,6 +179,7 @@ impl Live {
             life: Cell::new(life),
             has_cgroup: Cell::new(true),
             comes_back: Cell::new(false),
+            grown: watch::Sender::new(()),
             state: RefCell::new(state),
             changes: watch::Sender::new(0),
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use runtime::log::{Rotation, Stream, Writer};
 use rustix::fs::FileType;
+use tokio::sync::watch;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::sleep;
 
@@ -77,12 +78,17 @@ pub fn begin(live: &Rc<Live>) {
         let Some(source) = source.as_ref().and_then(|source| source.try_clone().ok()) else {
             continue;
         };
-        let name = live.record().name.clone();
-        tasks.pumps.push(spawn_local(pump(name, stream, source, Rc::clone(&writer))));
+        let (name, log) = (live.record().name.clone(), (Rc::clone(&writer), live.grown.clone()));
+        tasks.pumps.push(spawn_local(pump(name, stream, source, log)));
     }
 }
 
-async fn pump(name: String, stream: Stream, source: OwnedFd, writer: Rc<RefCell<Writer>>) {
+async fn pump(
+    name: String,
+    stream: Stream,
+    source: OwnedFd,
+    (writer, grown): (Rc<RefCell<Writer>>, watch::Sender<()>),
+) {
     let source = match readiness::register(source) {
         Ok(source) => source,
         Err(error) => {
@@ -93,6 +99,7 @@ async fn pump(name: String, stream: Stream, source: OwnedFd, writer: Rc<RefCell<
     loop {
         let Ok(mut ready) = source.readable().await else { return };
         let pumped = writer.borrow_mut().pump(stream, ready.get_inner().0.as_fd());
+        grown.send_replace(());
         match pumped {
             Ok(pumped) if pumped.closed => return,
             Ok(pumped) if pumped.bytes == 0 => ready.clear_ready(),

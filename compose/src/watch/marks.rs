@@ -122,8 +122,12 @@ impl Drop for Marks {
     }
 }
 
-/// As root there is no limit to marks and to events that wait.
-fn init() -> io::Result<Fanotify> {
+/// Nothing is marked yet. As root there is no limit to marks and to events that wait.
+///
+/// # Errors
+///
+/// What fanotify_init(2) says.
+pub fn init() -> nix::Result<Fanotify> {
     let flags = InitFlags::FAN_CLASS_NOTIF
         | InitFlags::FAN_CLOEXEC
         | InitFlags::FAN_NONBLOCK
@@ -131,8 +135,8 @@ fn init() -> io::Result<Fanotify> {
     let unlimited = InitFlags::FAN_UNLIMITED_MARKS | InitFlags::FAN_UNLIMITED_QUEUE;
     let of_events = EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC;
     match Fanotify::init(flags | unlimited, of_events) {
-        Err(nix::errno::Errno::EPERM) => Ok(Fanotify::init(flags, of_events)?),
-        answer => Ok(answer?),
+        Err(nix::errno::Errno::EPERM) => Fanotify::init(flags, of_events),
+        answer => answer,
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::record::{Kind, Record, SIZE};
 use super::segment::{Segment, numbers};
@@ -114,19 +112,6 @@ impl Reader {
                 return Ok(None);
             }
         }
-    }
-
-    /// A descriptor that is readable when there may be more lines: inotify(7). What it has to say is to be read and
-    /// thrown away before [`Reader::next_line`] is asked again. The folder is made if it does not exist.
-    ///
-    /// # Errors
-    ///
-    /// What inotify says, such as ENOSPC and EMFILE when the user has too many watches.
-    pub fn watch(&self) -> io::Result<OwnedFd> {
-        std::fs::create_dir_all(&self.folder)?;
-        let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        inotify::add_watch(&watch, &self.folder, WatchFlags::MODIFY | WatchFlags::CREATE)?;
-        Ok(watch)
     }
 
     /// Reads one chunk of the current record, or goes to the next record, or to the next segment; `false` at the end.

@@ -8,21 +8,6 @@ use scenarios::{Stage, Verdict, eventually};
 use super::super::build::base;
 use super::{BOUND, counted, end, save};
 
-/// `watch` of a service that is up, by a user whose name space has these limits of its own: nobody else runs out of anything. All
-/// that it tells is on its standard output.
-fn limited(stage: &Stage, limits: &[(&str, u32)]) -> Command {
-    let compose = stage.compose_command(["watch", "--no-up"]);
-    let set: Vec<String> = limits
-        .iter()
-        .map(|(limit, value)| format!("echo {value} > /proc/sys/user/{limit} && "))
-        .collect();
-    let mut limited = stage.command("unshare");
-    limited.args(["--user", "--map-root-user", "sh", "-c"]);
-    limited.arg(format!("{}exec \"$0\" \"$@\" 2>&1", set.concat()));
-    limited.arg(compose.get_program()).args(compose.get_args());
-    limited
-}
-
 pub(super) fn runs_out(stage: &Stage) -> Verdict {
     base(stage)?;
     stage.file(
@@ -41,7 +26,7 @@ pub(super) fn runs_out(stage: &Stage) -> Verdict {
             "fs.inotify.max_user_instances",
         ),
     ] {
-        let run = stage.run(limited(stage, &limits), None).code(1)?;
+        let run = stage.run(stage.limited_command(["watch", "--no-up"], &limits), None).code(1)?;
         run.says(&format!("of {told} are in use"))?.says(&format!("`sysctl -w {told}="))?;
     }
     stage.compose(["down"]).success()?;
@@ -57,7 +42,7 @@ pub(super) fn takes_over(stage: &Stage) -> Verdict {
     let mut starts = 1;
     for limit in ["max_inotify_watches", "max_inotify_instances"] {
         let value = u32::from(limit == "max_inotify_watches");
-        let watch = stage.start(limited(stage, &[(limit, value)]))?;
+        let watch = stage.start(stage.limited_command(["watch", "--no-up"], &[(limit, value)]))?;
         eventually(BOUND, || match watch.said() {
             said if said.contains("Watch enabled") => Ok(()),
             said => Err(said.into()),

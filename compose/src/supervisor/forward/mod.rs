@@ -19,7 +19,6 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use super::attach;
 use super::live::Live;
 use crate::record::logging::LogTarget;
 use crate::record::{read_record, replace_volatile_record};
@@ -171,7 +170,7 @@ async fn run(
 ) -> io::Result<()> {
     let mark_path = live.paths.folder().join("forwarded.json");
     let mut mark: Mark = read_record(&mark_path).ok().flatten().unwrap_or_default();
-    let grown = attach::log_watch(live)?;
+    let mut grown = live.grown.subscribe();
     let mut reader = Reader::open(&live.paths.log())?;
     if mark != Mark::default() {
         reader.since(mark.at)?;
@@ -196,7 +195,7 @@ async fn run(
             return Ok(());
         }
         tokio::select! {
-            () = attach::more(&grown) => {}
+            changed = grown.changed() => if changed.is_err() { return Ok(()) },
             changed = ended.changed() => if changed.is_err() { return Ok(()) },
         }
     }
