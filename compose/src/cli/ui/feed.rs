@@ -19,8 +19,8 @@ use rustix::time::{
 };
 
 use super::log::Line;
-use super::message::{Message, Tone};
-use super::state::{Selection, Usage};
+use super::message::{Message, Tone, Usage};
+use super::state::Selection;
 use super::{short_name, text};
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;

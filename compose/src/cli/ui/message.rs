@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::log::Line;
-use super::state::Usage;
 use crate::event::ContainerEvent;
 use crate::model::ServiceName;
 use crate::record::Container;
@@ -48,6 +47,27 @@ pub enum Message {
     Note(Tone, String),
     /// An action on these services is over.
     Over(Vec<ServiceName>, Tone, String),
+}
+
+/// What a container uses of the machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usage {
+    /// Hundredths of a processor; none before the second look.
+    pub cpu: Option<f64>,
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Bytes that it may have.
+    pub limit: Option<u64>,
+    /// Bytes that came over its networks.
+    pub received: u64,
+    /// Bytes that went out over its networks.
+    pub sent: u64,
+    /// Bytes read from disks.
+    pub read: u64,
+    /// Bytes written to disks.
+    pub written: u64,
+    /// Processes.
+    pub pids: u64,
 }
 
 /// A movement.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::log::Log;
-use super::message::{Asked, Effect, Meant, Message, Step, Tone, Verb};
+use super::message::{Asked, Effect, Meant, Message, Step, Tone, Usage, Verb};
 use crate::cli::stats::history::History;
 use crate::event::{Change, ContainerEvent, HealthStatus};
 use crate::model::ServiceName;
@@ -85,27 +85,6 @@ pub struct Row {
     pub selection: Selection,
     /// Its name.
     pub label: String,
-}
-
-/// What a container uses of the machine.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Usage {
-    /// Hundredths of a processor; none before the second look.
-    pub cpu: Option<f64>,
-    /// Bytes of memory.
-    pub memory: Option<u64>,
-    /// Bytes that it may have.
-    pub limit: Option<u64>,
-    /// Bytes that came over its networks.
-    pub received: u64,
-    /// Bytes that went out over its networks.
-    pub sent: u64,
-    /// Bytes read from disks.
-    pub read: u64,
-    /// Bytes written to disks.
-    pub written: u64,
-    /// Processes.
-    pub pids: u64,
 }
 
 /// An event as it is shown.

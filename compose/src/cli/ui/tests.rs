@@ -12,8 +12,8 @@ use runtime::log::Stream;
 
 use super::keys::{self, Decoder};
 use super::log::Line;
-use super::message::{Effect, Meant, Message, Tone, Verb};
-use super::state::{Mode, Selection, State, Usage};
+use super::message::{Effect, Meant, Message, Tone, Usage, Verb};
+use super::state::{Mode, Selection, State};
 use super::{text, view};
 use crate::cli::ps::tests;
 use crate::event::{Change, ContainerEvent};

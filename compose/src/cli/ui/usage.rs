@@ -2,7 +2,8 @@
 
 use ratatui::text::Line;
 
-use super::state::{Selection, State, Usage};
+use super::message::Usage;
+use super::state::{Selection, State};
 use crate::cli::stats::history::History;
 use crate::cli::terminal::sizes::{binary, decimal};
 
