@@ -45,10 +45,7 @@ pub fn size(options: &BTreeMap<String, String>) -> Result<Option<u64>, StorageEr
 ///
 /// [`StorageError`].
 pub fn check(service: &Service, data: &Path) -> Result<(), StorageError> {
-    match size(&service.storage_opt)? {
-        Some(_) => Ok(quota::check(data)?),
-        None => Ok(()),
-    }
+    if_limited(service, |_| quota::check(data))
 }
 
 /// Makes the folder for the writable layer, if that is to be limited.
@@ -57,10 +54,7 @@ pub fn check(service: &Service, data: &Path) -> Result<(), StorageError> {
 ///
 /// [`StorageError`].
 pub fn limit(service: &Service, paths: &ContainerPaths) -> Result<(), StorageError> {
-    match size(&service.storage_opt)? {
-        Some(bytes) => Ok(quota::create(&paths.limited(), bytes)?),
-        None => Ok(()),
-    }
+    if_limited(service, |bytes| quota::create(&paths.limited(), bytes))
 }
 
 /// Changes how much a container may write that was limited before.
@@ -69,10 +63,15 @@ pub fn limit(service: &Service, paths: &ContainerPaths) -> Result<(), StorageErr
 ///
 /// [`StorageError`].
 pub fn resize(service: &Service, paths: &ContainerPaths) -> Result<(), StorageError> {
-    match size(&service.storage_opt)? {
-        Some(bytes) => Ok(quota::resize(&paths.limited(), bytes)?),
-        None => Ok(()),
-    }
+    if_limited(service, |bytes| quota::resize(&paths.limited(), bytes))
+}
+
+fn if_limited(
+    service: &Service,
+    with: impl FnOnce(u64) -> Result<(), QuotaError>,
+) -> Result<(), StorageError> {
+    let limit = size(&service.storage_opt)?;
+    Ok(limit.map_or(Ok(()), with)?)
 }
 
 #[cfg(test)]
