@@ -1,22 +1,23 @@
 //! The steps of `up`, laid out in an order in which nothing refers to a later step.
 
+mod claims;
+mod resources;
+mod take_over;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::time::Duration;
 
 use super::hooks::{Likeness, before};
-use super::resource::Need as ResourceNeed;
-use super::rollout;
 use super::service::{Fate, Replica, Wish};
-use super::starting::{HandOver, Start, Starter};
+use super::starting::{Start, Starter};
 use super::stopping::{self, Anonymous, Stop, Stopped, Then, grace};
 use super::up::{Decided, OneOff};
 use super::{
-    Action, Cause, Condition, CreateContainer, Instance, Need, OnFailure, Plan, PlannedJoin,
-    Rollout, Step, StepId, Target, UpdateContainer,
+    Action, Cause, Condition, CreateContainer, Need, Plan, PlannedJoin, StepId, Target,
+    UpdateContainer,
 };
-use crate::model::{DependencyCondition, Networking, Port, RolloutOrder, ServiceName};
-use crate::record::{Container, ContainerRecord};
+use crate::model::{DependencyCondition, ServiceName};
+use crate::record::Container;
+pub(super) use resources::is_on;
 
 /// The plan so far.
 pub(super) struct Layout<'d, 'a> {
@@ -59,34 +60,6 @@ pub(super) fn lay_out(decided: &Decided<'_>, one_off: Option<&OneOff>) -> Plan {
 }
 
 impl<'d, 'a> Layout<'d, 'a> {
-    fn clear_remains(&mut self) {
-        for garbage in &self.decided.observed.garbage {
-            let action = Action::RemoveGarbage { id: garbage.id.clone() };
-            let step = self.plan.push(action, Cause::CutOff, BTreeSet::new());
-            // Which name it holds is not known any more.
-            self.ground.insert(step);
-        }
-    }
-
-    fn make_resources(&mut self) {
-        let resources = &self.decided.resources;
-        for (name, (key, need)) in &resources.volumes {
-            if let ResourceNeed::Create(cause) = need {
-                let action = Action::CreateVolume { key: (*key).clone(), name: (*name).to_owned() };
-                let step = self.plan.push(action, cause.clone(), BTreeSet::new());
-                self.ground.insert(step);
-            }
-        }
-        for (name, (key, need)) in &resources.networks {
-            if let ResourceNeed::Create(cause) = need {
-                let action =
-                    Action::CreateNetwork { key: (*key).clone(), name: (*name).to_owned() };
-                let step = self.plan.push(action, cause.clone(), BTreeSet::new());
-                self.networks.insert(name, step);
-            }
-        }
-    }
-
     /// Services whose new containers can be made only when others are gone,
     /// because those have their names, volumes or networks, and services that share with such.
     fn late(&self) -> BTreeSet<&'d ServiceName> {
@@ -220,142 +193,6 @@ impl<'d, 'a> Layout<'d, 'a> {
             grace(Some(decided.project), decided.options.timeout_seconds, container)
         };
         self.stopped = stopping::stop_all(&mut self.plan, decided.graph, queue, grace);
-    }
-
-    /// Whether the container in the place of `replica` serves until the new one takes over.
-    fn starts_first(&self, replica: &Replica<'_>) -> bool {
-        self.order(replica) == Some(RolloutOrder::StartFirst)
-    }
-
-    /// Whether it ever does while the other one runs, also on the way back.
-    fn runs_beside(&self, replica: &Replica<'_>) -> bool {
-        self.rolls_out(replica).is_some_and(Rollout::runs_both)
-    }
-
-    /// In which order a new container takes the place of the old one, if that is one step.
-    fn order(&self, replica: &Replica<'_>) -> Option<RolloutOrder> {
-        self.rolls_out(replica).map(|rollout| rollout.order)
-    }
-
-    /// How a new container takes the place of the old one, if that is one step.
-    fn rolls_out<'s>(&'s self, replica: &'s Replica<'_>) -> Option<&'s Rollout> {
-        let Instance { service, number, .. } = &replica.instance;
-        self.decided.rollouts.get(&(service, *number))?.as_ref().ok()
-    }
-
-    /// Stops and removes those that have handed over. Where failures may take the whole update back, all of them are kept
-    /// until the last one has.
-    fn retire(&mut self, handed: &BTreeMap<(ServiceName, u32), StepId>) {
-        let decided = self.decided;
-        let mut queue = Vec::new();
-        for replica in decided.outcomes.values().flat_map(|outcome| &outcome.replicas) {
-            let Instance { service, number, .. } = &replica.instance;
-            let (Some(container), Some(step)) =
-                (replica.predecessor(), handed.get(&(service.clone(), *number)))
-            else {
-                continue;
-            };
-            let anonymous = match decided.options.renew_anonymous_volumes {
-                true if matches!(replica.fate, Fate::Replace(..)) => Anonymous::Remove,
-                _ => Anonymous::Keep,
-            };
-            let mut after_end = BTreeSet::new();
-            if let OnFailure::Rollback(_) = self.rollout(replica).on_failure {
-                let of_it = handed.iter().filter(|((name, _), _)| name == service);
-                after_end.extend(of_it.map(|(_, other)| *other).filter(|other| other != step));
-            }
-            let (because, record, after) =
-                (replica.cause(), &container.record, BTreeSet::from([*step]));
-            if self.order(replica) == Some(RolloutOrder::StopFirst) {
-                // It stops in that step.
-                self.stopped.stops.insert(&record.id, *step);
-                let action = stopping::removal(record, stopping::instance(record), anonymous);
-                let step = self.plan.push_step(Step { action, because, after, after_end });
-                self.stopped.removals.insert(&record.id, step);
-                continue;
-            }
-            queue.push(Stop {
-                container,
-                because,
-                after,
-                after_end,
-                then: Then::Remove(anonymous),
-            });
-        }
-        let grace = |container: &Container| {
-            grace(Some(decided.project), decided.options.timeout_seconds, container)
-        };
-        let Stopped { stops, removals } =
-            stopping::stop_all(&mut self.plan, decided.graph, queue, grace);
-        self.stopped.stops.extend(stops);
-        self.stopped.removals.extend(removals);
-    }
-
-    /// How `replica` takes over from another one, or would.
-    fn rollout(&self, replica: &Replica<'_>) -> Rollout {
-        self.rolls_out(replica)
-            .cloned()
-            .unwrap_or_else(|| rollout::of(self.decided.wishes[&replica.instance.service].service))
-    }
-
-    /// How the container in the place of `replica` takes over from another one, if it does.
-    fn hand_over(&self, replica: &Replica<'_>) -> Option<HandOver> {
-        let decided = self.decided;
-        let succeeds = matches!(replica.fate, Fate::Succeed(..));
-        if !succeeds && self.rolls_out(replica).is_none() {
-            return None;
-        }
-        let from = replica.predecessor();
-        let seconds = decided.options.timeout_seconds;
-        Some(HandOver {
-            from: from.map(|one| one.record.id.clone()),
-            grace: from.map_or(Duration::ZERO, |one| grace(Some(decided.project), seconds, one)),
-            rollout: self.rollout(replica),
-            at_once: rollout::at_once(decided.wishes[&replica.instance.service].service),
-        })
-    }
-
-    fn replace_networks(&mut self) {
-        let decided = self.decided;
-        for (name, (key, need)) in &decided.resources.networks {
-            if let ResourceNeed::Replace(cause) = need {
-                let after = self.left(name);
-                let action = Action::RemoveNetwork { name: (*name).to_owned() };
-                let removed = self.plan.push(action, cause.clone(), after);
-                let action =
-                    Action::CreateNetwork { key: (*key).clone(), name: (*name).to_owned() };
-                let step = self.plan.push(action, cause.clone(), BTreeSet::from([removed]));
-                self.networks.insert(name, step);
-            }
-        }
-    }
-
-    fn replace_volumes(&mut self) {
-        let decided = self.decided;
-        for (name, (key, need)) in &decided.resources.volumes {
-            if let ResourceNeed::Replace(cause) = need {
-                let users = decided.going().map(|one| &one.record);
-                let users = users.filter(|record| record.named_volumes().any(|one| one == *name));
-                let after = users
-                    .filter_map(|record| self.stopped.removals.get(record.id.as_str()).copied());
-                let action = Action::RemoveVolume { name: (*name).to_owned() };
-                let removed = self.plan.push(action, cause.clone(), after.collect());
-                let action = Action::CreateVolume { key: (*key).clone(), name: (*name).to_owned() };
-                let step = self.plan.push(action, cause.clone(), BTreeSet::from([removed]));
-                self.ground.insert(step);
-            }
-        }
-    }
-
-    /// The steps after which nobody is left on `network` of those that leave it.
-    fn left(&self, network: &str) -> BTreeSet<StepId> {
-        let containers = self.decided.observed.containers.iter();
-        let on_it = containers.filter(|container| is_on(&container.record, network));
-        let ids = on_it.map(|container| container.record.id.as_str());
-        ids.flat_map(|id| [self.stopped.stops.get(id), self.updates.get(id)])
-            .flatten()
-            .copied()
-            .collect()
     }
 
     /// Changes what can be changed as it is.
@@ -502,35 +339,6 @@ impl<'d, 'a> Layout<'d, 'a> {
         }
     }
 
-    /// The steps after which the networks of a container are there.
-    fn ground_of(&self, record: &ContainerRecord) -> BTreeSet<StepId> {
-        let networks = record.networks.iter().map(|endpoint| endpoint.network.as_str());
-        networks.filter_map(|name| self.networks.get(name).copied()).collect()
-    }
-
-    /// The steps after which a place, its ports and its fixed addresses are free.
-    fn vacated(&self, replica: &Replica<'_>) -> BTreeSet<StepId> {
-        let decided = self.decided;
-        let Some(wish) = decided.wishes.get(&replica.instance.service) else {
-            return BTreeSet::new();
-        };
-        let claims = Claims::of(decided, wish);
-        let yielding = decided.observed.containers.iter().flat_map(|container| {
-            let id = container.record.id.as_str();
-            let steps = [self.stopped.stops.get(id), self.updates.get(id)];
-            steps.into_iter().flatten().map(|step| (&container.record, *step))
-        });
-        yielding
-            .filter(|(record, _)| {
-                let same_place = record.service == replica.instance.service
-                    && record.number == replica.instance.number
-                    && !record.oneoff;
-                same_place || claims.collide(record)
-            })
-            .map(|(_, step)| step)
-            .collect()
-    }
-
     fn wait(&mut self, starter: &mut Starter<'d>) {
         let decided = self.decided;
         for service in decided.graph.start_order() {
@@ -543,69 +351,5 @@ impl<'d, 'a> Layout<'d, 'a> {
             let condition = if is_job { Condition::Completed } else { Condition::Ready };
             starter.wait(&mut self.plan, service, condition, Need::Required, Cause::Requested);
         }
-    }
-
-    /// Removes the networks of the project that the file does not have any
-    /// more and that nobody is left on.
-    fn remove_stale_networks(&mut self) {
-        let decided = self.decided;
-        if !decided.options.services.is_empty() {
-            return;
-        }
-        let project = decided.project;
-        let going: BTreeSet<&str> = decided.going().map(|one| one.record.id.as_str()).collect();
-        for (name, network) in &decided.observed.networks {
-            let known = project.networks.values().any(|network| network.name == *name);
-            let leaving = decided.leaving(name);
-            let used = decided.observed.containers.iter().any(|container| {
-                let id = container.record.id.as_str();
-                is_on(&container.record, name) && !going.contains(id) && !leaving.contains(id)
-            });
-            if network.belongs_to(project.name.as_str()) && !known && !used {
-                let after = self.left(name);
-                let action = Action::RemoveNetwork { name: name.clone() };
-                self.plan.push(action, Cause::Orphan, after);
-            }
-        }
-    }
-}
-
-/// Whether a container has a place on `network`.
-pub(super) fn is_on(record: &ContainerRecord, network: &str) -> bool {
-    record.networks.iter().any(|endpoint| endpoint.network == network)
-}
-
-/// What only one running container can have.
-struct Claims<'a> {
-    ports: &'a [Port],
-    addresses: Vec<(&'a str, IpAddr)>,
-}
-
-impl<'a> Claims<'a> {
-    fn of(decided: &Decided<'a>, wish: &Wish<'a>) -> Self {
-        let addresses = match &wish.service.networking {
-            Networking::Attached(attachments) => attachments
-                .iter()
-                .filter_map(|(key, attachment)| {
-                    Some((decided.project.networks.get(key)?, attachment))
-                })
-                .flat_map(|(network, attachment)| {
-                    let name = network.name.as_str();
-                    attachment.fixed_addresses().map(move |address| (name, address))
-                })
-                .collect(),
-            _ => Vec::new(),
-        };
-        Self { ports: &wish.service.ports, addresses }
-    }
-
-    /// Whether a running container has something of it.
-    fn collide(&self, record: &ContainerRecord) -> bool {
-        let ports = self.ports.iter().any(|want| record.ports.iter().any(|have| want.meets(have)));
-        let addresses = self.addresses.iter().any(|(network, address)| {
-            let mut endpoints = record.networks.iter();
-            endpoints.any(|have| have.network == *network && have.has(*address))
-        });
-        ports || addresses
     }
 }
