@@ -58,11 +58,19 @@ fn tells(stage: &Stage) -> Verdict {
     let plan = stage.compose(["diff"]).code(2)?;
     let plan = plan.says("-web-1: environment.COLOUR")?.says("changed, compose.yaml:6:")?;
     assert!(!plan.stdout.contains("db"), "{}", plan.stdout);
+    // What is odd is no part of the result.
+    stage.compose(["run", "--detach", "web", "true"]).success()?;
+    for (words, code) in [(&["plan"][..], 2), (&["up", "--dry-run"], 0)] {
+        let run = stage.compose(words).code(code)?;
+        let run = run.complains("warning: found orphan containers")?;
+        assert!(!run.stdout.contains("orphan"), "{}", run.stdout);
+    }
+    let before = files(&stage.roots.join("data"));
     let json = stage.compose(["plan", "--format", "json"]).code(2)?.stdout;
     let plans: serde_json::Value = serde_json::from_str(&json)?;
     assert_eq!(plans[0]["steps"][0]["action"], "create_container");
     assert_eq!(files(&stage.roots.join("data")), before);
-    stage.compose(["down"]).success()?;
+    stage.compose(["down", "--remove-orphans"]).success()?;
     Ok(())
 }
 

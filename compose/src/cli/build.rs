@@ -127,7 +127,7 @@ pub fn run(
         return Ok(0);
     }
     if context.global().dry_run {
-        dry_run::show(&[plan], terminal)?;
+        dry_run::show(vec![plan], terminal)?;
         return Ok(0);
     }
     let store = Store::open(&context.roots().images())?;

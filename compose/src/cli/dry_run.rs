@@ -63,17 +63,22 @@ pub fn print(
     let last = plans.pop();
     plans.retain(|plan| !plan.is_empty());
     plans.extend(last);
-    show(&plans, terminal)
+    show(plans, terminal)
 }
 
-/// Prints plans that are not carried out.
+/// Prints plans that are not carried out, and says what is odd about them.
 ///
 /// # Errors
 ///
 /// When standard output does not take it.
-pub fn show(plans: &[Plan], terminal: &mut Terminal) -> Result<(), CommandError> {
-    for line in plans.iter().map(ToString::to_string).collect::<String>().lines() {
-        terminal.print(format!("DRY-RUN MODE - {line}\n"))?;
+pub fn show(plans: Vec<Plan>, terminal: &mut Terminal) -> Result<(), CommandError> {
+    for mut plan in plans {
+        for warning in std::mem::take(&mut plan.warnings) {
+            terminal.warn(&warning.to_string());
+        }
+        for line in plan.to_string().lines() {
+            terminal.print(format!("DRY-RUN MODE - {line}\n"))?;
+        }
     }
     Ok(())
 }

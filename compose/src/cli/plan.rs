@@ -74,11 +74,18 @@ pub fn run(args: PlanArgs, context: &Context, terminal: &mut Terminal) -> Result
     if args.format == "json" {
         terminal.print_json(&saved.plans)?;
     } else {
-        let store = images::Store::look(&context.roots().images());
-        terminal.print(text(&saved, &store))?;
+        show(&saved, context, terminal)?;
     }
     let nothing = saved.plans.iter().all(Plan::is_empty);
     Ok(if nothing { 0 } else { CHANGES })
+}
+
+/// The plan is the result, and what is odd about it none.
+fn show(saved: &SavedPlan, context: &Context, terminal: &mut Terminal) -> Result<(), CommandError> {
+    for warning in saved.plans.iter().flat_map(|plan| &plan.warnings) {
+        terminal.warn(&warning.to_string());
+    }
+    terminal.print(text(saved, &images::Store::look(&context.roots().images())))
 }
 
 /// A line for each step: what, and why.
@@ -88,9 +95,6 @@ fn text(saved: &SavedPlan, store: &images::Store) -> String {
     // Files are named as they are from here.
     let here = std::env::current_dir().map(|here| format!("{}/", here.display()));
     let here = here.unwrap_or_else(|_| "/nowhere/".to_owned());
-    for warning in plans.iter().flat_map(|plan| &plan.warnings) {
-        text.push_str(&format!("warning: {warning}\n"));
-    }
     for service in request.providers() {
         text.push_str(&format!("{}\n", dry_run::asking(service)));
     }
@@ -156,8 +160,7 @@ pub fn carry_out(
         return Err(failed(&"it was made by another version of compose"));
     }
     if context.global().dry_run {
-        let store = images::Store::look(&context.roots().images());
-        terminal.print(text(&saved, &store))?;
+        show(&saved, context, terminal)?;
         return Ok(0);
     }
     let session = Session::new(context, saved.request.project.name.as_str());
