@@ -13,6 +13,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, pidfd_open};
 use serde::Serialize;
 
 use crate::api::frame;
@@ -20,6 +23,9 @@ use crate::event::Event;
 
 use http::{Body, Head};
 pub use start::{StartError, connect_or_start};
+
+/// How long a supervisor that ends may take.
+const PARTING: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 /// A question to the supervisor that got no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -204,6 +210,18 @@ impl Answer {
         self.body.is_complete().then(cut_off)
     }
 
+    /// Leaves, and waits until the supervisor has ended; not much longer than it should take, because another client may have
+    /// come.
+    pub fn see_off(self) {
+        // The one that has called listen(2): unix(7).
+        let supervisor = rustix::net::sockopt::socket_peercred(&self.socket)
+            .and_then(|peer| pidfd_open(peer.pid, PidfdFlags::empty()));
+        drop(self);
+        let Ok(supervisor) = supervisor else { return };
+        let mut end = [PollFd::new(&supervisor, PollFlags::IN)];
+        while matches!(poll(&mut end, Some(&PARTING)), Err(Errno::INTR)) {}
+    }
+
     /// Reads once from the connection, after poll(2) said that there is something. Returns
     /// whether the answer may go on.
     ///
@@ -284,10 +302,7 @@ mod tests {
 
     #[test]
     fn reads_events_however_they_are_cut() {
-        let events = [
-            Event::step(Kind::Network, "p_default", Status::Created),
-            Event::Done { changed: true, exit_code: 0 },
-        ];
+        let events = [Event::step(Kind::Network, "p_default", Status::Created), Event::done(true)];
         for size in [1, 7, 4096] {
             let (_folder, path, thread) = server(chunked(&events), size);
             let answer =
@@ -305,7 +320,7 @@ mod tests {
         let error = Client::connect(&path).unwrap().post("/v1/up", &serde_json::json!({"a": 1}));
         assert!(matches!(error, Err(ClientError::Unanswered { .. })), "{error:?}");
 
-        let mut half = chunked(&[Event::Done { changed: true, exit_code: 0 }]);
+        let mut half = chunked(&[Event::done(true)]);
         half.truncate(half.len() - 5);
         let (_folder, path, _thread) = server(half, 4096);
         let answer = Client::connect(&path).unwrap().post("/v1/up", &serde_json::json!({"a": 1}));

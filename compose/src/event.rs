@@ -36,6 +36,9 @@ pub enum Event {
         changed: bool,
         /// What the command line ends with: 0, or the code of a container that was awaited.
         exit_code: i32,
+        /// The supervisor ends when whoever has asked leaves: nothing of the project is left, and nobody else is connected.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        leaves: bool,
     },
     /// The request failed; what could be done is done.
     Failed {
@@ -49,6 +52,12 @@ impl Event {
     #[must_use]
     pub const fn is_last(&self) -> bool {
         matches!(self, Self::Done { .. } | Self::Failed { .. })
+    }
+
+    /// The end of a request that was carried out.
+    #[must_use]
+    pub const fn done(changed: bool) -> Self {
+        Self::Done { changed, exit_code: 0, leaves: false }
     }
 
     /// A step of the thing called `name`.
@@ -538,7 +547,7 @@ mod tests {
                 r#"{"event":"container","at":"2026-11-20T10:00:00Z","id":"ab","name":"shop-web-1","service":"web","number":1,"oneoff":false,"change":"exited","code":137,"oom":true,"restarting":false}"#,
             ),
             (
-                Event::Done { changed: false, exit_code: 0 },
+                Event::done(false),
                 r#"{"event":"done","changed":false,"exit_code":0}"#,
             ),
             (

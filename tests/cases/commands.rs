@@ -274,9 +274,20 @@ fn by_name(stage: &Stage) -> Verdict {
     named(&["run", "--rm", "web", "true"]).success()?;
     named(&["scale", "web=1"]).success()?;
     named(&["down"]).success()?;
-    // A project that is gone has none: its supervisor forgets it when it ends, a moment later.
-    eventually(Duration::from_secs(60), || Ok(named(&["config"]).code(1).map(drop)?))?;
+    // A project that is gone has none.
     named(&["up", "-d"]).code(1)?;
+    // Whoever listens to it keeps its supervisor, for which nobody waits then.
+    made(&["up", "-d"]).success()?;
+    let events = stage.start(stage.compose_command(["-f", "made/compose.yaml", "events"]))?;
+    eventually(Duration::from_secs(20), || listens(events.id()))?;
+    made(&["down"]).success()?;
+    events.signal(Signal::SIGINT)?;
+    events.finish(Duration::from_secs(20))?.code(130)?;
+    for _ in 0..3 {
+        made(&["up", "-d"]).success()?;
+        made(&["down"]).success()?;
+        assert_eq!(stage.left(), "");
+    }
     Ok(())
 }
 

@@ -24,6 +24,8 @@ pub struct Outcome {
     pub changed: bool,
     /// What the command ends with.
     pub code: u8,
+    /// The supervisor ends when we leave.
+    pub leaves: bool,
 }
 
 /// The supervisor of one project, as a command sees it.
@@ -163,7 +165,7 @@ impl<'c> Session<'c> {
     ) -> Result<Outcome, CommandError> {
         if self.context.global().dry_run {
             dry_run::print(self.name(), request, self.context, terminal)?;
-            return Ok(Outcome { changed: true, code: 0 });
+            return Ok(Outcome { changed: true, code: 0, leaves: false });
         }
         self.insist(path, request, terminal, &mut see, Interrupt::Signal)
     }
@@ -228,10 +230,13 @@ impl<'c> Session<'c> {
     ) -> Result<Outcome, CommandError> {
         let mut tries = 1;
         loop {
-            let answer = self.ask(path, request)?;
-            match wait(answer, interrupt, terminal, see)? {
+            let mut answer = self.ask(path, request)?;
+            match wait(&mut answer, interrupt, terminal, see)? {
                 Ok(outcome) => {
                     terminal.settle();
+                    if outcome.leaves {
+                        answer.see_off();
+                    }
                     return Ok(outcome);
                 }
                 Err(ClientError::CutOff { .. }) if tries < TRIES => tries += 1,
@@ -243,7 +248,7 @@ impl<'c> Session<'c> {
 
 /// Shows the events of `answer` until it ends. The inner error is one of the connection.
 fn wait(
-    mut answer: Answer,
+    answer: &mut Answer,
     interrupt: Interrupt<'_>,
     terminal: &mut Terminal,
     see: &mut dyn FnMut(&Event),
@@ -270,7 +275,7 @@ fn wait(
             (None, Interrupt::Readable(stop)) => stop,
             (None, Interrupt::Signal) => None,
         };
-        let watched = [Some(answer.as_fd()), stop].into_iter().flatten();
+        let watched = [Some((*answer).as_fd()), stop].into_iter().flatten();
         let mut descriptors: Vec<PollFd<'_>> =
             watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         wait_for(&mut descriptors, terminal)?;
@@ -282,7 +287,7 @@ fn wait(
                 terminal.settle();
                 return Err(CommandError::silent(INTERRUPTED));
             }
-            None if stopped => return Ok(Ok(Outcome { changed: true, code: 0 })),
+            None if stopped => return Ok(Ok(Outcome { changed: true, code: 0, leaves: false })),
             _ => {}
         }
         if asked && let Err(error) = answer.fill() {
@@ -326,8 +331,8 @@ pub fn show(event: &Event, terminal: &mut Terminal) -> Option<Result<Outcome, Co
 /// How a request ended, if `event` is its last one.
 fn end_of(event: &Event) -> Option<Result<Outcome, CommandError>> {
     match event {
-        Event::Done { changed, exit_code } => {
-            Some(Ok(Outcome { changed: *changed, code: code(*exit_code) }))
+        Event::Done { changed, exit_code, leaves } => {
+            Some(Ok(Outcome { changed: *changed, code: code(*exit_code), leaves: *leaves }))
         }
         Event::Failed { failures } => Some(Err(CommandError::from(failures.clone()))),
         _ => None,
@@ -403,9 +408,10 @@ mod tests {
         let body = format!("{:x}\r\n{line}\r\n0\r\n\r\n", line.len());
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         theirs.write_all(format!("{head}{body}").as_bytes()).unwrap();
-        let answer = ours.post("/v1/up", &serde_json::json!({})).unwrap();
+        let mut answer = ours.post("/v1/up", &serde_json::json!({})).unwrap();
         let mut terminal = Terminal::new(ProgressMode::Quiet, Ansi::Never, "up", false);
-        let ended = wait(answer, Interrupt::Readable(None), &mut terminal, &mut |_| {}).unwrap();
+        let ended =
+            wait(&mut answer, Interrupt::Readable(None), &mut terminal, &mut |_| {}).unwrap();
         // The connection is still there: only the answer is over.
         assert!(matches!(ended, Err(ClientError::CutOff { .. })), "{ended:?}");
         drop(theirs);

@@ -76,7 +76,7 @@ pub(super) async fn converge(
             warn(reporter, &plan);
         }
         if plan.is_empty() {
-            return Event::Done { changed, exit_code: 0 };
+            return Event::done(changed);
         }
         changed = true;
         if let Some(failed) = carry_out(supervisor, reporter, work.clone(), plan).await {
@@ -120,7 +120,7 @@ pub(super) async fn carried_out_once(
     warn(reporter, &plan);
     let changed = brought || !plan.is_empty();
     let failed = carry_out(supervisor, reporter, work, plan).await;
-    failed.unwrap_or(Event::Done { changed, exit_code: 0 })
+    failed.unwrap_or(Event::done(changed))
 }
 
 /// Fetches and builds the images that the services need. Returns whether anything had to be done for that.

@@ -241,9 +241,19 @@ impl Link {
         Ok(self.held.take())
     }
 
-    /// Tells the keeper to leave.
-    pub fn quit(&self) {
-        let _ = self.send(&Request::Quit, &[]);
+    /// Tells the keeper to leave, and comes back when it has.
+    pub async fn quit(&self) {
+        if self.send(&Request::Quit, &[]).is_err() {
+            return;
+        }
+        let socket = Rc::clone(&self.socket.borrow());
+        while let Ok(mut ready) = socket.readable().await {
+            match ready.get_inner().0.receive() {
+                Ok(Some(_)) => {}
+                Ok(None) => ready.clear_ready(),
+                Err(_) => return,
+            }
+        }
     }
 
     /// Reads until there is something that no ticket waits for.

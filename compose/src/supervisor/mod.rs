@@ -217,8 +217,10 @@ async fn serve(beginning: Beginning) -> Result<(), SupervisorError> {
     let _ = std::fs::remove_file(&socket);
     server.abort();
     news.abort();
-    supervisor.forget_if_empty();
-    supervisor.keeper.quit();
+    if supervisor.is_empty() {
+        supervisor.forget_project();
+    }
+    supervisor.keeper.quit().await;
     Ok(())
 }
 
@@ -342,10 +344,9 @@ impl Supervisor {
         })
     }
 
-    /// Forgets a project of which nothing is left but volumes: nothing of it stays on disk. The keeper sees to its own
-    /// files.
-    fn forget_if_empty(&self) {
-        let is_empty = || -> Option<bool> {
+    /// Whether nothing of the project is left but volumes.
+    fn is_empty(&self) -> bool {
+        let look = || -> Option<bool> {
             let listing = list::containers(&self.roots, &self.project).ok()?;
             let networks = self.networks.list().ok()?;
             let ours = |record: &network::Record| {
@@ -357,11 +358,20 @@ impl Supervisor {
                     && !networks.iter().any(ours),
             )
         };
-        if is_empty() == Some(true) {
-            let paths = self.roots.project(&self.project);
-            let _ = std::fs::remove_file(paths.lock());
-            let _ = std::fs::remove_dir_all(paths.data());
-        }
+        look() == Some(true)
+    }
+
+    /// Nothing of the project stays on disk. The keeper sees to its own files.
+    fn forget_project(&self) {
+        let paths = self.roots.project(&self.project);
+        let _ = std::fs::remove_file(paths.lock());
+        let _ = std::fs::remove_dir_all(paths.data());
+    }
+
+    /// Whether we end, and forget the project, when the one client leaves whose request is being carried out.
+    fn is_about_to_leave(&self) -> bool {
+        // Its connection, and its request.
+        self.clients.get() <= 2 && self.is_empty()
     }
 
     /// Comes back when nothing of the project runs, nothing is about to, and nobody is connected.

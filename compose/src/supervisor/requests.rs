@@ -143,7 +143,7 @@ pub async fn down(supervisor: Rc<Supervisor>, request: DownRequest, reporter: Re
         Ok(plan::down(&supervisor.project, project.as_deref(), observed, &request.options))
     })
     .await;
-    take_back(
+    let done = take_back(
         &supervisor,
         project.as_deref(),
         &request.options.services,
@@ -151,7 +151,13 @@ pub async fn down(supervisor: Rc<Supervisor>, request: DownRequest, reporter: Re
         &reporter,
         done,
     )
-    .await
+    .await;
+    match done {
+        Event::Done { changed, exit_code, .. } => {
+            Event::Done { changed, exit_code, leaves: supervisor.is_about_to_leave() }
+        }
+        failed => failed,
+    }
 }
 
 /// Asks the providers among the services that a command is about to take back what they have provided, when that command is
@@ -249,7 +255,7 @@ pub async fn kill(supervisor: Rc<Supervisor>, request: KillRequest, reporter: Re
     };
     let changed = !plan.is_empty();
     let failed = apply_plan(&supervisor, &reporter, work, plan).await;
-    failed.unwrap_or(Event::Done { changed, exit_code: 0 })
+    failed.unwrap_or(Event::done(changed))
 }
 
 /// Freezes containers.
@@ -279,7 +285,7 @@ pub async fn unpause(
 /// Puts a container on a network.
 pub async fn connect(supervisor: Rc<Supervisor>, request: ConnectRequest, _: Reporter) -> Event {
     match super::connect::connect(&supervisor, &request).await {
-        Ok(()) => Event::Done { changed: true, exit_code: 0 },
+        Ok(()) => Event::done(true),
         Err(error) => Event::failed(Failure::new(&error)),
     }
 }
@@ -291,7 +297,7 @@ pub async fn disconnect(
     _: Reporter,
 ) -> Event {
     match super::connect::disconnect(&supervisor, &request).await {
-        Ok(()) => Event::Done { changed: true, exit_code: 0 },
+        Ok(()) => Event::done(true),
         Err(error) => Event::failed(Failure::new(&error)),
     }
 }
@@ -313,7 +319,7 @@ pub async fn hook(supervisor: Rc<Supervisor>, request: HookRequest, _: Reporter)
         }
     }
     match failures.is_empty() {
-        true => Event::Done { changed: true, exit_code: 0 },
+        true => Event::done(true),
         false => Event::Failed { failures },
     }
 }
