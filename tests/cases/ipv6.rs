@@ -248,8 +248,7 @@ networks: {default: {enable_ipv6: true}}
         assert!(TcpStream::connect(to.parse::<SocketAddr>()?).is_err(), "{to}");
     }
     let port = stage.compose(["port", "web", "8000"]).success()?.stdout;
-    let lines: Vec<&str> = port.lines().collect();
-    assert_eq!(lines, ["[::1]:8080", "[::]:8081", "0.0.0.0:8082", "[::]:8082"]);
+    assert_eq!(port, "[::1]:8080\n");
     let listed = stage.containers()?;
     let web = listed.iter().find(|one| one["Service"] == "web").ok_or("no web")?;
     let publishers = web["Publishers"].as_array().ok_or("no publishers")?;

@@ -7,6 +7,7 @@ use super::error::{CommandError, USAGE};
 use super::pick::{self, Among};
 use super::terminal::Terminal;
 use crate::model::{Protocol, ServiceName};
+use crate::record::PublishedPort;
 
 /// Show where a port of a service is published
 #[derive(Debug, clap::Args)]
@@ -48,7 +49,7 @@ fn protocol(word: &str) -> Result<Protocol, String> {
     }
 }
 
-/// Prints the host addresses at which the port is published.
+/// Prints the host address at which the port is published: one of them, so that a script can connect to what it reads.
 ///
 /// # Errors
 ///
@@ -63,21 +64,16 @@ pub fn run(args: PortArgs, context: &Context, terminal: &mut Terminal) -> Result
         }
         (one, other) => one.or(other).unwrap_or_default(),
     };
-    let mut lines: Vec<String> = container
-        .state
-        .published
-        .iter()
-        .filter(|port| port.target == args.port.port && port.protocol == protocol)
-        .map(|port| format!("{}\n", port.host))
-        .collect();
-    lines.dedup();
-    if lines.is_empty() {
+    let published = &container.state.published;
+    let is_meant =
+        |port: &&PublishedPort| port.target == args.port.port && port.protocol == protocol;
+    let Some(published) = published.iter().find(is_meant) else {
         let (port, name) = (args.port.port, &container.record.name);
         return Err(CommandError::failed(format!(
             "no port {port}/{protocol} for container {name}"
         ))
         .help("`compose ps` shows the published ports"));
-    }
-    terminal.print(lines.concat())?;
+    };
+    terminal.print(format!("{}\n", published.host))?;
     Ok(0)
 }
