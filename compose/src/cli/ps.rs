@@ -216,6 +216,7 @@ pub mod tests {
                 connected: false,
             }],
             ports: Vec::new(),
+            expose: Vec::new(),
             mounts: vec![MountRecord {
                 source: MountSource::Volume { name: "shop_data".to_owned(), anonymous: false },
                 target: "/data".into(),
@@ -266,6 +267,37 @@ pub mod tests {
     fn tables_as_docker_prints_them() {
         insta::assert_snapshot!(shown(&[]));
         insta::assert_snapshot!(shown(&["-a"]));
+    }
+
+    #[test]
+    fn ports_that_are_not_published_are_shown_while_it_runs() {
+        use crate::model::{Expose, PortRange};
+        let mut web = shop().remove(0);
+        let expose = |first, last, protocol| Expose { ports: PortRange { first, last }, protocol };
+        web.record.expose = vec![
+            expose(53, 53, Protocol::Udp),
+            expose(3000, 3001, Protocol::Tcp),
+            expose(3002, 3002, Protocol::Tcp),
+            expose(80, 80, Protocol::Tcp),
+        ];
+        web.record.command = vec!["sh".to_owned(), "-c".to_owned(), "echo a b".to_owned()];
+        let now = "2026-11-20T10:05:00Z".parse().unwrap();
+        let view = View::new(&web, now, true);
+        assert_eq!(
+            view.ports,
+            "3000-3002/tcp, 53/udp, 0.0.0.0:8080->80/tcp, 127.0.0.1:9000-9001->9000-9001/tcp"
+        );
+        let json = serde_json::to_value(&view.publishers[3]).unwrap();
+        let wanted = r#"{"URL":"","TargetPort":53,"PublishedPort":0,"Protocol":"udp"}"#;
+        assert_eq!(json, serde_json::from_str::<serde_json::Value>(wanted).unwrap());
+        assert_eq!(view.publishers.len(), 4 + 3);
+        assert_eq!(view.command, r#""sh -c 'echo a b'""#);
+        web.state.phase = Phase::Exited;
+        web.state.published.clear();
+        assert_eq!(View::new(&web, now, true).ports, "");
+        web.state.phase = Phase::Running;
+        web.record.networks.clear();
+        assert_eq!(View::new(&web, now, true).ports, "");
     }
 
     #[test]

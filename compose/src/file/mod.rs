@@ -63,6 +63,7 @@ pub use explain::{Explained, NoSuchPath, Step};
 pub use locate::LOOKED_FOR;
 pub use printed::{Piece, Printed};
 pub use render::Nulls;
+pub(crate) use resolve::exposed;
 pub(crate) use scalar::{go_float, is_plain_string};
 pub(crate) use units::bytes;
 

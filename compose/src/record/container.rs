@@ -12,7 +12,8 @@ use super::replace::{RecordError, read_record, replace_volatile_record};
 use super::{ContainerPaths, ProjectRecord, RECORD_VERSION, Roots, check_version, labels};
 use crate::hash::Definition;
 use crate::model::{
-    Dependency, DeployRestart, Healthcheck, MacAddress, Port, RestartPolicy, ServiceName, Signal,
+    Dependency, DeployRestart, Expose, Healthcheck, MacAddress, Port, RestartPolicy, ServiceName,
+    Signal,
 };
 
 /// What a container is, from its creation to its removal.
@@ -71,6 +72,9 @@ pub struct ContainerRecord {
     pub networks: Vec<EndpointRecord>,
     /// What it publishes.
     pub ports: Vec<Port>,
+    /// Where it listens for others, as its image and the file say.
+    #[serde(default)]
+    pub expose: Vec<Expose>,
     /// What is mounted into it.
     pub mounts: Vec<MountRecord>,
     /// Whose namespaces and volumes it shares.

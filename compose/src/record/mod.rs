@@ -92,6 +92,7 @@ pub(crate) mod tests {
             healthcheck: None,
             networks: Vec::new(),
             ports: Vec::new(),
+            expose: Vec::new(),
             mounts: Vec::new(),
             joins: Vec::new(),
         }

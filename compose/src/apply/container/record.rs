@@ -1,11 +1,14 @@
 //! The record of a container: what is known of it when it has been made.
 
+use std::collections::BTreeSet;
+
 use images::Image;
 use jiff::Timestamp;
 
+use crate::file;
 use crate::model::{
-    DEFAULT_STOP_GRACE, HealthTest, Healthcheck, MacAddress, Project, RestartPolicy, Service,
-    Signal,
+    DEFAULT_STOP_GRACE, Expose, HealthTest, Healthcheck, MacAddress, Project, RestartPolicy,
+    Service, Signal,
 };
 use crate::plan::CreateContainer;
 use crate::record::start::{NetworkStart, Place};
@@ -66,6 +69,7 @@ pub fn record(parts: Parts<'_>) -> ContainerRecord {
         healthcheck: healthcheck(service.healthcheck.as_ref(), image.health_check.as_ref()),
         networks: places.iter().map(endpoint_record).collect(),
         ports: service.ports.clone(),
+        expose: exposed(service, image),
         mounts,
         joins,
     };
@@ -76,6 +80,15 @@ pub fn record(parts: Parts<'_>) -> ContainerRecord {
     );
     record.labels.extend(record.compose_labels(&of_project));
     record
+}
+
+/// An image may say what is no port: docker shows the others.
+fn exposed(service: &Service, image: &Image) -> Vec<Expose> {
+    let execution = image.execution();
+    let of_image = execution.exposed_ports().iter().flatten();
+    let of_image = of_image.filter_map(|text| file::exposed(text));
+    let all: BTreeSet<Expose> = service.expose.iter().copied().chain(of_image).collect();
+    all.into_iter().collect()
 }
 
 fn endpoint_record(place: &Place) -> EndpointRecord {

@@ -70,7 +70,9 @@ impl<'a> View<'a> {
         let volumes =
             record.mounts.iter().filter(|mount| matches!(mount.source, MountSource::Volume { .. }));
         let created = record.created.to_zoned(TimeZone::system());
-        let command = record.command.join(" ");
+        let open = open(container);
+        let published = state.published.iter().map(Publisher::from);
+        let command = in_words(&record.command);
         let command = if whole { command } else { shortened(&command, 20) };
         Self {
             command: format!("\"{command}\""),
@@ -86,15 +88,23 @@ impl<'a> View<'a> {
             names: &record.name,
             networks: networks.join(","),
             oom_killed: state.oom,
-            ports: ports(&state.published),
+            ports: ports(&open, &state.published),
             project: &record.project,
-            publishers: state.published.iter().map(Publisher::from).collect(),
+            publishers: open.iter().map(Publisher::of_open).chain(published).collect(),
             running_for: format!("{} ago", since(record.created, now)),
             service: record.service.as_str(),
             size: "0B".to_owned(),
             state: state.phase.as_str(),
             status: status(container, now),
         }
+    }
+}
+
+impl Publisher {
+    /// A port that is not published.
+    fn of_open(port: &Open) -> Self {
+        let (target_port, protocol) = *port;
+        Self { url: String::new(), target_port, published_port: 0, protocol }
     }
 }
 
@@ -115,6 +125,15 @@ fn health(container: &Container) -> Option<&'static str> {
         HealthStatus::Healthy => "healthy",
         HealthStatus::Unhealthy => "unhealthy",
     })
+}
+
+/// A command as docker shows it: arguments with a space in them are quoted.
+fn in_words(command: &[String]) -> String {
+    let words = command.iter().enumerate().map(|(at, word)| match at > 0 && word.contains(' ') {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// `Up 2 minutes (healthy)`, `Exited (137) 3 seconds ago (out of memory)` and so on.
@@ -145,8 +164,47 @@ fn status(container: &Container, now: Timestamp) -> String {
     }
 }
 
+/// A port on which a container listens for others on its networks only.
+type Open = (u16, Protocol);
+
+/// Those of a container that runs and has networks.
+fn open(container: &Container) -> Vec<Open> {
+    let Container { record, state } = container;
+    if !state.phase.is_up() || record.networks.is_empty() {
+        return Vec::new();
+    }
+    let is_published =
+        |open: &Open| state.published.iter().any(|port| (port.target, port.protocol) == *open);
+    let exposed = record.expose.iter();
+    let mut open: Vec<Open> = exposed
+        .flat_map(|one| (one.ports.first..=one.ports.last).map(|port| (port, one.protocol)))
+        .filter(|open| !is_published(open))
+        .collect();
+    open.sort_by_key(|(port, protocol)| (*protocol, *port));
+    open.dedup();
+    open
+}
+
+/// `9000-9001/tcp, 0.0.0.0:8080->80/tcp`: neighbours are one range.
+fn ports(open: &[Open], published: &[PublishedPort]) -> String {
+    let mut words = open_ports(open);
+    words.extend(published_ports(published));
+    words.join(", ")
+}
+
+fn open_ports(open: &[Open]) -> Vec<String> {
+    let is_next = |one: &Open, next: &Open| one.1 == next.1 && one.0.checked_add(1) == Some(next.0);
+    let ranges = open.chunk_by(is_next);
+    let words = ranges.filter_map(|range| match range {
+        [] => None,
+        [(port, protocol)] => Some(format!("{port}/{protocol}")),
+        [(first, protocol), .., (last, _)] => Some(format!("{first}-{last}/{protocol}")),
+    });
+    words.collect()
+}
+
 /// `0.0.0.0:8080->80/tcp, 127.0.0.1:9000-9001->9000-9001/tcp`: neighbours are one range.
-fn ports(published: &[PublishedPort]) -> String {
+fn published_ports(published: &[PublishedPort]) -> Vec<String> {
     let mut sorted: Vec<&PublishedPort> = published.iter().collect();
     sorted.sort_by_key(|port| (port.protocol, port.host.ip(), port.target, port.host.port()));
     let mut ranges: Vec<(&PublishedPort, u16)> = Vec::new();
@@ -156,7 +214,7 @@ fn ports(published: &[PublishedPort]) -> String {
             _ => ranges.push((port, 0)),
         }
     }
-    let words: Vec<String> = ranges
+    ranges
         .iter()
         .map(|(first, length)| {
             let range = |from: u16| match length {
@@ -170,8 +228,7 @@ fn ports(published: &[PublishedPort]) -> String {
             let (host, target) = (range(first.host.port()), range(first.target));
             format!("{ip}:{host}->{target}/{}", first.protocol)
         })
-        .collect();
-    words.join(", ")
+        .collect()
 }
 
 /// Whether `next` is the port right behind the range of `length` more ports from `first`.

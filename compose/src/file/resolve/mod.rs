@@ -14,4 +14,5 @@ mod project;
 mod security;
 mod service;
 
+pub(crate) use network::exposed;
 pub(super) use project::{check, project};

@@ -123,15 +123,20 @@ fn protocol_of(text: &str) -> Option<Protocol> {
 
 fn expose(fields: &mut Fields<'_, '_>, node: &Node) -> Option<Expose> {
     let text = node.as_str()?;
-    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let exposed = port_range(ports).zip(protocol_of(protocol));
+    let exposed = exposed(text);
     if exposed.is_none() {
         fields
             .report
             .error(node.span, format!("`{text}` is not a port"))
             .help("write `PORT[-PORT][/PROTOCOL]`");
     }
-    exposed.map(|(ports, protocol)| Expose { ports, protocol })
+    exposed
+}
+
+/// Ports as `expose` and images name them: `PORT[-PORT][/PROTOCOL]`.
+pub(crate) fn exposed(text: &str) -> Option<Expose> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    Some(Expose { ports: port_range(ports)?, protocol: protocol_of(protocol)? })
 }
 
 pub(super) fn hosts(fields: &mut Fields<'_, '_>, key: &str) -> Vec<ExtraHost> {
