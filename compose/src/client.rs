@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::api::frame;
 use crate::event::Event;
+use crate::record::socket::reach;
 
 use http::{Body, Head};
 pub use start::{StartError, connect_or_start};
@@ -77,7 +78,7 @@ impl Client {
     ///
     /// [`ClientError::Absent`].
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
-        UnixStream::connect(path)
+        reach(path, |path| UnixStream::connect(path))
             .map(|socket| Self { socket })
             .map_err(|source| ClientError::Absent { path: path.to_owned(), source })
     }

@@ -25,6 +25,7 @@ pub mod names;
 pub mod project;
 pub mod replace;
 pub mod roots;
+pub mod socket;
 pub mod start;
 pub mod state;
 pub mod terms;

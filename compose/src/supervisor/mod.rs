@@ -52,6 +52,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::event::{Change, ContainerEvent, Event};
 use crate::record::events::EventLog;
+use crate::record::socket::reach;
 use crate::record::{
     BootId, LockError, MountSource, ProjectLock, RecordError, Roots, labels, list,
 };
@@ -243,7 +244,7 @@ fn listen(socket: &PathBuf) -> Result<UnixListener, SupervisorError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    UnixListener::bind(socket).map_err(failed)
+    reach(socket, |path| UnixListener::bind(path)).map_err(failed)
 }
 
 /// Obeys what comes from the keeper, each end of a container in a task of its own.
