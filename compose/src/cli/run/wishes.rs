@@ -1,14 +1,15 @@
 //! What `run` changes about a service: words in the syntax of the compose file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use serde_json::{Map, Value, json};
+use volumes::VolumeName;
 
 use crate::cli::context::Context;
 use crate::cli::error::{CommandError, USAGE};
 use crate::cli::terminal::Terminal;
-use crate::model::{Project, Service, ServiceName};
+use crate::model::{Project, Service, ServiceName, Volume, VolumeKey};
 
 /// What is different about the container
 #[derive(Debug, Default, clap::Args)]
@@ -68,7 +69,8 @@ impl WishArgs {
         context: &Context,
         terminal: &mut Terminal,
     ) -> Result<BTreeMap<String, Option<String>>, CommandError> {
-        let wished = match self.document(project, name) {
+        let others = self.other_volumes(project);
+        let wished = match self.document(project, name, &others) {
             Some(document) => read(&document, name, context, terminal)?,
             None => Service::new(name.clone()),
         };
@@ -76,12 +78,31 @@ impl WishArgs {
         if let Some(service) = project.services.get_mut(name) {
             self.change(service, wished);
         }
+        for name in others {
+            let volume = make(&name, context)?;
+            project.volumes.insert(name, volume);
+        }
         Ok(environment)
+    }
+
+    /// Volumes that the project does not know: as with docker, those of the machine with these very names.
+    fn other_volumes(&self, project: &Project) -> BTreeSet<VolumeKey> {
+        let sources = self.volumes.iter().filter_map(|word| Some(word.split_once(':')?.0));
+        sources
+            .filter(|source| VolumeName::parse(source).is_ok())
+            .filter_map(|source| source.parse().ok())
+            .filter(|key| !project.volumes.contains_key(key))
+            .collect()
     }
 
     /// A compose file that says what the words say, so that one reader reads both. The volumes
     /// that the project has may be named in it.
-    fn document(&self, project: &Project, name: &ServiceName) -> Option<Value> {
+    fn document(
+        &self,
+        project: &Project,
+        name: &ServiceName,
+        others: &BTreeSet<VolumeKey>,
+    ) -> Option<Value> {
         let lists = [
             ("environment", &self.env),
             ("env_file", &self.env_from_file),
@@ -110,8 +131,12 @@ impl WishArgs {
             return None;
         }
         service.insert("image".to_owned(), "rootfs:/".into());
-        let volumes: Map<String, Value> =
-            project.volumes.keys().map(|key| (key.to_string(), Value::Null)).collect();
+        let volumes: Map<String, Value> = project
+            .volumes
+            .keys()
+            .chain(others)
+            .map(|key| (key.to_string(), Value::Null))
+            .collect();
         let services = Map::from_iter([(name.to_string(), Value::Object(service))]);
         Some(json!({ "name": project.name, "services": services, "volumes": volumes }))
     }
@@ -138,6 +163,16 @@ impl WishArgs {
             service.working_dir = wished.working_dir;
         }
     }
+}
+
+/// Makes the volume if there is none, and describes it. It is none of the project's.
+fn make(name: &VolumeKey, context: &Context) -> Result<Volume, CommandError> {
+    let is_dry = context.global().dry_run;
+    if !is_dry {
+        let name = VolumeName::parse(name.as_str()).map_err(|error| CommandError::new(&error))?;
+        volumes::Store::open(&context.roots().volumes())?.create(&volumes::Wanted::named(name))?;
+    }
+    Ok(Volume { name: name.to_string(), external: !is_dry, ..Volume::default() })
 }
 
 /// The text as the loader takes it without looking for variables in it: the shell has done that.
@@ -178,7 +213,11 @@ mod tests {
     #[test]
     fn words_become_a_document() {
         let args = args::<WishArgs>(&["-e", "PRICE=$5", "-v", "data:/d", "-p", "80", "-u", "app"]);
-        let document = args.document(&project(&["web"]), &"web".parse().unwrap()).unwrap();
+        let (project, web) = (project(&["web"]), "web".parse().unwrap());
+        let others = args.other_volumes(&project);
+        assert_eq!(others, BTreeSet::from(["data".parse().unwrap()]));
+        let document = args.document(&project, &web, &others).unwrap();
+        assert_eq!(document["volumes"], json!({"data": null}));
         assert_eq!(
             document["services"]["web"],
             json!({
@@ -189,7 +228,7 @@ mod tests {
                 "image": "rootfs:/",
             })
         );
-        assert!(WishArgs::default().document(&project(&[]), &"web".parse().unwrap()).is_none());
+        assert!(WishArgs::default().document(&project, &web, &BTreeSet::new()).is_none());
     }
 
     #[test]
