@@ -40,10 +40,10 @@ pub struct ExecArgs {
     #[arg(long, short = 'T', visible_alias = "no-TTY")]
     no_tty: bool,
     /// As without `--no-tty`
-    #[arg(long, short, hide = true)]
+    #[arg(long, short, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
     tty: bool,
-    /// As always
-    #[arg(long, short, hide = true)]
+    /// Pass standard input on
+    #[arg(long, short, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
     interactive: bool,
     /// With all capabilities and no filter of system calls
     #[arg(long)]
@@ -74,6 +74,11 @@ pub fn run(args: ExecArgs, context: &Context, terminal: &mut Terminal) -> Result
     let init = joinable(container)?;
     let launch = context.launch(container)?;
     let mode = args.mode();
+    if !args.interactive {
+        let nothing =
+            std::fs::File::open("/dev/null").map_err(|error| CommandError::new(&error))?;
+        rustix::stdio::dup2_stdin(nothing).map_err(|error| CommandError::new(&error))?;
+    }
     let process = args.process(&launch);
     terminal.settle();
     Ok(code(exec::run(init, process, mode)?.shell_code()))
@@ -114,7 +119,8 @@ fn joinable(container: &Container) -> Result<exec::Target, CommandError> {
 
 impl ExecArgs {
     fn mode(&self) -> Mode {
-        let terminal = !self.no_tty && stdin().is_terminal() && stdout().is_terminal();
+        let wanted = self.tty && !self.no_tty && self.interactive;
+        let terminal = wanted && stdin().is_terminal() && stdout().is_terminal();
         match (self.detach, terminal) {
             (true, _) => Mode::Detached,
             (false, true) => Mode::Terminal,
@@ -164,7 +170,11 @@ mod tests {
         assert_eq!(args.command, ["ls", "-la", "--user", "x"]);
         assert_eq!(args.env, ["A=1"]);
         assert!(refusal::<ExecArgs>(&["web"]).is_some());
-        assert_eq!(crate::cli::testing::args::<ExecArgs>(&["-it", "web", "sh"]).command, ["sh"]);
+        let both = crate::cli::testing::args::<ExecArgs>(&["-it", "web", "sh"]);
+        assert_eq!((both.command, both.tty, both.interactive), (vec!["sh".to_owned()], true, true));
+        let none = ["-i=false", "--tty=false", "web", "sh"];
+        let none = crate::cli::testing::args::<ExecArgs>(&none);
+        assert_eq!((none.tty, none.interactive), (false, false));
     }
 
     #[test]

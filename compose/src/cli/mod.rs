@@ -71,7 +71,9 @@ pub mod volumes;
 pub mod wait;
 pub mod watch;
 pub mod why;
+pub mod words;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{FromArgMatches as _, Parser, Subcommand};
@@ -178,12 +180,17 @@ fn command() -> clap::Command {
 
 /// What the command line says, and the name of its command. Only that one is known when all is well.
 fn parse() -> Result<(Cli, String), clap::Error> {
-    let read = |command: clap::Command| {
-        let matches = command.try_get_matches()?;
+    let read = |command: clap::Command, words: Vec<OsString>| {
+        let matches = command.try_get_matches_from(words)?;
         let name = matches.subcommand_name().unwrap_or_default().to_owned();
         Ok((Cli::from_arg_matches(&matches)?, name))
     };
-    read(<Cli as clap::CommandFactory>::command()).or_else(|_: clap::Error| read(command()))
+    let words: Vec<OsString> = std::env::args_os().collect();
+    read(<Cli as clap::CommandFactory>::command(), words.clone()).or_else(|_: clap::Error| {
+        let command = command();
+        let words = words::plain(words, &command);
+        read(command, words)
+    })
 }
 
 /// The whole program: reads the words, carries them out, returns the exit code.
@@ -209,7 +216,7 @@ fn carry_out(cli: Cli, name: &str) -> u8 {
         None if cli.version => Command::Version(Lazy(version::VersionArgs::default())),
         None => {
             let help = command().print_help();
-            return help.map_or(error::BROKEN_PIPE, |()| error::USAGE);
+            return help.map_or(error::BROKEN_PIPE, |()| 0);
         }
     };
     let progress = cli.global.progress;

@@ -49,7 +49,7 @@ pub struct RunArgs {
     #[arg(long, short = 'T', visible_alias = "no-TTY")]
     no_tty: bool,
     /// As without `--no-tty`
-    #[arg(long, short, hide = true)]
+    #[arg(long, short, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
     tty: bool,
     /// Pass standard input on
     #[arg(long, short, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
@@ -103,7 +103,11 @@ pub fn run(args: RunArgs, context: &Context, terminal: &mut Terminal) -> Result<
     context.check_support(&project, &wanted, terminal)?;
     let ends = Ends {
         input: args.interactive && !args.detach,
-        terminal: !args.detach && !args.no_tty && stdin().is_terminal() && stdout().is_terminal(),
+        terminal: !args.detach
+            && args.tty
+            && !args.no_tty
+            && stdin().is_terminal()
+            && stdout().is_terminal(),
     };
     let publishes = args.service_ports || args.wishes.publishes();
     let environment = args.wishes.apply(&mut project, &args.service, context, terminal)?;

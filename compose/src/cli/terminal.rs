@@ -28,6 +28,7 @@ use board::Board;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProgressMode {
     /// `tty` on a terminal, else `plain`
+    #[value(alias = "")]
     Auto,
     /// Redrawn in place
     Tty,
@@ -46,6 +47,7 @@ pub enum ProgressMode {
 pub enum Ansi {
     Never,
     Always,
+    #[value(alias = "")]
     Auto,
 }
 
