@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use runtime::launch::Launch;
 
 use super::error::CommandError;
@@ -27,7 +28,7 @@ pub struct GlobalArgs {
     #[arg(short, long, value_name = "NAME")]
     pub project_name: Option<String>,
     /// Directory that relative paths start from (default: that of the first file)
-    #[arg(long, alias = "workdir", value_name = "DIRECTORY")]
+    #[arg(long, alias = "workdir", value_name = "DIRECTORY", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub project_directory: Option<PathBuf>,
     /// Profiles to switch on; `*` for all
     #[arg(long = "profile", value_name = "PROFILE")]
@@ -309,7 +310,8 @@ impl Context {
             working_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             files: files.clone(),
             project_name: project_name.clone(),
-            project_dir: project_directory.clone(),
+            // A script may have nothing to say here, as with `-p ""`.
+            project_dir: project_directory.clone().filter(|path| !path.as_os_str().is_empty()),
             env_files: env_files.clone(),
             profiles: profiles.clone(),
             environment: std::env::vars_os().filter_map(variable).collect(),

@@ -3,6 +3,7 @@
 use super::context::{Context, OrphanArgs};
 use super::error::CommandError;
 use super::session::Session;
+use super::stop::grace;
 use super::terminal::Terminal;
 use crate::api::{DownOptions, DownRequest, ImageRemoval, path};
 use crate::model::ServiceName;
@@ -19,8 +20,8 @@ pub struct DownArgs {
     /// Remove images as well
     #[arg(long, value_enum, value_name = "WHICH")]
     rmi: Option<Rmi>,
-    /// Seconds to wait before SIGKILL (default: `stop_grace_period` of the service)
-    #[arg(long, short, value_name = "SECONDS")]
+    /// Seconds to wait before SIGKILL; -1 for no end (default: `stop_grace_period` of the service)
+    #[arg(long, short, value_name = "SECONDS", allow_negative_numbers = true, value_parser = grace)]
     timeout: Option<u32>,
     #[command(flatten)]
     orphans: OrphanArgs,

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::context::{Context, Target};
 use super::error::{CommandError, INTERRUPTED};
+use super::pick::{self, Among};
 use super::session::{Session, wait_for};
 use super::signals::Signals;
 use super::terminal::Terminal;
@@ -46,7 +47,13 @@ pub struct LogsArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<Timestamp>,
     /// Lines from the end, of each container
-    #[arg(long, short = 'n', value_name = "N", default_value = "all")]
+    #[arg(
+        long,
+        short = 'n',
+        value_name = "N",
+        default_value = "all",
+        allow_negative_numbers = true
+    )]
     tail: Tail,
     /// With the time of each line
     #[arg(long, short)]
@@ -93,6 +100,9 @@ pub fn run(args: LogsArgs, context: &Context, terminal: &mut Terminal) -> Result
     let events = if args.follow { listen(&session) } else { None };
     let containers = context.containers(target.name.as_str())?;
     target.check(&args.services, &containers)?;
+    if let (Some(_), [service]) = (args.index, args.services.as_slice()) {
+        pick::container(&target, &containers, service, args.index, Among::All)?;
+    }
     let look = Look {
         prefix: !args.no_log_prefix,
         colour: terminal.colours() && !args.no_color,

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::error::CommandError;
 use super::session::Session;
+use super::stop::grace;
 use super::terminal::Terminal;
 use crate::api::{RestartOptions, RestartRequest, path};
 use crate::model::ServiceName;
@@ -16,8 +17,8 @@ pub struct RestartArgs {
     /// Leave services alone that depend on these with `restart: true`
     #[arg(long)]
     no_deps: bool,
-    /// Seconds to wait before SIGKILL (default: `stop_grace_period` of the service)
-    #[arg(long, short, value_name = "SECONDS")]
+    /// Seconds to wait before SIGKILL; -1 for no end (default: `stop_grace_period` of the service)
+    #[arg(long, short, value_name = "SECONDS", allow_negative_numbers = true, value_parser = grace)]
     timeout: Option<u32>,
 }
 

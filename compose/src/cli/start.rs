@@ -18,7 +18,7 @@ pub struct StartArgs {
     #[arg(long)]
     wait: bool,
     /// Seconds after which to give up waiting
-    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    #[arg(long, value_name = "SECONDS")]
     wait_timeout: Option<u32>,
 }
 

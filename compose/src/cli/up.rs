@@ -12,6 +12,7 @@ use super::context::{Context, OrphanArgs};
 use super::error::CommandError;
 use super::replace::{self, Answer};
 use super::session::Session;
+use super::stop::grace;
 use super::terminal::Terminal;
 use super::watch::engine::Wishes;
 use beside::Beside;
@@ -36,7 +37,7 @@ pub struct UpArgs {
     #[arg(long, conflicts_with_all = ["abort_on_container_exit", "abort_on_container_failure", "attach", "attach_dependencies"])]
     wait: bool,
     /// Seconds after which to give up waiting
-    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    #[arg(long, value_name = "SECONDS")]
     wait_timeout: Option<u32>,
     #[command(flatten)]
     change: ChangeArgs,
@@ -57,8 +58,8 @@ pub struct UpArgs {
     /// Leave services alone that these depend on
     #[arg(long)]
     no_deps: bool,
-    /// Seconds to wait before SIGKILL (default: `stop_grace_period` of the service)
-    #[arg(long, short, value_name = "SECONDS")]
+    /// Seconds to wait before SIGKILL; -1 for no end (default: `stop_grace_period` of the service)
+    #[arg(long, short, value_name = "SECONDS", allow_negative_numbers = true, value_parser = grace)]
     timeout: Option<u32>,
 }
 
@@ -489,13 +490,14 @@ mod tests {
             &["--wait", "--abort-on-container-exit"],
             &["--attach", "web", "--attach-dependencies"],
             &["--abort-on-container-exit", "--abort-on-container-failure"],
-            &["--wait-timeout", "3"],
             &["--wait", "--wait-timeout", "-3"],
             &["--scale", "web"],
             &["--build", "--no-build"],
         ] {
             assert!(refusal::<UpArgs>(line).is_some(), "{line:?}");
         }
+        // As with docker, it means nothing there.
+        assert!(refusal::<UpArgs>(&["--wait-timeout", "3"]).is_none());
     }
 
     #[test]
