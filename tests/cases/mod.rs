@@ -14,6 +14,7 @@ mod drivers;
 mod effects;
 mod everyday;
 mod flags;
+mod habits;
 mod hello;
 mod inside;
 mod intents;
@@ -59,6 +60,7 @@ const FILES: &[&str] = &[
     "effects",
     "everyday",
     "flags",
+    "habits",
     "hello",
     "inside",
     "intents",
@@ -107,6 +109,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         effects::all(),
         everyday::all(),
         flags::all(),
+        habits::all(),
         hello::all(),
         inside::all(),
         intents::all(),
