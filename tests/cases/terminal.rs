@@ -14,6 +14,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("attach_joins_what_runs", attach),
         Scenario::plain("attach_lets_go_by_keys", detach),
         Scenario::plain("up_lets_go_by_a_key", menu),
+        Scenario::plain("exec_says_what_its_terminal_understands", terminal_of_exec),
         Scenario::plain("progress_goes_where_it_is_asked_to", progress),
         Scenario::plain("completion_knows_the_services", completion),
     ]
@@ -188,6 +189,21 @@ services:
     up.say("d")?;
     up.finish(Duration::from_secs(30))?.success()?;
     assert_eq!(stage.field("web", "State")?, "running");
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// The container has no terminal of its own, and so nothing in its environment about it.
+fn terminal_of_exec(stage: &Stage) -> Verdict {
+    stage.file("compose.yaml", ONE)?;
+    stage.compose(["up", "-d"]).success()?;
+    for (words, wanted) in [(&["exec"][..], "[xterm]"), (&["exec", "-e", "TERM=vt100"], "[vt100]")]
+    {
+        let words = [words, &["web", "sh", "-c", "echo [$TERM]"]].concat();
+        let exec = stage.start_on_terminal(&stage.compose_command(words))?;
+        exec.finish(Duration::from_secs(30))?.success()?.says(wanted)?;
+    }
+    stage.compose(["exec", "-T", "web", "sh", "-c", "echo [$TERM]"]).success()?.says("[]")?;
     stage.compose(["down"]).success()?;
     Ok(())
 }

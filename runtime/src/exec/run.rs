@@ -68,7 +68,7 @@ pub enum ExecError {
 /// # Errors
 ///
 /// [`ExecError`]; of a process that has started, only the exit code is of interest.
-pub fn run(target: Target, process: ExecProcess, mode: Mode) -> Result<ExitStatus, ExecError> {
+pub fn run(target: Target, mut process: ExecProcess, mode: Mode) -> Result<ExitStatus, ExecError> {
     let streams = |attempt| move |source: io::Error| ExecError::Streams { attempt, source };
     let container =
         sys::pidfd::open_same(target.pid, target.pid_started).map_err(ExecError::NotRunning)?;
@@ -78,6 +78,7 @@ pub fn run(target: Target, process: ExecProcess, mode: Mode) -> Result<ExitStatu
     let mut signals = HANDED_ON.to_vec();
     if mode == Mode::Terminal {
         signals.push(libc::SIGWINCH);
+        know_the_terminal(&mut process.env);
     }
     match mode {
         Mode::Detached => {
@@ -109,6 +110,13 @@ pub fn run(target: Target, process: ExecProcess, mode: Mode) -> Result<ExitStatu
             reach(&starting)?;
             relay.run(&starting.child.pidfd, &signals).map_err(streams("the terminal"))
         }
+    }
+}
+
+/// Says what the terminal understands if nobody has: the container itself may have none.
+fn know_the_terminal(env: &mut Vec<String>) {
+    if !env.iter().any(|variable| variable.starts_with("TERM=")) {
+        env.push("TERM=xterm".to_owned());
     }
 }
 
