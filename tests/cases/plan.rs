@@ -58,6 +58,7 @@ fn tells(stage: &Stage) -> Verdict {
     let plan = stage.compose(["diff"]).code(2)?;
     let plan = plan.says("-web-1: environment.COLOUR")?.says("changed, compose.yaml:6:")?;
     assert!(!plan.stdout.contains("db"), "{}", plan.stdout);
+    assert_eq!(files(&stage.roots.join("data")), before);
     // What is odd is no part of the result.
     stage.compose(["run", "--detach", "web", "true"]).success()?;
     for (words, code) in [(&["plan"][..], 2), (&["up", "--dry-run"], 0)] {
