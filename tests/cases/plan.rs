@@ -60,7 +60,7 @@ fn tells(stage: &Stage) -> Verdict {
     assert!(!plan.stdout.contains("db"), "{}", plan.stdout);
     assert_eq!(files(&stage.roots.join("data")), before);
     // What is odd is no part of the result.
-    stage.compose(["run", "--detach", "web", "true"]).success()?;
+    stage.compose(["run", "-T", "web", "id"]).success()?;
     for (words, code) in [(&["plan"][..], 2), (&["up", "--dry-run"], 0)] {
         let run = stage.compose(words).code(code)?;
         let run = run.complains("warning: found orphan containers")?;
