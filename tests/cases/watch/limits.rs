@@ -1,7 +1,6 @@
 //! Watches that the kernel has not got.
 
 use std::fs;
-use std::process::Command;
 
 use scenarios::{Stage, Verdict, eventually};
 
