@@ -76,6 +76,12 @@ fn results(stage: &Stage) -> Verdict {
 
 fn truths(stage: &Stage) -> Verdict {
     stage.file("compose.yaml", ODD)?;
+    // A variable of the command may stand where the others do.
+    for (value, dash) in [("true", '_'), ("0", '-')] {
+        stage.file(".env", &format!("COMPOSE_COMPATIBILITY={value}\n"))?;
+        let name = format!("{}{dash}web{dash}1", stage.project);
+        stage.compose(["up", "--dry-run"]).success()?.says(&name)?;
+    }
     stage.compose(["up", "--detach=true", "--build=false", "-V=1"]).success()?;
     stage.compose(["ps", "-q=true", "--all=t"]).success()?;
     stage.compose(["up", "--detach=perhaps"]).code(2)?;

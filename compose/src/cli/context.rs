@@ -170,7 +170,7 @@ impl Context {
         options.profiles.extend(implied);
         // What is odd has been said.
         let loaded = file::load(&options).map_err(|found| mistakes(&found, &options, terminal))?;
-        let compatibility = self.global.compatibility;
+        let compatibility = self.is_compatible(&loaded.project);
         let mut project = Project { compatibility, ..loaded.project };
         platform::fill_in(&mut project)?;
         Ok(Loaded { project, ..loaded })
@@ -188,7 +188,7 @@ impl Context {
             }
             load.profiles.extend(implied);
         }
-        Follow { load, compatibility: self.global.compatibility }
+        Follow { load, compatibility: project.compatibility }
     }
 
     /// Refuses what cannot be carried out of the services in `wanted`, and says what is left out.
@@ -267,13 +267,19 @@ impl Context {
     ) -> Result<Loaded, CommandError> {
         let mut loaded =
             file::load(options).map_err(|found| mistakes(&found, options, terminal))?;
-        loaded.project.compatibility = self.global.compatibility;
+        loaded.project.compatibility = self.is_compatible(&loaded.project);
         platform::fill_in(&mut loaded.project)?;
         if self.global.dry_run {
             provider::recall(&self.roots, &mut loaded.project)?;
         }
         terminal.warn_drawn(&draw(&loaded.warnings, options, terminal));
         Ok(loaded)
+    }
+
+    /// Whether names are those of version 1, as the flag or the variable says, which may stand in `.env`.
+    fn is_compatible(&self, project: &Project) -> bool {
+        let variable = project.environment.get("COMPOSE_COMPATIBILITY");
+        self.global.compatibility || variable.is_some_and(|value| is_on(value))
     }
 
     /// Which files are read: what the flags say; where they name a project and there is no file, those that it was made from.
@@ -427,6 +433,11 @@ impl Context {
     }
 }
 
+/// Whether a variable switches something on.
+fn is_on(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "1" | "t" | "true" | "y" | "yes" | "on")
+}
+
 /// `COMPOSE_PROFILES`.
 fn profiles_of(project: &Project) -> Vec<String> {
     let listed = project.environment.get("COMPOSE_PROFILES").map(String::as_str);
@@ -528,13 +539,12 @@ impl OrphanArgs {
     ///
     /// When they are to be ignored and removed.
     pub fn resolve(self, project: Option<&Project>) -> Result<Orphans, CommandError> {
-        let is_on = |name: &str| {
+        let says = |name: &str| {
             let of_file = || project?.environment.get(name).cloned();
-            let value = std::env::var(name).ok().or_else(of_file).unwrap_or_default();
-            matches!(value.to_ascii_lowercase().as_str(), "1" | "t" | "true" | "y" | "yes" | "on")
+            std::env::var(name).ok().or_else(of_file).is_some_and(|value| is_on(&value))
         };
-        let remove = self.remove_orphans || is_on("COMPOSE_REMOVE_ORPHANS");
-        match (remove, is_on("COMPOSE_IGNORE_ORPHANS")) {
+        let remove = self.remove_orphans || says("COMPOSE_REMOVE_ORPHANS");
+        match (remove, says("COMPOSE_IGNORE_ORPHANS")) {
             (true, true) => Err(CommandError::usage(
                 "COMPOSE_IGNORE_ORPHANS and --remove-orphans cannot be combined",
             )
