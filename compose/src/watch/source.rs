@@ -240,6 +240,19 @@ impl Source {
         Ok(list)
     }
 
+    /// Waits until what the kernel has to tell by now can be [taken](Self::take): on a busy machine the thread that reads it may come
+    /// late. What marks tell is not waited for.
+    pub fn catch_up(&mut self) {
+        let Some(watcher) = &mut self.watcher else { return };
+        // It is asked for something that changes nothing. What it does meanwhile is done when it answers, and what is to be read
+        // comes before a second question in any case.
+        for _ in 0..2 {
+            if let Err(error) = watcher.configure(Config::default()) {
+                tracing::debug!(%error, "inotify");
+            }
+        }
+    }
+
     /// What has changed since the last call. Directories that have appeared in a tree are watched from here on if they
     /// are `wanted`, and all that is in them counts as changed.
     ///
@@ -493,6 +506,22 @@ mod tests {
             fs::remove_file(&file).unwrap();
             expect(source, awake, &all, &file);
         });
+    }
+
+    #[test]
+    fn all_that_was_saved_is_there_after_catching_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path();
+        let all = |_: &Path| true;
+        let (mut source, _awake) = source(top, &all);
+        for _ in 0..20 {
+            let files = || (0..100).map(|file| top.join(file.to_string()));
+            files().for_each(|file| fs::write(file, "saved").unwrap());
+            source.catch_up();
+            let changes = source.take(&all).unwrap();
+            let told: BTreeSet<PathBuf> = changes.touched.into_iter().map(|one| one.path).collect();
+            assert_eq!(told, files().collect());
+        }
     }
 
     #[test]

@@ -195,7 +195,8 @@ impl Engine {
                     self.prepare();
                 }
                 Woken::Over => {
-                    // What came while files were written ahead belongs to it.
+                    // What came while files were written ahead belongs to it, and what nobody has read yet.
+                    self.source.catch_up();
                     self.take_in()?;
                     if !self.batch.is_over(Instant::now()) {
                         continue;
@@ -366,6 +367,7 @@ impl Engine {
         let (context, project) = (&self.context, &self.project);
         let mut hands = Hands { context, project, stop, terminal: &mut *terminal };
         let replaced = hands.copy(&work.copies, &self.rules, &mut self.copies, &mut failures);
+        self.source.catch_up();
         failures.keep(self.take_in());
         let goes_on = self.batch.wait(Instant::now()).is_some();
         let due = self.owed.settle(work.due, goes_on);
