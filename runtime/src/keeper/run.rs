@@ -103,12 +103,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), KeeperE
     }
     // A project that was taken down leaves nothing; the log of one that is only stopped may still be asked for.
     let forgotten = !keeper.config.data.exists();
-    if !forgotten {
-        let synced = keeper.journal.sync();
-        keeper.complain_of(&synced);
-    }
     if forgotten {
         let _ = std::fs::remove_file(keeper.config.run.join(LOG));
+    } else {
+        let synced = keeper.journal.sync();
+        keeper.complain_of(&synced);
     }
     // Another keeper may have come in the meantime. A file that is left says nothing: its process is gone.
     if std::fs::read_to_string(&identity)
