@@ -52,7 +52,8 @@ pub(super) fn ended(stage: &Stage, service: &str) -> Verdict {
 /// What a container has written into the files by which it finds names is gone when it starts again, however long it is; what it has
 /// written elsewhere is there, and nothing is left of the mounts before.
 fn renewed(stage: &Stage) -> Verdict {
-    let words = "image: 'rootfs:/', init: true, command: [sh, -c, 'echo begun >> /kept; exec sleep infinity']";
+    base(stage)?;
+    let words = "image: base, init: true, command: [sh, -c, 'echo begun >> /kept; exec sleep 600']";
     services(stage, &[("web", words)])?;
     stage.compose(["up", "--detach"]).success()?;
     let sh = |script: &str| stage.compose(["exec", "-T", "web", "sh", "-c", script]).success();
