@@ -77,7 +77,8 @@ fn gap(stage: &Stage) -> Verdict {
 }
 
 fn made(stage: &Stage) -> Verdict {
-    let maker = |name: &str| format!("echo new > /made/next && mv /made/next /made/{name}");
+    let maker =
+        |name: &str| format!("echo new > /made/next-{name} && mv /made/next-{name} /made/{name}");
     stage.file("made/of-end", "old\n")?;
     stage.file("made/of-hook", "old\n")?;
     stage.file(
