@@ -59,6 +59,17 @@ pub(super) fn end(running: Running) -> Verdict {
     Ok(())
 }
 
+/// A service into which `src` is synced.
+fn synced(stage: &Stage) -> Verdict {
+    base(stage)?;
+    stage.file(
+        "compose.yaml",
+        "services:\n  web:\n    image: base\n    command: sleep 600\n    stop_grace_period: 0s\n    \
+         develop: {watch: [{action: sync, path: src, target: /app}]}\n",
+    )?;
+    Ok(())
+}
+
 /// Saves a file in one step, so that it is one change on a machine that is busy, too.
 fn save(stage: &Stage, name: &str, text: &str) -> Verdict {
     stage.file("saved", text)?;

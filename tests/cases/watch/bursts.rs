@@ -9,16 +9,11 @@ use nix::sys::signal::Signal;
 use scenarios::{Stage, Verdict, eventually};
 
 use super::super::build::base;
-use super::{BOUND, begin, counted, end, expect, inside, save};
+use super::{BOUND, begin, counted, end, expect, inside, save, synced};
 
 /// Hundreds of files, some of them written again or taken away while the first are under way.
 pub(super) fn many(stage: &Stage) -> Verdict {
-    base(stage)?;
-    stage.file(
-        "compose.yaml",
-        "services:\n  web:\n    image: base\n    command: sleep 600\n    stop_grace_period: 0s\n    \
-         develop: {watch: [{action: sync, path: src, target: /app}]}\n",
-    )?;
+    synced(stage)?;
     stage.file("src/first", "")?;
     let watch = begin(stage, &["watch"], "web")?;
     for turn in ["one", "two"] {

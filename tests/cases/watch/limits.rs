@@ -5,15 +5,10 @@ use std::fs;
 use scenarios::{Stage, Verdict, eventually};
 
 use super::super::build::base;
-use super::{BOUND, counted, end, save};
+use super::{BOUND, counted, end, save, synced};
 
 pub(super) fn runs_out(stage: &Stage) -> Verdict {
-    base(stage)?;
-    stage.file(
-        "compose.yaml",
-        "services:\n  web:\n    image: base\n    command: sleep 600\n    stop_grace_period: 0s\n    \
-         develop: {watch: [{action: sync, path: src, target: /app}]}\n",
-    )?;
+    synced(stage)?;
     (0..20).try_for_each(|folder| stage.file(&format!("src/{folder}/file"), ""))?;
     stage.compose(["up", "--detach"]).success()?;
     // One watch too few, with nothing to take over; and no instance.
