@@ -30,6 +30,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::plain("watch_reads_the_old_name_of_develop", reads_old_names),
         Scenario::plain("watch_restarts_runs_and_rebuilds", acts),
         Scenario::plain("watch_corrects_what_a_mistake_has_ended", corrects),
+        Scenario::plain("watch_copies_at_first_into_all_that_take_it", copies_at_first),
         Scenario::plain("watch_follows_the_compose_file", follows),
         Scenario::plain("up_follow_goes_on_in_the_background", follow::in_the_background),
         Scenario::plain("up_follow_builds_what_has_changed", follow::builds_in_the_background),
@@ -220,6 +221,33 @@ fn corrects(stage: &Stage) -> Verdict {
     stage.file("app/run", "echo corrected > /said; exec sleep 600\n")?;
     expect(stage, "web", &["cat", "/said"], "corrected")?;
     end(watch)?;
+    stage.compose(["down"]).success()?;
+    Ok(())
+}
+
+/// One container that cannot be written to keeps nothing from the others, and each of them is told.
+fn copies_at_first(stage: &Stage) -> Verdict {
+    base(stage)?;
+    let service = |name: &str, target: &str| {
+        format!(
+            "  {name}:\n    image: base\n    command: sleep 600\n    stop_grace_period: 0s\n    \
+             develop: {{watch: [{{action: sync, path: src, target: {target}, initial_sync: true}}]}}\n"
+        )
+    };
+    // What is below a file.
+    let services =
+        [service("a", "/bin/busybox/a"), service("b", "/bin/busybox/b"), service("c", "/app")];
+    stage.file("compose.yaml", &format!("services:\n{}", services.concat()))?;
+    stage.file("src/page", "one")?;
+    let watch = begin(stage, &["watch"], "c")?;
+    expect(stage, "c", &["cat", "/app/page"], "one")?;
+    save(stage, "src/page", "two")?;
+    expect(stage, "c", &["cat", "/app/page"], "two")?;
+    watch.signal(Signal::SIGINT)?;
+    let told = watch.finish(BOUND)?.stderr;
+    for place in ["/bin/busybox/a/page", "/bin/busybox/b/page"] {
+        assert!(told.contains(place), "{told}");
+    }
     stage.compose(["down"]).success()?;
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use super::work::Failures;
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
 use crate::cli::inside;
@@ -69,17 +70,15 @@ impl Copies {
         self.copied.retain(|(service, ..), _| !services.contains(service));
     }
 
-    /// Gives those of `all` containers that have come since all that was copied into those before them.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::copy`].
+    /// Gives those of `all` containers that have come since all that was copied into those before them. One that does not take
+    /// it is tried again the next time.
     pub fn catch_up(
         &mut self,
         all: &[Container],
         rules: &[Rule],
         context: &Context,
-    ) -> Result<(), CommandError> {
+        failures: &mut Failures,
+    ) {
         for container in all.iter().filter(|one| !one.record.oneoff) {
             if self.known.contains(&container.record.id) {
                 continue;
@@ -89,12 +88,13 @@ impl Copies {
                 let paths = self.copied.get(&origin(rule)).into_iter().flatten();
                 files.extend(paths.filter_map(|from| Some((from.clone(), rule.target_of(from)?))));
             }
-            if !files.is_empty() {
-                self.write(container, &files, None, context)?;
+            if !files.is_empty()
+                && failures.keep(self.write(container, &files, None, context)).is_none()
+            {
+                continue;
             }
             self.known.insert(container.record.id.clone());
         }
-        Ok(())
     }
 
     /// Copies `files` into `container`, whether it runs or not: one that a mistake has ended gets the correction. What of

@@ -410,7 +410,9 @@ impl Engine {
             self.copies.remember(rule, paths);
         }
         let all = self.context.containers(self.project.name.as_str())?;
-        self.copies.catch_up(&all, &self.rules, &self.context)
+        let mut failures = Failures::default();
+        self.copies.catch_up(&all, &self.rules, &self.context, &mut failures);
+        failures.told()
     }
 
     /// Reads the project again and brings it to what its files say now.

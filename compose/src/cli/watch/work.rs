@@ -103,7 +103,7 @@ impl Hands<'_> {
         let mut replaced = Replaced::default();
         let all = self.context.containers(self.project.name.as_str());
         let Some(all) = failures.keep(all) else { return replaced };
-        failures.keep(copies.catch_up(&all, rules, self.context));
+        copies.catch_up(&all, rules, self.context, failures);
         for (service, files) in changes.iter().filter(|(_, files)| !files.is_empty()) {
             let mut done = true;
             for container in super::copies::of(&all, service) {
