@@ -135,7 +135,7 @@ fn pack(upper: &Path, archive: &File) -> Result<(), CopyError> {
     let folder = rustix::fs::open(upper, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
     let mut packer = Packer::of_changes(BufWriter::new(archive));
     packer.add_children(folder, Path::new(""))?;
-    packer.finish().map_err(failed)
+    packer.finish().map(drop).map_err(failed)
 }
 
 /// A file without a name on the disk of the images (open(2), `O_TMPFILE`).

@@ -1,6 +1,5 @@
 //! `compose exec`.
 
-use std::io::{IsTerminal, stdin, stdout};
 use std::path::PathBuf;
 
 use runtime::exec::{self, ExecError, ExecProcess, Mode, Privilege};
@@ -10,12 +9,14 @@ use super::context::Context;
 use super::error::CommandError;
 use super::pick::{self, Among};
 use super::session::code;
+use super::streams::StreamArgs;
 use super::terminal::Terminal;
 use crate::model::ServiceName;
 use crate::record::{Container, Phase};
 
 /// Run a command in a running container
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("interactive", |arg| arg.hide(true)))]
 pub struct ExecArgs {
     /// The service
     service: ServiceName,
@@ -36,15 +37,8 @@ pub struct ExecArgs {
     /// Number of the container among the replicas (default: the lowest)
     #[arg(long, value_name = "N")]
     index: Option<u32>,
-    /// Without a terminal (default: with one if standard input and output are one)
-    #[arg(long, short = 'T', visible_alias = "no-TTY")]
-    no_tty: bool,
-    /// As without `--no-tty`
-    #[arg(long, short, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
-    tty: bool,
-    /// Pass standard input on
-    #[arg(long, short, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
-    interactive: bool,
+    #[command(flatten)]
+    streams: StreamArgs,
     /// With all capabilities and no filter of system calls
     #[arg(long)]
     privileged: bool,
@@ -74,7 +68,7 @@ pub fn run(args: ExecArgs, context: &Context, terminal: &mut Terminal) -> Result
     let init = joinable(container)?;
     let launch = context.launch(container)?;
     let mode = args.mode();
-    if !args.interactive {
+    if !args.streams.interactive {
         let nothing =
             std::fs::File::open("/dev/null").map_err(|error| CommandError::new(&error))?;
         rustix::stdio::dup2_stdin(nothing).map_err(|error| CommandError::new(&error))?;
@@ -119,8 +113,7 @@ fn joinable(container: &Container) -> Result<exec::Target, CommandError> {
 
 impl ExecArgs {
     fn mode(&self) -> Mode {
-        let wanted = self.tty && !self.no_tty && self.interactive;
-        let terminal = wanted && stdin().is_terminal() && stdout().is_terminal();
+        let terminal = self.streams.interactive && self.streams.terminal();
         match (self.detach, terminal) {
             (true, _) => Mode::Detached,
             (false, true) => Mode::Terminal,
@@ -170,11 +163,6 @@ mod tests {
         assert_eq!(args.command, ["ls", "-la", "--user", "x"]);
         assert_eq!(args.env, ["A=1"]);
         assert!(refusal::<ExecArgs>(&["web"]).is_some());
-        let both = crate::cli::testing::args::<ExecArgs>(&["-it", "web", "sh"]);
-        assert_eq!((both.command, both.tty, both.interactive), (vec!["sh".to_owned()], true, true));
-        let none = ["-i=false", "--tty=false", "web", "sh"];
-        let none = crate::cli::testing::args::<ExecArgs>(&none);
-        assert_eq!((none.tty, none.interactive), (false, false));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! `compose export`.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write, stdout};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use super::cp::entry::mount_of;
 use super::cp::pack::Packer;
 use super::error::CommandError;
 use super::inside;
+use super::output::Output;
 use super::pick::{self, Among};
 use super::terminal::Terminal;
 use crate::event::{Event, Kind, Status};
@@ -54,12 +54,12 @@ pub fn run(
             .help("`compose export -o FILE`, or lead it into a file or a program"));
     }
     // Before the container's file system: it may bring a mount namespace of its own.
-    let file = args.output.as_deref().map(create).transpose()?;
+    let output = args.output.as_deref().map(create).transpose()?;
     let root = inside::root(container, context)?;
     terminal.draw(&Event::step(Kind::Container, name, Status::Exporting));
-    let done = match file {
-        Some(file) => pack(&root, BufWriter::new(file)),
-        None => pack(&root, BufWriter::new(stdout().lock())),
+    let done = match output {
+        Some(output) => pack(&root, output).and_then(|output| output.finish().map_err(failed)),
+        None => pack(&root, stdout().lock()).map(drop),
     };
     let word = if done.is_ok() { Status::Exported } else { Status::Error };
     terminal.draw(&Event::step(Kind::Container, name, word));
@@ -67,18 +67,23 @@ pub fn run(
     Ok(0)
 }
 
-fn create(path: &Path) -> Result<File, CommandError> {
-    File::create(path).map_err(|error| {
+fn create(path: &Path) -> Result<Output, CommandError> {
+    Output::create(path).map_err(|error| {
         CommandError::failed(format!("cannot create {}: {error}", path.display()))
             .help("check the folder and the room on its disk")
     })
 }
 
-fn pack(root: &Root, sink: impl Write) -> Result<(), CopyError> {
-    let failed = |source: io::Error| CopyError { path: PathBuf::from("/"), source };
+/// Returns the sink when all is in it.
+fn pack<W: Write>(root: &Root, sink: W) -> Result<W, CopyError> {
     let mount = mount_of(root, OsStr::new("")).map_err(failed)?;
     let folder = root.resolve(Path::new(""), OFlags::DIRECTORY, Mode::empty()).map_err(failed)?;
-    let mut packer = Packer::new(sink, Some(mount));
+    let mut packer = Packer::new(BufWriter::new(sink), Some(mount));
     packer.add_children(folder, Path::new(""))?;
-    packer.finish().map_err(failed)
+    let buffered = packer.finish().map_err(failed)?;
+    buffered.into_inner().map_err(|error| failed(error.into_error()))
+}
+
+fn failed(source: io::Error) -> CopyError {
+    CopyError { path: PathBuf::from("/"), source }
 }

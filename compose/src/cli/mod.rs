@@ -36,6 +36,7 @@ pub mod logs;
 pub mod ls;
 pub mod man;
 pub mod network;
+pub mod output;
 pub mod pause;
 pub mod pick;
 pub mod plan;
@@ -56,6 +57,7 @@ pub mod size;
 pub mod start;
 pub mod stats;
 pub mod stop;
+pub mod streams;
 pub mod system;
 pub mod terminal;
 #[cfg(test)]

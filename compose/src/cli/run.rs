@@ -4,14 +4,13 @@ pub mod attach;
 pub mod keys;
 mod wishes;
 
-use std::io::{IsTerminal, stdin, stdout};
-
 use attach::{End, Ends, Ways};
 use images::registry::Environment;
 
 use super::context::{Context, OrphanArgs, known_services};
 use super::error::{CommandError, FAILED};
 use super::session::{Session, code};
+use super::streams::StreamArgs;
 use super::terminal::Terminal;
 use super::up::{PullWhen, wanted};
 use crate::api::{BuildOptions, BuildWhen, PullOptions, RunOptions, RunRequest, path};
@@ -45,15 +44,8 @@ pub struct RunArgs {
     /// Do not start the services it depends on
     #[arg(long)]
     no_deps: bool,
-    /// Without a terminal
-    #[arg(long, short = 'T', visible_alias = "no-TTY")]
-    no_tty: bool,
-    /// As without `--no-tty`
-    #[arg(long, short, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
-    tty: bool,
-    /// Pass standard input on
-    #[arg(long, short, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
-    interactive: bool,
+    #[command(flatten)]
+    streams: StreamArgs,
     #[command(flatten)]
     wishes: wishes::WishArgs,
     #[command(flatten)]
@@ -102,12 +94,8 @@ pub fn run(args: RunArgs, context: &Context, terminal: &mut Terminal) -> Result<
     let wanted = wanted(&project, std::slice::from_ref(&args.service), args.no_deps);
     context.check_support(&project, &wanted, terminal)?;
     let ends = Ends {
-        input: args.interactive && !args.detach,
-        terminal: !args.detach
-            && args.tty
-            && !args.no_tty
-            && stdin().is_terminal()
-            && stdout().is_terminal(),
+        input: args.streams.interactive && !args.detach,
+        terminal: args.streams.terminal() && !args.detach,
     };
     let publishes = args.service_ports || args.wishes.publishes();
     let environment = args.wishes.apply(&mut project, &args.service, context, terminal)?;

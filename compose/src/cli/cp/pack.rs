@@ -55,13 +55,15 @@ impl<W: Write> Packer<W> {
         self.add_inside(&Arc::new(directory), name, 0)
     }
 
-    /// Ends the stream.
+    /// Ends the stream, and gives its sink back.
     ///
     /// # Errors
     ///
     /// A sink that takes no more.
-    pub fn finish(self) -> io::Result<()> {
-        self.builder.into_inner()?.flush()
+    pub fn finish(self) -> io::Result<W> {
+        let mut sink = self.builder.into_inner()?;
+        sink.flush()?;
+        Ok(sink)
     }
 
     fn add_at(&mut self, place: &Place, name: &Path, depth: usize) -> Result<(), CopyError> {

@@ -1,12 +1,12 @@
 //! `compose image save`.
 
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, IsTerminal};
+use std::path::PathBuf;
 
 use images::{SaveError, Store};
 
 use crate::cli::error::{BROKEN_PIPE, CommandError};
+use crate::cli::output::Output;
 
 /// Write images into an archive that docker, podman and `image load` read
 #[derive(Debug, clap::Args)]
@@ -33,23 +33,11 @@ pub fn run(args: &SaveArgs, store: &Store) -> Result<u8, CommandError> {
         store.save(&args.images, BufWriter::with_capacity(1 << 18, io::stdout().lock()))?;
         return Ok(0);
     };
-    let mut next = path.clone().into_os_string();
-    next.push(".part");
-    let next = PathBuf::from(next);
-    let saved = write(store, &args.images, path, &next);
-    if saved.is_err() {
-        // What is half written is of no use to anybody.
-        let _ = std::fs::remove_file(&next);
-    }
-    saved
-}
-
-fn write(store: &Store, images: &[String], path: &Path, next: &Path) -> Result<u8, CommandError> {
     let refused = |error: io::Error| CommandError::from(SaveError::Write(error));
-    let mut writer = BufWriter::with_capacity(1 << 18, File::create(next).map_err(refused)?);
-    store.save(images, &mut writer)?;
-    writer.flush().map_err(refused)?;
-    std::fs::rename(next, path).map_err(refused)?;
+    let mut writer = BufWriter::with_capacity(1 << 18, Output::create(path).map_err(refused)?);
+    store.save(&args.images, &mut writer)?;
+    let output = writer.into_inner().map_err(|error| refused(error.into_error()))?;
+    output.finish().map_err(refused)?;
     Ok(0)
 }
 
