@@ -5,7 +5,9 @@ mod hash;
 mod list;
 mod yaml;
 
+use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::thread;
 
 use super::context::{Context, draw, mistakes};
 use super::digests;
@@ -122,18 +124,21 @@ pub fn run(
     }
     let document =
         Document::read(&options).map_err(|found| mistakes(&found, &options, terminal))?;
-    let text = match &args.explain {
-        _ if args.quiet => Ok(None),
-        Some(path) => {
-            explain::explain(&document, path, args.format, &options.working_dir).map(Some)
-        }
-        None => text(&args, &document, context, terminal).map(Some),
-    };
+    // What is printed does not wait for what is odd about it.
+    let (text, doubts) = thread::scope(|scope| {
+        let doubts = scope.spawn(|| document.doubts());
+        let text = match &args.explain {
+            _ if args.quiet => Ok(None),
+            Some(path) => {
+                explain::explain(&document, path, args.format, &options.working_dir).map(Some)
+            }
+            None => text(&args, &document, context, terminal).map(Some),
+        };
+        (text, doubts.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
     // Docker compose prints these without a word; here they keep `up` from starting.
-    let doubts = document
-        .doubts()
-        .into_iter()
-        .map(|doubt| Diagnostic { severity: Severity::Warning, ..doubt });
+    let doubts =
+        doubts.into_iter().map(|doubt| Diagnostic { severity: Severity::Warning, ..doubt });
     let warnings: Vec<Diagnostic> = document.warnings().iter().cloned().chain(doubts).collect();
     terminal.warn_drawn(&draw(&warnings, &options, terminal));
     if let Some(text) = text? {

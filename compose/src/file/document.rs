@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -247,7 +247,7 @@ fn read(report: &mut Report, options: &LoadOptions) -> Option<Document> {
     let Located { files, project_dir, environment, .. } = &located;
     let scope = Scope {
         dir: project_dir.clone(),
-        environment: Rc::new(environment.clone()),
+        environment: Arc::new(environment.clone()),
         chain: Vec::new(),
     };
     let mut reader = reader(report, options, &located);

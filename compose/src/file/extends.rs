@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::canonical;
 use super::complete::was_refused;
@@ -24,7 +24,7 @@ static SHAPE: Shape = Shape::Object(&SERVICE);
 #[derive(Debug, Clone, PartialEq)]
 struct Link {
     file: PathBuf,
-    service: Rc<str>,
+    service: Arc<str>,
     place: Span,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn apply(reader: &mut Reader<'_>, document: &mut Node, path: &Path, s
         return;
     };
     let Some(services) = services.as_map_mut() else { return };
-    let extending: Vec<Rc<str>> = services
+    let extending: Vec<Arc<str>> = services
         .iter()
         .filter(|(_, entry)| entry.node.get("extends").is_some())
         .map(|(name, _)| name.clone())
@@ -53,11 +53,11 @@ pub(super) fn apply(reader: &mut Reader<'_>, document: &mut Node, path: &Path, s
 fn local(
     reader: &mut Reader<'_>,
     services: &Map,
-    name: &Rc<str>,
+    name: &Arc<str>,
     path: &Path,
     scope: &Scope,
     chain: &mut Vec<Link>,
-    done: &mut HashMap<Rc<str>, Node>,
+    done: &mut HashMap<Arc<str>, Node>,
 ) -> Option<Node> {
     if let Some(node) = done.get(name) {
         return Some(node.clone());
@@ -96,7 +96,7 @@ fn local(
 /// What an `extends` asks for.
 #[derive(Debug)]
 struct Wanted {
-    service: Rc<str>,
+    service: Arc<str>,
     place: Span,
     file: Option<(String, Span)>,
 }
@@ -126,7 +126,7 @@ fn enter(
     reader: &mut Reader<'_>,
     chain: &mut Vec<Link>,
     path: &Path,
-    name: &Rc<str>,
+    name: &Arc<str>,
     place: Span,
 ) -> bool {
     if reader.circular.contains(&(path.to_owned(), name.clone())) {
@@ -177,7 +177,7 @@ fn foreign(
 /// A service of a file of which only this service counts.
 fn raw(
     reader: &mut Reader<'_>,
-    extended: &Rc<Extended>,
+    extended: &Arc<Extended>,
     wanted: &Wanted,
     path: &Path,
     base: &Base,
@@ -214,11 +214,11 @@ fn raw(
 }
 
 /// The services of the file at `path`, with variables filled in and nothing else done.
-fn open(reader: &mut Reader<'_>, path: &Path, place: Span, scope: &Scope) -> Option<Rc<Extended>> {
+fn open(reader: &mut Reader<'_>, path: &Path, place: Span, scope: &Scope) -> Option<Arc<Extended>> {
     if let Some(known) = reader.extended.get(path) {
         return known.clone();
     }
-    let extended = parse(reader, path, place, scope).map(Rc::new);
+    let extended = parse(reader, path, place, scope).map(Arc::new);
     reader.extended.insert(path.to_owned(), extended.clone());
     extended
 }

@@ -1,7 +1,7 @@
 //! `include`: whole compose applications inside of another one.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::canonical;
 use super::complete;
@@ -158,7 +158,7 @@ fn environment(
     files: &[(String, Span)],
     dir: &Path,
     scope: &Scope,
-) -> Rc<Environment> {
+) -> Arc<Environment> {
     let mut found = Environment::default();
     let own = dir.join(".env");
     if item.get("env_file").is_none() && own.is_file() {
@@ -186,7 +186,7 @@ fn environment(
     }
     let mut environment = (*scope.environment).clone();
     environment.complete(found);
-    Rc::new(environment)
+    Arc::new(environment)
 }
 
 /// Two applications may name the same thing only if they say the same about it.

@@ -1,7 +1,7 @@
 //! Fills the variables of a document in.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::environment::Environment;
 use super::node::{Map, Node, Value};
@@ -88,7 +88,7 @@ impl Variables for Lookup<'_> {
                 Some(_) => self.environment.origin(name),
                 None => Origin::Default,
             };
-            let value = value.as_deref().map(Rc::from);
+            let value = value.as_deref().map(Arc::from);
             self.used.push(Filled { name: name.into(), value, origin });
         }
         value

@@ -1,7 +1,7 @@
 //! Merges one document over another, by the rules of [`super::schema`].
 
 use std::collections::HashSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::canonical::{self, Variables};
 use super::node::{Entry, Map, Node, Tag, Value};
@@ -167,9 +167,9 @@ fn one_or_many(node: Node) -> Node {
 /// `KEY=VALUE` for each key of a mapping; a key without value is bare.
 fn lines(node: Node) -> Node {
     let Value::Map(entries) = node.value else { return node };
-    let mut entries: Vec<(Rc<str>, Entry)> = entries.into_iter().collect();
+    let mut entries: Vec<(Arc<str>, Entry)> = entries.into_iter().collect();
     entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let line = |(key, entry): (Rc<str>, Entry)| match canonical::text_of(&entry.node.value) {
+    let line = |(key, entry): (Arc<str>, Entry)| match canonical::text_of(&entry.node.value) {
         Some(value) => Node::text(format!("{key}={value}"), entry.node.span),
         None => Node::text(key, entry.key),
     };

@@ -1,7 +1,7 @@
 //! A compose file as a tree in which everything knows where it was written.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::source::Span;
 
@@ -20,9 +20,9 @@ pub(crate) enum Value {
     Bool(bool),
     Int(Integer),
     Float(f64),
-    Text(Rc<str>),
+    Text(Arc<str>),
     /// A date, which no attribute of a compose file may be.
-    Time(Rc<str>),
+    Time(Arc<str>),
     List(Vec<Node>),
     Map(Map),
 }
@@ -56,10 +56,10 @@ pub(crate) enum Tag {
 /// at each; only large ones (thousands of services) have an index.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Map {
-    entries: Vec<(Rc<str>, Entry)>,
+    entries: Vec<(Arc<str>, Entry)>,
     /// The places of the keys, once there are more than [`Map::SMALL`].
     #[expect(clippy::box_collection, reason = "every node has room for a map, few maps are large")]
-    index: Option<Box<HashMap<Rc<str>, usize>>>,
+    index: Option<Box<HashMap<Arc<str>, usize>>>,
 }
 
 /// The value of a key, and where the key was written.
@@ -78,7 +78,7 @@ impl Node {
         Self::new(Value::int(number), span)
     }
 
-    pub(crate) fn text(text: impl Into<Rc<str>>, span: Span) -> Self {
+    pub(crate) fn text(text: impl Into<Arc<str>>, span: Span) -> Self {
         Self::new(Value::Text(text.into()), span)
     }
 
@@ -158,7 +158,7 @@ impl Node {
     }
 
     /// The entries of a mapping; nothing for everything else.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Rc<str>, &Entry)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
         self.as_map().into_iter().flat_map(Map::iter)
     }
 
@@ -249,7 +249,7 @@ impl Map {
     }
 
     /// Puts `node` at `key`, in the place of what is there.
-    pub(crate) fn insert(&mut self, key: impl Into<Rc<str>>, key_span: Span, node: Node) {
+    pub(crate) fn insert(&mut self, key: impl Into<Arc<str>>, key_span: Span, node: Node) {
         let key = key.into();
         match self.position(&key) {
             Some(at) => self.entries[at].1 = Entry { key: key_span, node },
@@ -258,7 +258,7 @@ impl Map {
     }
 
     /// Puts `node` at `key`, which is known not to be there.
-    pub(crate) fn add(&mut self, key: Rc<str>, key_span: Span, node: Node) {
+    pub(crate) fn add(&mut self, key: Arc<str>, key_span: Span, node: Node) {
         let keys = self.entries.len();
         if keys == self.entries.capacity() && keys <= Self::SMALL {
             // Most mappings of a file get one key more, or none: twice the memory would stay empty.
@@ -286,11 +286,11 @@ impl Map {
         Some(entry)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Rc<str>, &Entry)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
         self.entries.iter().map(|(key, entry)| (key, entry))
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&Rc<str>, &mut Entry)> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&Arc<str>, &mut Entry)> {
         self.entries.iter_mut().map(|(key, entry)| (&*key, entry))
     }
 
@@ -303,7 +303,7 @@ impl Map {
     }
 
     /// Keeps the entries of which `keep` wants that, as it leaves them.
-    pub(crate) fn retain_entries(&mut self, mut keep: impl FnMut(&Rc<str>, &mut Entry) -> bool) {
+    pub(crate) fn retain_entries(&mut self, mut keep: impl FnMut(&Arc<str>, &mut Entry) -> bool) {
         let before = self.entries.len();
         self.entries.retain_mut(|(key, entry)| keep(key, entry));
         if self.entries.len() != before {
@@ -318,8 +318,8 @@ impl Map {
 }
 
 impl IntoIterator for Map {
-    type Item = (Rc<str>, Entry);
-    type IntoIter = std::vec::IntoIter<(Rc<str>, Entry)>;
+    type Item = (Arc<str>, Entry);
+    type IntoIter = std::vec::IntoIter<(Arc<str>, Entry)>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.entries.into_iter()

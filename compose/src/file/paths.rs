@@ -1,7 +1,7 @@
 //! Makes the paths of a document absolute.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::locate::clean;
 use super::node::{Node, Value};
@@ -130,7 +130,7 @@ fn text(node: &mut Node, path: &[&str], change: impl FnOnce(&str) -> String) {
     if let Some(node) = at(node, path)
         && let Value::Text(text) = &node.value
     {
-        node.value = Value::Text(Rc::from(change(text)));
+        node.value = Value::Text(Arc::from(change(text)));
     }
 }
 

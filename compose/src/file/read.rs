@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::canonical::{self, Variables};
 use super::environment::Environment;
@@ -26,9 +26,9 @@ pub(super) struct Reader<'r> {
     pub(super) home: Option<PathBuf>,
     pub(super) remotes: Remotes,
     /// The services of files that are extended, as they were written.
-    pub(super) extended: HashMap<PathBuf, Option<Rc<Extended>>>,
+    pub(super) extended: HashMap<PathBuf, Option<Arc<Extended>>>,
     /// Services whose `extends` goes in a circle.
-    pub(super) circular: HashSet<(PathBuf, Rc<str>)>,
+    pub(super) circular: HashSet<(PathBuf, Arc<str>)>,
     /// Documents that were read before they were needed.
     pub(super) ahead: HashMap<PathBuf, Vec<Node>>,
     pub(super) granted: Granted,
@@ -52,7 +52,7 @@ pub(super) struct Scope {
     /// Against this directory paths are resolved.
     pub(super) dir: PathBuf,
     /// The variables.
-    pub(super) environment: Rc<Environment>,
+    pub(super) environment: Arc<Environment>,
     /// The files that led here through `include`, the first first.
     pub(super) chain: Vec<PathBuf>,
 }

@@ -143,7 +143,10 @@ impl Renderer {
         }
         let mut rendered: Vec<(Cow<'d, str>, Printed<'d>)> =
             Vec::with_capacity(map.map_or(0, Map::len));
-        rendered.extend(object.fields.iter().zip(known).filter_map(|(field, node)| {
+        let fields = object.fields.iter().zip(known);
+        // Without a value only JSON has something to say.
+        let fields = fields.filter(|(_, node)| node.is_some() || self.nulls == Nulls::Shown);
+        rendered.extend(fields.filter_map(|(field, node)| {
             Some((self.spelled(field.name, object), self.field(node, field)?))
         }));
         if self.nulls == Nulls::Hidden || std::ptr::eq(object, &PROJECT) {

@@ -1,9 +1,9 @@
 //! The texts that were read, and places in them.
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use crate::diagnostic::Label;
 use crate::model::Place;
@@ -48,7 +48,7 @@ struct Source {
     path: Arc<Path>,
     text: Arc<str>,
     /// The byte at which each line begins.
-    lines: OnceCell<Vec<u32>>,
+    lines: OnceLock<Vec<u32>>,
     /// What asked for the file; nothing for those that the user names.
     from: Option<Cause>,
 }
@@ -73,7 +73,7 @@ impl Sources {
     ) -> FileId {
         let id = FileId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
         let (path, text) = (path.into(), text.into());
-        self.sources.push(Source { path, text, lines: OnceCell::new(), from });
+        self.sources.push(Source { path, text, lines: OnceLock::new(), from });
         id
     }
 

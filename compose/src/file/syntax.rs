@@ -27,6 +27,10 @@ pub(super) fn explain(
         report
             .error(at, "this is not YAML: there is no such escape in double quotes")
             .help("write `\\\\` for a backslash, or put the value in single quotes");
+    } else if has("unclosed quote") {
+        report
+            .error(at.part(0, 1), "this is not YAML: the quote is not closed")
+            .help("close the quote");
     } else if has("quoted scalar")
         && let Some(quote) = open_quote(report, at)
     {
@@ -34,6 +38,10 @@ pub(super) fn explain(
             .error(quote, "this is not YAML: the quote is not closed")
             .also(at, "it cannot go on here")
             .help("close the quote");
+    } else if has("trailing content") {
+        report
+            .error(at, "this is not YAML: a value in quotes ends with its quote")
+            .help("put all of it in quotes");
     } else if has("tab") {
         let place = report.sources.after(at).find('\t').map_or(at, |tab| at.part(tab, 1));
         report
@@ -131,11 +139,20 @@ fn character(report: &Report, at: Span) -> Span {
 /// The quote that was opened last before `at` and has no partner in its line.
 fn open_quote(report: &Report, at: Span) -> Option<Span> {
     let before = report.sources.before(at);
-    let mut end = before.len();
-    for line in before.split('\n').rev() {
+    // A quote right before it closes what began lines above, even if it was meant to open something itself.
+    let closed = before.strip_suffix(['"', '\'']).and_then(last_unpaired);
+    let above = closed.filter(|quote| before[*quote..].contains('\n'));
+    let quote = above.or_else(|| last_unpaired(before))?;
+    Some(Span { start: 0, end: 0, ..at }.part(quote, 1))
+}
+
+/// The byte of the last quote in `text` that has no partner in its line.
+fn last_unpaired(text: &str) -> Option<usize> {
+    let mut end = text.len();
+    for line in text.split('\n').rev() {
         let start = end - line.len();
         if let Some(quote) = unpaired_quote(line) {
-            return Some(Span { start: 0, end: 0, ..at }.part(start + quote, 1));
+            return Some(start + quote);
         }
         end = start.saturating_sub(1);
     }

@@ -5,7 +5,7 @@
 //! doing: messages and `config --explain` read it at the end. The steps themselves lie in
 //! [`Sources`]; a trace is the number of the nearest one.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::node::{Node, Value};
 use super::source::{Sources, Span};
@@ -50,9 +50,9 @@ pub(crate) enum Cause {
 /// A variable that was filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Filled {
-    pub(crate) name: Rc<str>,
+    pub(crate) name: Arc<str>,
     /// Nothing if it is not set.
-    pub(crate) value: Option<Rc<str>>,
+    pub(crate) value: Option<Arc<str>>,
     pub(crate) origin: Origin,
 }
 

@@ -1,7 +1,7 @@
 //! YAML text to trees: anchors, merge keys, tags, duplicate keys and limits.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use granit_parser::{Event, Parser, ScalarStyle, StructureStyle, Tag as YamlTag};
@@ -39,6 +39,8 @@ pub(crate) fn documents(report: &mut Report, file: FileId) -> Vec<Node> {
         block_nesting_limit: MAX_DEPTH,
         simple_key_max_lookahead: 4096,
         emit_unresolved_aliases: true,
+        bom_inside_document_as_content: true,
+        block_scalar_eof_without_line_feed: true,
     };
     for event in Parser::new_from_str_with_options(&text, options) {
         match event {
@@ -80,7 +82,7 @@ enum Content {
 
 /// A key whose value comes next.
 struct Key {
-    name: Rc<str>,
+    name: Arc<str>,
     span: Span,
     /// The mapping has it already.
     is_second: bool,
@@ -98,7 +100,7 @@ enum Kind {
 }
 
 /// Short texts that were read lately: keys and values come again in each service, and need memory once.
-struct Texts([Option<Rc<str>>; Texts::PLACES]);
+struct Texts([Option<Arc<str>>; Texts::PLACES]);
 
 impl Default for Texts {
     fn default() -> Self {
@@ -110,7 +112,7 @@ impl Texts {
     const PLACES: usize = 128;
     const SHORT: usize = 32;
 
-    fn get(&mut self, text: &str) -> Rc<str> {
+    fn get(&mut self, text: &str) -> Arc<str> {
         let (Some(first), Some(last)) = (text.as_bytes().first(), text.as_bytes().last()) else {
             return text.into();
         };
@@ -129,7 +131,7 @@ struct Reader<'r> {
     report: &'r mut Report,
     file: FileId,
     /// Finished anchors with their number of nodes.
-    anchors: HashMap<usize, (Rc<Node>, usize)>,
+    anchors: HashMap<usize, (Arc<Node>, usize)>,
     open: Vec<Open>,
     /// Collections that have ended: those that begin are put together in their memory, and take no more than they need.
     lists: Vec<Vec<Node>>,
@@ -232,22 +234,7 @@ impl Reader<'_> {
             _ if style == ScalarStyle::Plain => {
                 scalar::special(text).unwrap_or_else(|| Value::Text(self.texts.get(text)))
             }
-            _ => {
-                let text = self.as_written(text, style, span);
-                Value::Text(self.texts.get(text))
-            }
-        }
-    }
-
-    /// The text of a scalar, without the line end that the parser adds to a block of lines where the file ends without one.
-    fn as_written<'t>(&self, text: &'t str, style: ScalarStyle, span: Span) -> &'t str {
-        let source = self.report.sources.text(self.file);
-        let is_last = span.end as usize >= source.len() && !source.ends_with('\n');
-        match style {
-            ScalarStyle::Literal | ScalarStyle::Folded if is_last => {
-                text.strip_suffix('\n').unwrap_or(text)
-            }
-            _ => text,
+            _ => Value::Text(self.texts.get(text)),
         }
     }
 
@@ -326,7 +313,7 @@ impl Reader<'_> {
         let span = node.span;
         if anchor != 0 {
             let count = node.count();
-            self.anchors.insert(anchor, (Rc::new(node.clone()), count));
+            self.anchors.insert(anchor, (Arc::new(node.clone()), count));
         }
         self.place_node(node, span, style);
     }
@@ -344,7 +331,7 @@ impl Reader<'_> {
 
     fn key(&mut self, node: Node, span: Span, style: ScalarStyle) {
         let merge = style == ScalarStyle::Plain && node.as_str() == Some("<<");
-        let name: Rc<str> = match &node.value {
+        let name: Arc<str> = match &node.value {
             Value::Text(text) => text.clone(),
             Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Time(_) => {
                 let written = self.report.sources.slice(span).to_owned();
@@ -446,7 +433,7 @@ mod tests {
         for text in alike {
             assert_eq!(&*texts.get(text), text);
         }
-        assert!(Rc::ptr_eq(&texts.get("image"), &texts.get("image")));
+        assert!(Arc::ptr_eq(&texts.get("image"), &texts.get("image")));
         let long = "x".repeat(Texts::SHORT + 1);
         assert_eq!(*texts.get(&long), *long);
     }

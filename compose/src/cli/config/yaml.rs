@@ -276,10 +276,34 @@ impl Traits {
 
 /// True for what most strings are: letters, digits and marks that mean nothing to YAML.
 fn is_a_word(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'/');
     let mut bytes = text.bytes();
-    bytes.next().is_some_and(plain) && bytes.all(|byte| plain(byte) || matches!(byte, b'-' | b'.'))
+    bytes.next().is_some_and(|first| LETTERS[usize::from(first)] == Letter::Anywhere)
+        && bytes.all(|byte| LETTERS[usize::from(byte)] != Letter::Nowhere)
 }
+
+/// Where a byte may stand in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Letter {
+    Anywhere,
+    /// But not at the beginning.
+    Inside,
+    Nowhere,
+}
+
+/// Of all bytes: every string that is printed is looked at.
+static LETTERS: [Letter; 256] = {
+    let mut letters = [Letter::Nowhere; 256];
+    let mut byte = 0;
+    while byte < letters.len() {
+        letters[byte] = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'/' => Letter::Anywhere,
+            b'-' | b'.' => Letter::Inside,
+            _ => Letter::Nowhere,
+        };
+        byte += 1;
+    }
+    letters
+};
 
 fn is_printable(c: char) -> bool {
     matches!(c, '\n' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)

@@ -1,6 +1,6 @@
 //! `extra_hosts` and `build.ssh`.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::file::node::{Map, Node, Value};
 use crate::file::schema::Shape;
@@ -71,7 +71,7 @@ impl Checker<'_> {
         !key.is_empty()
     }
 
-    fn addresses(&mut self, host: &Rc<str>, addresses: Vec<Node>) -> Vec<Node> {
+    fn addresses(&mut self, host: &Arc<str>, addresses: Vec<Node>) -> Vec<Node> {
         let addresses = self.items(addresses, &Shape::Text);
         addresses
             .into_iter()

@@ -15,7 +15,7 @@ mod scalar;
 mod surprise;
 pub(crate) mod volume;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::node::{Entry, Map, Node, Tag, Value};
 use super::report::Report;
@@ -48,7 +48,7 @@ pub(crate) fn canonical(
 /// A step on the way to a value.
 #[derive(Debug, Clone)]
 enum Step {
-    Key(Rc<str>),
+    Key(Arc<str>),
     Item(usize),
 }
 
@@ -155,7 +155,7 @@ impl Checker<'_> {
         message.split('`').nth(1).map_or(node.span, |part| self.report.part(node.span, part))
     }
 
-    fn key<T>(&mut self, key: &Rc<str>, check: impl FnOnce(&mut Self) -> T) -> T {
+    fn key<T>(&mut self, key: &Arc<str>, check: impl FnOnce(&mut Self) -> T) -> T {
         self.path.push(Step::Key(key.clone()));
         let result = check(self);
         self.path.pop();

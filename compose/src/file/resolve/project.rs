@@ -112,7 +112,7 @@ fn network(fields: &mut Fields<'_, '_>, place: Option<Place>) -> Network {
     let pools = ipam.items("config").iter().map(|pool| {
         let text = |key: &str| pool.get(key).and_then(Node::as_str).map(str::to_owned);
         let aux = pool.get("aux_addresses").into_iter().flat_map(Node::entries);
-        let address = |(host, entry): (&std::rc::Rc<str>, &Entry)| {
+        let address = |(host, entry): (&std::sync::Arc<str>, &Entry)| {
             (host.to_string(), entry.node.as_str().unwrap_or_default().to_owned())
         };
         IpamPool {
