@@ -291,6 +291,7 @@ enum Letter {
 }
 
 /// Of all bytes: every string that is printed is looked at.
+#[expect(clippy::cast_possible_truncation, reason = "there are 256 bytes")]
 static LETTERS: [Letter; 256] = {
     let mut letters = [Letter::Nowhere; 256];
     let mut byte = 0;
