@@ -79,6 +79,12 @@ impl Batch {
         self.touched.len() >= BURST
     }
 
+    /// Whether nothing has happened for longer than ever before in it: whoever saves seems to be done.
+    #[must_use]
+    pub fn pauses(&self, now: Instant) -> bool {
+        self.times.is_some_and(|(_, last)| now.saturating_duration_since(last) > self.pause)
+    }
+
     /// How long it still is to be waited for; none if nothing has happened.
     #[must_use]
     pub fn wait(&self, now: Instant) -> Option<Duration> {
@@ -150,6 +156,19 @@ mod tests {
         batch.add("compose.yaml".into(), Stage::Whole, start);
         batch.be_patient();
         assert_eq!(batch.wait(start), Some(QUIET_BURST));
+    }
+
+    #[test]
+    fn it_pauses_when_nothing_comes_for_longer_than_before() {
+        let start = Instant::now();
+        let mut batch = Batch::default();
+        assert!(!batch.pauses(start), "nothing has come");
+        batch.add("a".into(), Stage::Whole, start);
+        batch.add("b".into(), Stage::Whole, start + ms(2));
+        assert!(!batch.pauses(start + ms(4)));
+        assert!(batch.pauses(start + ms(5)));
+        batch.add("c".into(), Stage::Whole, start + ms(5));
+        assert!(!batch.pauses(start + ms(8)));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! appear together: each is written under another name first, and all get their names at the end. What is known to be saved
 //! before the rest is can be written ahead ([`Staging::prepare`]), so that only names are left to give.
 //!
-//! One file waits beside its place, many wait in a directory of their own: whoever watches theirs in the container is told of
+//! One file waits beside its place, many wait in directories of their own: whoever watches theirs in the container is told of
 //! none of them before it has its name, and ext4 makes a file in a third less of the time where none was deleted just now.
 //!
 //! What is in the container is hostile: a path is resolved below its root, and the last name of it is never followed.
@@ -19,6 +19,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use rustix::fs::{FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -99,13 +100,24 @@ struct Staged {
     place: Place,
 }
 
+/// A path on the host, and the one in the container.
+pub type Pair = (PathBuf, PathBuf);
+
 /// Files on their way into one container. Those that have not got their names are taken away when it is dropped.
 #[derive(Debug)]
 pub struct Staging {
     root: Root,
+    /// What waits.
+    staged: BTreeMap<Pair, Staged>,
+    writer: Writer,
+    /// For half of the files, when many are written side by side.
+    second: Writer,
+}
+
+/// Whoever writes files beside their places, one after the other.
+#[derive(Debug)]
+struct Writer {
     owner: Owner,
-    /// What waits, by its path on the host and in the container.
-    staged: BTreeMap<(PathBuf, PathBuf), Staged>,
     /// Where many files wait.
     rooms: Rooms,
     is_many: bool,
@@ -142,38 +154,39 @@ impl Staging {
     ///
     /// When the kernel has no random bytes.
     pub fn new(root: Root, owner: Owner) -> io::Result<Self> {
-        let mut bytes = [0; 8];
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-        Ok(Self {
-            root,
-            owner,
-            staged: BTreeMap::new(),
-            rooms: Rooms::default(),
-            is_many: false,
-            directory: None,
-            random: u64::from_ne_bytes(bytes),
-            count: 0,
-            buffer: Vec::new(),
-        })
+        let (writer, second) = (Writer::new(owner)?, Writer::new(owner)?);
+        Ok(Self { root, staged: BTreeMap::new(), writer, second })
     }
 
     /// Whom copies belong to.
     #[must_use]
     pub const fn owner(&self) -> Owner {
-        self.owner
+        self.writer.owner
     }
 
-    /// Writes the file `from` for `to` before its save, which is one of many files, is over. Anything but a file whose
-    /// directory is there is left to [`Self::finish`], and so is what cannot be written.
-    pub fn prepare(&mut self, from: &Path, to: &Path) {
-        self.is_many = true;
-        if let Ok(found) = fs::symlink_metadata(from)
-            && found.is_file()
-            && to.parent().is_some_and(|parent| self.open(parent).is_ok())
-            && let Ok(Some(one)) = self.stage(from, to, &found)
-        {
-            self.keep(from, to, one);
-        }
+    /// Writes files before their save, which is one of many files, is over. Anything but a file whose directory is there is
+    /// left to [`Self::finish`], and so is what cannot be written. `side_by_side` writes half of them in another thread: for
+    /// when nobody else needs a processor.
+    pub fn prepare(&mut self, files: &[Pair], side_by_side: bool) {
+        let Self { root, writer, second, .. } = self;
+        let own = match side_by_side && files.len() >= MANY {
+            true => files.len() / 2,
+            false => files.len(),
+        };
+        // One directory after the other, as they come: each writer keeps to its own ones.
+        let (files, others) = files.split_at(own);
+        let root = &*root;
+        let written = thread::scope(|scope| {
+            let beside = (!others.is_empty()).then(|| {
+                thread::Builder::new().spawn_scoped(scope, || second.write_ahead(root, others))
+            });
+            let mut written = writer.write_ahead(root, files);
+            // What it has not written is left, as all that fails here.
+            let others = beside.and_then(Result::ok).and_then(|thread| thread.join().ok());
+            written.extend(others.into_iter().flatten());
+            written
+        });
+        self.staged.extend(written);
     }
 
     /// Takes back what was prepared of `from`: it was touched again.
@@ -198,13 +211,13 @@ impl Staging {
     pub fn finish(mut self, changes: &BTreeMap<PathBuf, PathBuf>) -> Result<Synced, SyncError> {
         let mut gone: Vec<(&PathBuf, &PathBuf)> = Vec::new();
         let mut synced = Synced::default();
-        self.is_many |= changes.len() >= MANY;
+        self.writer.is_many |= changes.len() >= MANY;
         // By path, so that a directory comes before what is in it.
         for (from, to) in changes {
             if !self.staged.contains_key(&(from.clone(), to.clone())) {
-                match self.look_and_stage(from, to) {
+                match self.writer.look_and_stage(&self.root, from, to) {
                     Ok(None) => {}
-                    Ok(Some(one)) => self.keep(from, to, one),
+                    Ok(Some(one)) => drop(self.staged.insert((from.clone(), to.clone()), one)),
                     Err(error) if error.kind() == io::ErrorKind::NotFound && !exists(from) => {
                         gone.push((from, to));
                         continue;
@@ -227,10 +240,6 @@ impl Staging {
         Ok(synced)
     }
 
-    fn keep(&mut self, from: &Path, to: &Path, one: Staged) {
-        self.staged.insert((from.to_owned(), to.to_owned()), one);
-    }
-
     /// Gives a file its name. It is written again, beside its place, when a directory has gone since it was written, and when
     /// the two are on one mount and yet apart (a subvolume, a quota of its own: rename(2), EXDEV).
     fn name(&mut self, from: &Path, to: &Path, one: &Staged) -> io::Result<()> {
@@ -240,27 +249,65 @@ impl Staging {
         if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::CrossesDevices) {
             return Err(error);
         }
-        self.directory = None;
-        self.is_many = false;
-        let Some(again) = self.look_and_stage(from, to)? else { return Ok(()) };
+        self.writer.directory = None;
+        self.writer.is_many = false;
+        let Some(again) = self.writer.look_and_stage(&self.root, from, to)? else { return Ok(()) };
         put(from, &again).inspect_err(|_| {
             let _ = again.waiting.remove_file();
         })
     }
+}
 
-    fn look_and_stage(&mut self, from: &Path, to: &Path) -> io::Result<Option<Staged>> {
+impl Writer {
+    fn new(owner: Owner) -> io::Result<Self> {
+        let mut bytes = [0; 8];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        Ok(Self {
+            owner,
+            rooms: Rooms::default(),
+            is_many: false,
+            directory: None,
+            random: u64::from_ne_bytes(bytes),
+            count: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Writes those of `files` that are files, and whose directories are there; returns those that are written.
+    fn write_ahead(&mut self, root: &Root, files: &[Pair]) -> Vec<(Pair, Staged)> {
+        self.is_many = true;
+        let written = files.iter().filter_map(|(from, to)| {
+            let found = fs::symlink_metadata(from).ok().filter(Metadata::is_file)?;
+            self.open(root, to.parent()?).ok()?;
+            let one = self.stage(root, (from, to), &found).ok()??;
+            Some(((from.clone(), to.clone()), one))
+        });
+        written.collect()
+    }
+
+    fn look_and_stage(
+        &mut self,
+        root: &Root,
+        from: &Path,
+        to: &Path,
+    ) -> io::Result<Option<Staged>> {
         let found = fs::symlink_metadata(from)?;
-        self.stage(from, to, &found)
+        self.stage(root, (from, to), &found)
     }
 
     /// Writes what was `found` at `from` for `to`; a directory is made at once.
-    fn stage(&mut self, from: &Path, to: &Path, found: &Metadata) -> io::Result<Option<Staged>> {
+    fn stage(
+        &mut self,
+        root: &Root,
+        (from, to): (&Path, &Path),
+        found: &Metadata,
+    ) -> io::Result<Option<Staged>> {
         let kind = found.file_type();
         if !(kind.is_dir() || kind.is_file() || kind.is_symlink()) {
             // A socket or a fifo is of use only to whoever made it.
             return Ok(None);
         }
-        let (place, waiting) = self.places(to)?;
+        let (place, waiting) = self.places(root, to)?;
         if kind.is_dir() {
             make_directory(&place, self.owner, found)?;
             return Ok(None);
@@ -300,13 +347,13 @@ impl Staging {
     }
 
     /// The place `to`, and one with a name that nothing has in which it can wait.
-    fn places(&mut self, to: &Path) -> io::Result<(Place, Place)> {
+    fn places(&mut self, root: &Root, to: &Path) -> io::Result<(Place, Place)> {
         let name = to.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let parent = to.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        let directory = match self.open(parent) {
+        let directory = match self.open(root, parent) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                place(&self.root, self.owner, to)?;
-                self.open(parent)?
+                place(root, self.owner, to)?;
+                self.open(root, parent)?
             }
             opened => opened?,
         };
@@ -323,13 +370,13 @@ impl Staging {
         OsString::from(format!(".compose-sync-{:016x}-{}", self.random, self.count))
     }
 
-    fn open(&mut self, parent: &Path) -> io::Result<Arc<OwnedFd>> {
+    fn open(&mut self, root: &Root, parent: &Path) -> io::Result<Arc<OwnedFd>> {
         if let Some(Directory { path, open, .. }) = &self.directory
             && path == parent
         {
             return Ok(Arc::clone(open));
         }
-        let open = Arc::new(self.root.open_dir(parent)?);
+        let open = Arc::new(root.open_dir(parent)?);
         self.directory =
             Some(Directory { path: parent.to_owned(), open: Arc::clone(&open), room: None });
         Ok(open)
@@ -441,8 +488,9 @@ mod tests {
             self.staging().finish(&self.changes(paths))
         }
 
-        fn prepare(&self, staging: &mut Staging, path: &str) {
-            staging.prepare(&self.host(path), &Path::new("/app").join(path));
+        fn prepare(&self, staging: &mut Staging, paths: &[&str]) {
+            let files: Vec<Pair> = self.changes(paths).into_iter().collect();
+            staging.prepare(&files, false);
         }
 
         fn nothing_is_left_over(&self) {
@@ -520,9 +568,7 @@ mod tests {
             fs::write(world.host(name), "ahead").unwrap();
         }
         let mut staging = world.staging();
-        for name in files {
-            world.prepare(&mut staging, name);
-        }
+        world.prepare(&mut staging, &files);
         assert_eq!(staging.staged.len(), 3);
         assert!(files.iter().all(|name| !world.inside("app").join(name).exists()));
         fs::write(world.host("changed"), "at the end").unwrap();
@@ -545,12 +591,10 @@ mod tests {
         fs::create_dir(world.host("deep")).unwrap();
         let names: Vec<String> = (0..MANY).map(|number| format!("deep/{number}")).collect();
         let mut files: Vec<&str> = names.iter().map(String::as_str).collect();
-        files.push("beside");
+        files.push("top");
         let mut staging = world.staging();
-        for name in &files {
-            fs::write(world.host(name), *name).unwrap();
-            world.prepare(&mut staging, name);
-        }
+        files.iter().for_each(|name| fs::write(world.host(name), *name).unwrap());
+        world.prepare(&mut staging, &files);
         // One directory for both of theirs, and nothing else.
         let entries = |of: &str| fs::read_dir(world.inside(of)).unwrap().count();
         assert_eq!((entries("app"), entries("app/deep")), (1, 1));
@@ -559,11 +603,40 @@ mod tests {
         assert_eq!(fs::read_to_string(world.inside("app/deep/7")).unwrap(), "deep/7");
         // The container takes it away, with all that waits.
         let mut staging = world.staging();
-        files.iter().for_each(|name| world.prepare(&mut staging, name));
+        world.prepare(&mut staging, &files);
         fs::remove_dir_all(world.inside("app/deep")).unwrap();
         assert_eq!(counts(&staging.finish(&world.changes(&files)).unwrap()), (MANY + 1, 0));
         assert_eq!(fs::read_to_string(world.inside("app/deep/7")).unwrap(), "deep/7");
         assert_eq!((entries("app"), entries("app/deep")), (2, MANY));
+    }
+
+    #[test]
+    fn two_write_side_by_side() {
+        let world = World::new();
+        fs::create_dir(world.inside("app")).unwrap();
+        let names: Vec<String> = (0..MANY).map(|number| number.to_string()).collect();
+        let files: Vec<&str> = names.iter().map(String::as_str).collect();
+        let changes = world.changes(&files);
+        let pairs: Vec<Pair> = changes.clone().into_iter().collect();
+        for turn in ["one", "two"] {
+            names.iter().for_each(|name| fs::write(world.host(name), turn).unwrap());
+            let mut staging = world.staging();
+            staging.prepare(&pairs, true);
+            // What each of them has written.
+            assert_eq!((staging.writer.count, staging.second.count), (5, 5));
+            assert_eq!(staging.staged.len(), MANY);
+            assert_eq!(counts(&staging.finish(&changes).unwrap()), (MANY, 0));
+            let shown = names.iter().map(|name| fs::read_to_string(world.inside("app").join(name)));
+            assert!(shown.map(Result::unwrap).all(|text| text == turn));
+            assert_eq!(fs::read_dir(world.inside("app")).unwrap().count(), MANY);
+        }
+        // One of them alone for a few files, and for one that has been asked to leave room for others.
+        let mut staging = world.staging();
+        staging.prepare(&pairs[1..], true);
+        staging.prepare(&pairs, false);
+        assert_eq!(staging.second.count, 0);
+        drop(staging);
+        assert_eq!(fs::read_dir(world.inside("app")).unwrap().count(), MANY);
     }
 
     #[test]
@@ -574,12 +647,12 @@ mod tests {
         fs::write(world.host("file"), "new").unwrap();
         fs::write(world.host("gone/file"), "new").unwrap();
         let mut staging = world.staging();
-        world.prepare(&mut staging, "file");
+        world.prepare(&mut staging, &["file"]);
         drop(staging);
         world.nothing_is_left_over();
         // The container takes a directory away meanwhile.
         let mut staging = world.staging();
-        world.prepare(&mut staging, "gone/file");
+        world.prepare(&mut staging, &["gone/file"]);
         fs::remove_dir_all(world.inside("app/gone")).unwrap();
         let done = staging.finish(&world.changes(&["gone/file"])).unwrap();
         assert_eq!(counts(&done), (1, 0));
@@ -588,7 +661,7 @@ mod tests {
         fs::create_dir(world.host("later")).unwrap();
         fs::write(world.host("later/file"), "new").unwrap();
         let mut staging = world.staging();
-        world.prepare(&mut staging, "later/file");
+        world.prepare(&mut staging, &["later/file"]);
         assert!(staging.staged.is_empty() && !world.inside("app/later").exists());
     }
 

@@ -11,7 +11,7 @@ use crate::cli::inside;
 use crate::model::ServiceName;
 use crate::record::Container;
 use crate::watch::rule::Rule;
-use crate::watch::sync::{Owner, Replaced, Staging};
+use crate::watch::sync::{Owner, Pair, Replaced, Staging};
 
 /// What is known of copies; what waits for its name is taken away when it is dropped.
 #[derive(Debug, Default)]
@@ -30,11 +30,13 @@ pub struct Copies {
 type Origin = (ServiceName, PathBuf, PathBuf);
 
 impl Copies {
-    /// Writes the file `from` for the place `to` of a container that runs; what fails is left to [`Self::copy`].
+    /// Writes files for their places in a container that runs, [`side_by_side`](Staging::prepare) or not; what fails is left to
+    /// [`Self::copy`].
     pub fn prepare(
         &mut self,
         container: &Container,
-        (from, to): (&Path, &Path),
+        files: &[Pair],
+        side_by_side: bool,
         context: &Context,
     ) {
         let id = &container.record.id;
@@ -46,7 +48,7 @@ impl Copies {
             self.ahead.insert(id.clone(), staging);
         }
         if let Some(staging) = self.ahead.get_mut(id) {
-            staging.prepare(from, to);
+            staging.prepare(files, side_by_side);
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
@@ -30,6 +30,10 @@ use crate::watch::context::{Contexts, built_otherwise};
 use crate::watch::inputs::Inputs;
 use crate::watch::rule::Rule;
 use crate::watch::source::{Source, Touch, WatchError};
+use crate::watch::sync::Pair;
+
+/// So many files are written ahead before a look at what has come meanwhile.
+const AT_ONCE: usize = 32;
 
 /// What the command line says about a watch.
 #[derive(Debug, Clone)]
@@ -58,6 +62,8 @@ pub struct Engine {
     batch: Batch,
     /// Files of the batch that are whole and were not looked at since.
     fresh: BTreeSet<PathBuf>,
+    /// Files were written ahead since the last look: more may have come meanwhile.
+    has_prepared: bool,
     owed: Owed,
     copies: Copies,
     way: Way,
@@ -144,6 +150,7 @@ impl Engine {
             awake,
             batch: Batch::default(),
             fresh: BTreeSet::new(),
+            has_prepared: false,
             owed: Owed::default(),
             copies: Copies::default(),
             way: Way::default(),
@@ -192,7 +199,7 @@ impl Engine {
                     if self.batch.wait(Instant::now()).is_some() {
                         self.way.open(&self.rules);
                     }
-                    self.prepare();
+                    self.has_prepared = self.prepare();
                 }
                 Woken::Over => {
                     // What came while files were written ahead belongs to it, and what nobody has read yet.
@@ -235,7 +242,8 @@ impl Engine {
     }
 
     /// Waits for the first change; then for the end of the batch, with a look at it now and then: what comes tells by
-    /// itself when it came, and whoever saves hundreds of files is not slowed down by one look for each.
+    /// itself when it came, and whoever saves hundreds of files is not slowed down by one look for each. While files are written
+    /// ahead nothing is waited for in between.
     fn wait(&mut self, stop: Option<BorrowedFd<'_>>) -> Result<Woken, CommandError> {
         let now = Instant::now();
         if self.batch.is_over(now) {
@@ -243,7 +251,8 @@ impl Engine {
         }
         let wait = self.batch.wait(now);
         let bell = wait.is_none().then(|| PollFd::new(&*self.awake, PollFlags::IN));
-        let wait = wait.map(|wait| wait.min(QUIET));
+        let longest = if self.has_prepared { Duration::ZERO } else { QUIET };
+        let wait = wait.map(|wait| wait.min(longest));
         let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
         let stop = stop.map(|stop| PollFd::from_borrowed_fd(stop, PollFlags::IN));
         let has_stop = stop.is_some();
@@ -322,22 +331,35 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes the files of a burst beside their places while the rest of it is waited for.
-    fn prepare(&mut self) {
+    /// Writes the files of a burst beside their places while the rest of it is waited for. Returns whether there
+    /// were any.
+    fn prepare(&mut self) -> bool {
         if !self.batch.is_burst() || self.fresh.is_empty() {
-            return;
+            return false;
         }
-        let fresh = std::mem::take(&mut self.fresh);
+        // Whoever saves, and the news of it, have one processor of two until he seems to be done.
+        let side_by_side = self.batch.pauses(Instant::now());
+        let count = if side_by_side { self.fresh.len() } else { AT_ONCE };
+        let fresh: BTreeSet<PathBuf> =
+            std::iter::from_fn(|| self.fresh.pop_first()).take(count).collect();
+        let pairs = |rule: &Rule| -> Vec<Pair> {
+            let covered = fresh.iter().filter(|from| rule.covers(from));
+            covered.filter_map(|from| Some((from.clone(), rule.target_of(from)?))).collect()
+        };
+        let copies = self.rules.iter().filter(|rule| rule.copies());
+        let mut copies: Vec<_> = copies.map(|rule| (&rule.service, pairs(rule))).collect();
+        copies.retain(|(_, files)| !files.is_empty());
+        if copies.is_empty() {
+            return false;
+        }
         // Whatever fails here is done, and told, when the batch is over.
-        let Ok(all) = self.context.containers(self.project.name.as_str()) else { return };
-        for rule in self.rules.iter().filter(|rule| rule.copies()) {
-            for from in fresh.iter().filter(|from| rule.covers(from)) {
-                let Some(to) = rule.target_of(from) else { continue };
-                for container in copies::of(&all, &rule.service) {
-                    self.copies.prepare(container, (from, &to), &self.context);
-                }
+        let Ok(all) = self.context.containers(self.project.name.as_str()) else { return false };
+        for (service, files) in copies {
+            for container in copies::of(&all, service) {
+                self.copies.prepare(container, &files, side_by_side, &self.context);
             }
         }
+        true
     }
 
     /// Carries out what a save leads to, each step for all services before the next; what fails ends nothing.
@@ -348,6 +370,8 @@ impl Engine {
         terminal: &mut Terminal,
     ) -> Result<(), CommandError> {
         let mut failures = Failures::default();
+        // It may have closed while files were written ahead.
+        self.way.open(&self.rules);
         let mut reconciled = true;
         if touched.iter().any(|path| self.inputs.concern(path)) {
             // Its containers may go.
