@@ -14,8 +14,9 @@ pub const QUIET: Duration = Duration::from_millis(3);
 pub const QUIET_BURST: Duration = Duration::from_millis(15);
 /// How long nothing must happen after many files that came one close upon the other.
 pub const QUIET_FAST: Duration = Duration::from_millis(6);
-/// A burst is over when it was quiet for so many times the longest pause in it.
-const PAUSES: u32 = 8;
+/// A burst is over when it was quiet for so many times the longest pause in it. What comes after all, while its files are put to their
+/// places, still belongs to one restart (`cli/watch/due.rs`).
+const PAUSES: u32 = 3;
 /// How long nothing must happen at most after many files while the machine is busy: whoever saves them may wait for a processor.
 pub const QUIET_BUSY: Duration = Duration::from_millis(60);
 /// A burst is over when it was quiet for so many times as long as one who waits for a processor has waited.
@@ -151,7 +152,8 @@ mod tests {
         };
         // The slower it comes the longer it may pause.
         assert_eq!(burst(&mut batch, Duration::ZERO), Some(QUIET_FAST));
-        assert_eq!(burst(&mut batch, ms(1)), Some(ms(8)));
+        assert_eq!(burst(&mut batch, ms(2)), Some(QUIET_FAST));
+        assert_eq!(burst(&mut batch, ms(3)), Some(ms(9)));
         assert_eq!(burst(&mut batch, ms(5)), Some(QUIET_BURST));
         batch.add("compose.yaml".into(), Stage::Whole, start);
         batch.be_patient();
