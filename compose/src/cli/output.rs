@@ -1,12 +1,12 @@
 //! Files that a command writes for somebody: whole, or as they were before.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 /// A file that has no name until it is whole, so that whoever is cut off leaves nothing.
@@ -15,16 +15,18 @@ use rustix::io::Errno;
 #[derive(Debug)]
 pub struct Output {
     file: File,
-    /// Where it is to be, and the name that it has on its way there; none for what was there and is no file.
-    way: Option<(PathBuf, Waiting)>,
+    /// None for what was there and is no file.
+    way: Option<Way>,
 }
 
-/// How a file waits for its name.
+/// The way of a file to its place.
 #[derive(Debug)]
-enum Waiting {
-    Nameless,
-    /// Where the file system has no files without a name.
-    Named(PathBuf),
+struct Way {
+    /// Held open: by then the thread may be in another mount namespace.
+    directory: OwnedFd,
+    name: OsString,
+    /// What it is called until then; none while it has no name at all, as most file systems allow.
+    waiting: Option<OsString>,
 }
 
 impl Output {
@@ -39,20 +41,22 @@ impl Output {
         if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
             return Ok(Self { file: File::create(&path)?, way: None });
         }
-        let directory = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        let (file, waiting) = match rustix::fs::open(directory, flags, Mode::from(0o666)) {
-            Ok(file) => (File::from(file), Waiting::Nameless),
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        let parent = path.parent().filter(|parent| *parent != Path::new(""));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())?;
+        let (write, mode) = (OFlags::WRONLY | OFlags::CLOEXEC, Mode::from(0o666));
+        let (file, waiting) = match openat(&directory, ".", write | OFlags::TMPFILE, mode) {
+            Ok(file) => (file, None),
             Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
-                let beside = beside(&path);
-                (File::create(&beside)?, Waiting::Named(beside))
+                let beside = beside(&name);
+                let flags = write | OFlags::CREATE | OFlags::TRUNC;
+                (openat(&directory, &beside, flags, mode)?, Some(beside))
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Self { file, way: Some((path, waiting)) })
+        let way = Some(Way { directory, name, waiting });
+        Ok(Self { file: file.into(), way })
     }
 
     /// Puts it to its place, over the file that is there.
@@ -61,17 +65,17 @@ impl Output {
     ///
     /// What link(2) and rename(2) say; the file that is there stays then.
     pub fn finish(mut self) -> io::Result<()> {
-        let Some((path, waiting)) = &mut self.way else { return Ok(()) };
-        if let Waiting::Nameless = waiting {
-            let beside = beside(path);
+        let Some(Way { directory, name, waiting }) = &mut self.way else { return Ok(()) };
+        if waiting.is_none() {
+            let beside = beside(name);
             // Somebody else's, who was cut off between the two names.
-            let _ = fs::remove_file(&beside);
+            let _ = unlinkat(&*directory, &beside, AtFlags::empty());
             let open = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            rustix::fs::linkat(CWD, &open, CWD, &beside, AtFlags::SYMLINK_FOLLOW)?;
-            *waiting = Waiting::Named(beside);
+            linkat(CWD, &open, &*directory, &beside, AtFlags::SYMLINK_FOLLOW)?;
+            *waiting = Some(beside);
         }
-        if let Waiting::Named(beside) = waiting {
-            fs::rename(beside, &*path)?;
+        if let Some(beside) = waiting {
+            renameat(&*directory, &*beside, &*directory, &*name)?;
         }
         self.way = None;
         Ok(())
@@ -90,18 +94,18 @@ impl io::Write for Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        if let Some((_, Waiting::Named(beside))) = &self.way {
+        if let Some(Way { directory, waiting: Some(beside), .. }) = &self.way {
             // Half a file is of no use to anybody, and nobody is left to tell.
-            let _ = fs::remove_file(beside);
+            let _ = unlinkat(directory, beside, AtFlags::empty());
         }
     }
 }
 
-/// The name beside `path` that it has for a moment.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(format!(".{}.part", std::process::id()));
-    PathBuf::from(name)
+/// The name beside `name` that it has for a moment.
+fn beside(name: &OsStr) -> OsString {
+    let mut beside = name.to_owned();
+    beside.push(format!(".{}.part", std::process::id()));
+    beside
 }
 
 #[cfg(test)]
@@ -141,15 +145,18 @@ mod tests {
     #[test]
     fn a_file_with_a_name_is_taken_away_or_put_to_its_place() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, waits) = (folder.path().join("out"), folder.path().join("waits"));
+        let path = folder.path().join("out");
         let named = || {
-            let way = Some((path.clone(), Waiting::Named(waits.clone())));
-            Output { file: File::create(&waits).unwrap(), way }
+            let directory = File::open(folder.path()).unwrap().into();
+            let way = Way { directory, name: "out".into(), waiting: Some("waits".into()) };
+            let file = File::create(folder.path().join("waits")).unwrap();
+            Output { file, way: Some(way) }
         };
         drop(named());
         assert_eq!(names(folder.path()), [""; 0]);
         named().finish().unwrap();
         assert_eq!(names(folder.path()), ["out"]);
+        assert!(path.is_file());
     }
 
     #[test]
