@@ -163,6 +163,11 @@ mod tests {
         assert_eq!(args.command, ["ls", "-la", "--user", "x"]);
         assert_eq!(args.env, ["A=1"]);
         assert!(refusal::<ExecArgs>(&["web"]).is_some());
+        let both = crate::cli::testing::args::<ExecArgs>(&["-it", "web", "sh"]);
+        assert_eq!((both.command, both.streams.interactive), (vec!["sh".to_owned()], true));
+        let none = ["-i=false", "--tty=false", "web", "sh"];
+        let none = crate::cli::testing::args::<ExecArgs>(&none);
+        assert!(!none.streams.interactive && !none.streams.terminal());
     }
 
     #[test]
